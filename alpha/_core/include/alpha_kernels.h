@@ -1,0 +1,194 @@
+/* The native feature program: flat instructions over one state block per instrument. Floor 2.
+ * alpha/features/compile.py writes the instructions; kernels.c runs them, compiled once per ISA.
+ * Everything a step touches is preallocated; only time windows may grow, outside the common path, counted. */
+#ifndef ALPHA_KERNELS_H
+#define ALPHA_KERNELS_H
+
+#include "alpha_types.h"
+#include "alpha_math.h"
+#include <stddef.h>
+
+/* Opcodes. compile.py reads the numbers from the Cython module, so the order is free. */
+enum alpha_op {
+    ALPHA_OP_CONST = 0, /* k; written once when a block is made, never executed */
+    ALPHA_OP_CLOSE_LEAF, /* field of a built bar; written when the bar closes, never executed */
+    /* sources: n = index into v, or a formula of the quote */
+    ALPHA_OP_FIELD,
+    ALPHA_OP_FIELD_QTY, /* absent under NO_QTY */
+    ALPHA_OP_MID,
+    ALPHA_OP_SPREAD,
+    ALPHA_OP_MICROPRICE,
+    ALPHA_OP_IMBALANCE,
+    ALPHA_OP_BAR_TAKE, /* a quote's mid or a trade goes into the open bar of spec n */
+    /* pointwise */
+    ALPHA_OP_ADD,
+    ALPHA_OP_SUB,
+    ALPHA_OP_MUL,
+    ALPHA_OP_DIV,
+    ALPHA_OP_NEG,
+    ALPHA_OP_ABS,
+    ALPHA_OP_LOG,
+    /* stateful */
+    ALPHA_OP_HISTORY,      /* append operand a to its history; n = updates that count windows need,
+                              mode = inline capacity, history = offset of the inline ring, ddof = keeps times */
+    ALPHA_OP_SUM_COUNT,    /* sum over the last n updates */
+    ALPHA_OP_SUM_TIME,     /* sum over (t - n, t] */
+    ALPHA_OP_MOMENT_COUNT, /* sum and sum of squares */
+    ALPHA_OP_MOMENT_TIME,
+    ALPHA_OP_READ_COUNT, /* readers of a sum or moment state */
+    ALPHA_OP_READ_SUM,
+    ALPHA_OP_READ_MEAN,
+    ALPHA_OP_READ_VAR,
+    ALPHA_OP_READ_STD,
+    ALPHA_OP_READ_ZSCORE,
+    ALPHA_OP_LAG_COUNT, /* `mode` tells lag, diff, ret, logret, velocity */
+    ALPHA_OP_LAG_TIME,
+    ALPHA_OP_EMA_SPAN,
+    ALPHA_OP_EMA_HALF_LIFE,
+    ALPHA_OP_RSI,
+    ALPHA_OPS
+};
+
+enum alpha_lag_mode { ALPHA_LAG, ALPHA_DIFF, ALPHA_RET, ALPHA_LOGRET, ALPHA_VELOCITY };
+
+typedef struct alpha_instr {
+    uint16_t op;
+    uint16_t dst;     /* slot written */
+    uint16_t a, b;    /* operand slots */
+    uint32_t state;   /* byte offset of its state in the block */
+    uint32_t history; /* byte offset of the operand's history */
+    int64_t n;        /* window in updates or ns, field index, bar spec */
+    double k;         /* constant, alpha, seconds */
+    uint32_t ddof;
+    uint32_t mode;
+} alpha_instr;
+
+_Static_assert(sizeof(alpha_instr) == 40, "compile.py builds the same layout");
+
+typedef struct alpha_slot {
+    double val;
+    uint32_t upd;   /* number of the pass in which it last passed an update on */
+    uint32_t ready; /* 1 when warm since the last gap */
+} alpha_slot;
+
+/* The finite updates of one operand: a ring that windows and lags of that operand share. */
+typedef struct alpha_history {
+    double *x;
+    int64_t *t;
+    uint64_t head;     /* updates ever appended; newest sits at head - 1 */
+    uint64_t mask;     /* capacity - 1 */
+    uint64_t floor;    /* nothing older is needed by a time window */
+    double newest;
+    int64_t t_first, t_first_gap; /* first update since start / since the last gap */
+    uint64_t n_gap;               /* updates since the gap with a ready operand */
+    uint64_t run;                 /* how many newest updates are all equal */
+    uint32_t upd;
+    uint32_t owns;                /* storage was grown: x and t are heap blocks of their own */
+} alpha_history;
+
+typedef struct alpha_window { /* running sums of one window */
+    alpha_dd s, q;
+    double q_max;  /* largest q.hi since the sums were last rebuilt */
+    uint64_t tail; /* oldest index inside */
+    uint64_t n;    /* updates inside */
+    uint32_t warm, ready;
+} alpha_window;
+
+typedef struct alpha_ema {
+    double y, d;
+    int64_t t_prev, t_first, t_first_gap;
+    uint64_t n, n_gap;
+} alpha_ema;
+
+typedef struct alpha_rsi {
+    double prev, g, l;
+    uint64_t n, n_gap;
+} alpha_rsi;
+
+typedef struct alpha_bar {
+    int64_t end;    /* exclusive end of the open interval */
+    double open, high, low, close;
+    int64_t lots;
+    double lot;
+    uint32_t active, no_qty;
+} alpha_bar;
+
+typedef struct alpha_bar_spec {
+    int64_t interval_ns;
+    uint32_t state;    /* offset of the alpha_bar */
+    uint16_t from_mid; /* 1: quotes' mid, 0: trades */
+    uint16_t slot[5];  /* open high low close volume, UINT16_MAX = unused */
+} alpha_bar_spec;
+
+enum alpha_list { /* which events run which instructions */
+    ALPHA_LIST_QUOTE = 0,
+    ALPHA_LIST_TRADE,
+    ALPHA_LIST_BAR,
+    ALPHA_LIST_CLOSE,
+    ALPHA_LIST_NONE,
+    ALPHA_LISTS
+};
+
+enum alpha_trigger {
+    ALPHA_TRIGGER_QUOTE = 0,
+    ALPHA_TRIGGER_TRADE,
+    ALPHA_TRIGGER_LAST,
+    ALPHA_TRIGGER_BAR_FEED,
+    ALPHA_TRIGGER_BAR_CLOSE,
+    ALPHA_TRIGGER_EVERY
+};
+
+/* Per-instrument state: header, then slots, then states, then rings, one aligned block. */
+typedef struct alpha_block {
+    uint32_t pass;
+    uint32_t failed;        /* storage could not grow: not ready until rebuilt */
+    int64_t last_ns;        /* previous accepted event */
+    int64_t next_close;     /* earliest end of an open bar, INT64_MAX = none */
+    uint64_t growths;       /* how often a time window's ring was enlarged */
+    uint64_t seen;          /* events */
+    double ref_px;          /* mid; before any quote the last trade or bar close; NaN before any */
+    uint64_t quoted;        /* a quote was seen */
+    alpha_slot slots[];
+} alpha_block;
+
+typedef struct alpha_program {
+    const alpha_instr *run[ALPHA_LISTS];     /* instructions to run when such an event arrives */
+    const alpha_instr *refresh[ALPHA_LISTS]; /* time-dependent rest, brought up to date before a row is read */
+    uint32_t n_run[ALPHA_LISTS], n_refresh[ALPHA_LISTS];
+    const alpha_instr *all; /* every instruction once, for initialisation and gaps */
+    const alpha_bar_spec *bars;
+    const uint16_t *features; /* slot of each feature */
+    const uint16_t *trigger_fields;
+    uint32_t n_all, n_bars, n_features, n_slots;
+    uint32_t block_bytes;
+    int32_t trigger; /* enum alpha_trigger */
+    int32_t trigger_bar;
+    int64_t every_ns;
+} alpha_program;
+
+typedef struct alpha_row { /* what one event produced */
+    float *x;              /* [n_features], written when made */
+    uint8_t *ready_each;   /* [n_features] or NULL */
+    int64_t ts_ns;         /* decision time */
+    uint32_t ready;        /* all features ready */
+} alpha_row;
+
+/* Features of one accepted event: 1 if a row was made. */
+typedef int (*alpha_step_fn)(const alpha_program *, alpha_block *, const alpha_event *, int64_t t, alpha_row *);
+/* z = float32((float64(x) - mean)/std) clipped, std <= 0: x - mean; 1 if every x is finite. */
+typedef int (*alpha_normalise_fn)(const float *x, const double *mean, const double *std, float lo, float hi,
+                                  float *z, uint32_t n);
+
+typedef struct alpha_kernels {
+    const char *isa;
+    alpha_step_fn step;
+    alpha_normalise_fn normalise;
+} alpha_kernels;
+
+extern const alpha_kernels alpha_kernels_portable;
+#ifdef ALPHA_X86
+extern const alpha_kernels alpha_kernels_v3;
+extern const alpha_kernels alpha_kernels_v4;
+#endif
+
+#endif

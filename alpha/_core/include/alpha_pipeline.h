@@ -1,0 +1,190 @@
+/* THE pipeline: one event in, at most one Signal per instrument out. Floor 4.
+ * Inline call, run() and the pinned worker all execute alpha_process(). It allocates nothing, takes no
+ * lock, makes no system call unless latency is measured, and never reads a clock to decide. */
+#ifndef ALPHA_PIPELINE_H
+#define ALPHA_PIPELINE_H
+
+#include "alpha_gate.h"
+#include "alpha_guard.h"
+#include "alpha_kernels.h"
+#include "alpha_latency.h"
+#include "alpha_model.h"
+
+typedef struct alpha_instrument { /* everything one instrument owns */
+    alpha_block *block;
+    float *x;            /* [n_features] raw features of the last row */
+    uint8_t *ready_each; /* [n_features] which of them were warm */
+    alpha_signal latest;
+    alpha_guard_state guard;
+    alpha_gate_state gate;
+    uint64_t rows;
+    int64_t row_ts_ns;   /* decision time of the last row */
+} alpha_instrument;
+
+typedef struct alpha_counters {
+    uint64_t events, decisions, rejected, rows;
+    uint64_t by_reason[ALPHA_REASONS];  /* of decisions, rejected events included */
+    uint64_t by_action[3];              /* SELL HOLD BUY */
+    uint64_t rejected_by[ALPHA_REASONS];/* events the guard refused, whether or not they could have decided */
+} alpha_counters;
+
+typedef struct alpha_pipeline {
+    const alpha_program *program;
+    const alpha_kernels *kernels;
+    alpha_model model;   /* run == NULL: none */
+    uint32_t no_model;   /* the reason then: NO_MODEL or NO_ORT */
+    uint32_t n_instruments;
+    alpha_instrument *instruments;
+    alpha_guard_config guard;
+    alpha_gate_config gate;
+    const double *mean, *std;
+    float clip_lo, clip_hi;
+    float *z;
+    float *out;
+    uint32_t killed;     /* set and cleared by CONTROL events, in stream order */
+    uint64_t event_index;
+    uint64_t bundle_revision;
+    uint8_t model_hash[16], definition_hash[16];
+    alpha_counters counters;
+    alpha_latency *latency; /* NULL: not measured */
+} alpha_pipeline;
+
+static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_signal *s)
+{
+    p->counters.decisions++;
+    p->counters.by_reason[s->reason]++;
+    p->counters.by_action[s->action + 1]++;
+    in->latest = *s;
+}
+
+static inline void alpha_blank(const alpha_pipeline *p, const alpha_event *e, uint32_t id, uint32_t flags,
+                               alpha_signal *s)
+{
+    memset(s, 0, sizeof *s);
+    s->event_index = p->event_index;
+    s->ts_event_ns = e->ts_event_ns;
+    s->ts_recv_ns = e->ts_recv_ns;
+    s->instrument_id = id;
+    memcpy(s->model_hash, p->model_hash, 16);
+    memcpy(s->definition_hash, p->definition_hash, 16);
+    s->ref_px = p->instruments[id].block->ref_px;
+    s->bundle_revision = p->bundle_revision;
+    s->flags = flags;
+}
+
+/* Could this event have produced a row? Then its rejection must be seen as a HOLD, not as silence. */
+static inline int alpha_would_decide(const alpha_program *g, const alpha_event *e)
+{
+    switch (g->trigger) {
+    case ALPHA_TRIGGER_QUOTE:
+        return e->kind == ALPHA_QUOTE;
+    case ALPHA_TRIGGER_TRADE:
+        return e->kind == ALPHA_TRADE;
+    case ALPHA_TRIGGER_BAR_FEED:
+        return e->kind == ALPHA_BAR;
+    case ALPHA_TRIGGER_LAST:
+        return (e->flags & ALPHA_LAST) != 0;
+    default:
+        return 0;
+    }
+}
+
+/* The row is made: decide. */
+static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row, alpha_signal *s)
+{
+    in->rows++;
+    in->row_ts_ns = row->ts_ns;
+    p->counters.rows++;
+    if (p->killed) {
+        s->reason = ALPHA_KILLED;
+    } else if (!row->ready) {
+        s->reason = ALPHA_NOT_WARM;
+    } else {
+        int finite = p->kernels->normalise(row->x, p->mean, p->std, p->clip_lo, p->clip_hi, p->z,
+                                           p->program->n_features);
+        if (!finite) {
+            s->reason = ALPHA_NON_FINITE_FEATURE;
+        } else if (!p->model.run) {
+            s->reason = (uint8_t)p->no_model;
+        } else {
+            int failed = p->model.run(p->model.self, p->z, (const float *)0, (float *)0, p->model.scratch, p->out, 1);
+            if (failed) {
+                s->reason = (uint8_t)failed;
+            } else {
+                memcpy(s->scores, p->out, p->gate.n_scores * sizeof(float));
+                alpha_gate_decide(&p->gate, &in->gate, row->ts_ns, s);
+            }
+        }
+    }
+}
+
+/* An event of one instrument. Returns 1 if *s holds a new Signal. */
+static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uint32_t id, alpha_signal *s)
+{
+    alpha_instrument *in = &p->instruments[id];
+    int64_t t;
+    uint32_t flags;
+    int reason = alpha_guard_check(&p->guard, &in->guard, e, &t, &flags);
+    if (__builtin_expect(reason, 0)) {
+        p->counters.rejected++;
+        p->counters.rejected_by[reason]++;
+        if (!alpha_would_decide(p->program, e))
+            return 0;
+        alpha_blank(p, e, id, e->flags, s);
+        s->reason = (uint8_t)reason;
+        alpha_emit(p, in, s);
+        return 1;
+    }
+    alpha_row row = {in->x, in->ready_each, 0, 0};
+    if (!p->kernels->step(p->program, in->block, e, t, &row))
+        return 0;
+    alpha_blank(p, e, id, flags, s);
+    alpha_decide(p, in, &row, s);
+    alpha_emit(p, in, s);
+    return 1;
+}
+
+static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_pipeline *p, const alpha_event *e,
+                                                                          alpha_signal *out)
+{
+    uint32_t made = 0;
+    if (e->kind == ALPHA_CONTROL) {
+        if (e->v[0] == ALPHA_CONTROL_KILL)
+            p->killed = 1;
+        else if (e->v[0] == ALPHA_CONTROL_REVIVE)
+            p->killed = 0;
+    } else if (e->instrument_id == ALPHA_ALL_INSTRUMENTS && (e->kind == ALPHA_TIMER || e->kind == ALPHA_STATUS)) {
+        for (uint32_t id = 0; id < p->n_instruments; id++) {
+            alpha_event own = *e; /* time is each instrument's own: it never goes back for anybody */
+            own.instrument_id = id;
+            if (alpha_stream_time(e, p->guard.use_recv) < p->instruments[id].guard.last_ns) {
+                if (e->kind == ALPHA_TIMER)
+                    continue;
+                own.ts_event_ns = own.ts_recv_ns = p->instruments[id].guard.last_ns;
+            }
+            made += (uint32_t)alpha_process_one(p, &own, id, out + made);
+        }
+    } else {
+        p->counters.rejected++;
+        p->counters.rejected_by[ALPHA_INSTRUMENT]++;
+    }
+    return made;
+}
+
+/* One event. Writes 0 or 1 Signal, up to n_instruments for a TIMER that addresses all; returns how many. */
+static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
+{
+    int64_t begin = p->latency ? alpha_now_ns() : 0;
+    uint32_t made;
+    if (__builtin_expect(e->instrument_id >= p->n_instruments || e->kind == ALPHA_CONTROL, 0))
+        made = alpha_process_odd(p, e, out);
+    else
+        made = (uint32_t)alpha_process_one(p, e, e->instrument_id, out);
+    p->event_index++;
+    p->counters.events++;
+    if (p->latency && made)
+        alpha_latency_add(p->latency, alpha_now_ns() - begin);
+    return made;
+}
+
+#endif

@@ -1,0 +1,45 @@
+"""Base of the model engines: a C function with its immutable self and its private scratch. Floor 1."""
+
+import numpy as np
+
+from alpha.errors import ModelError
+
+
+cdef class ModelKernel:
+    """A callable model. ``n_in``: features per row; ``n_out``: values per row. One thread at a time."""
+
+    @property
+    def n_in(self):
+        return self.c.n_in
+
+    @property
+    def n_out(self):
+        return self.c.n_out
+
+    def run(self, x):
+        """Outputs float32 ``[N, n_out]`` of float32 rows ``x`` ``[N, n_in]``, one call per row as live.
+
+        Raises ModelError for a wrong width or when the engine reports a failure.
+        """
+        rows = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.c.n_in:
+            raise ModelError(f"the model takes {self.c.n_in} features per row, got shape {np.shape(x)}")
+        if self.c.run == NULL:
+            raise ModelError("the model is closed")
+        out = np.zeros((len(rows), self.c.n_out), dtype=np.float32)
+        cdef const float[:, ::1] xs = rows
+        cdef float[:, ::1] ys = out
+        cdef Py_ssize_t i, n = len(rows)
+        cdef int status = 0
+        with nogil:
+            for i in range(n):
+                status = self.c.run(self.c.self, &xs[i, 0], NULL, NULL, self.c.scratch, &ys[i, 0], 1)
+                if status:
+                    break
+        if status:
+            raise ModelError(f"the model failed on row {i}: {self.last_error()}")
+        return out
+
+    def last_error(self):
+        """Message of the engine's last failure, empty if there was none."""
+        return ""

@@ -1,0 +1,81 @@
+# Binding of include/alpha_pipeline.h. Floor 4.
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
+from alpha._core.model cimport ModelKernel, alpha_model
+from alpha._core.program cimport Program, alpha_block, alpha_kernels, alpha_program
+from alpha._core.types cimport alpha_event, alpha_signal
+
+cdef extern from "alpha_pipeline.h" nogil:
+    ctypedef struct alpha_gate_config:
+        int32_t output_kind
+        int32_t rule
+        uint32_t n_scores
+        int8_t actions[8]
+        float threshold
+        int64_t cooldown_ns
+
+    ctypedef struct alpha_latency:
+        uint64_t count[1920]
+        uint64_t n
+        int64_t max_ns
+
+    ctypedef struct alpha_instrument:
+        alpha_block *block
+        float *x
+        uint8_t *ready_each
+        alpha_signal latest
+        alpha_guard_state guard
+        uint64_t rows
+        int64_t row_ts_ns
+
+    ctypedef struct alpha_counters:
+        uint64_t events
+        uint64_t decisions
+        uint64_t rejected
+        uint64_t rows
+        uint64_t by_reason[64]
+        uint64_t by_action[3]
+        uint64_t rejected_by[64]
+
+    ctypedef struct alpha_pipeline:
+        const alpha_program *program
+        const alpha_kernels *kernels
+        alpha_model model
+        uint32_t no_model
+        uint32_t n_instruments
+        alpha_instrument *instruments
+        alpha_guard_config guard
+        alpha_gate_config gate
+        const double *mean
+        const double *std
+        float clip_lo
+        float clip_hi
+        float *z
+        float *out
+        uint32_t killed
+        uint64_t event_index
+        uint64_t bundle_revision
+        uint8_t model_hash[16]
+        uint8_t definition_hash[16]
+        alpha_counters counters
+        alpha_latency *latency
+
+    uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
+
+cdef class Signal:
+    cdef alpha_signal c
+
+cdef class Pipeline:
+    cdef alpha_pipeline *p
+    cdef readonly Program program
+    cdef ModelKernel model
+    cdef object owners          # arrays and tensors p points into
+    cdef alpha_signal *scratch  # room for what one event can produce
+    cdef readonly bint busy     # a worker owns it
+    cdef int check_free(self) except -1
+
+cdef class Instrument:
+    cdef readonly Pipeline pipeline
+    cdef readonly str symbol
+    cdef readonly uint32_t id
+    cdef Signal process(self, alpha_event *e)

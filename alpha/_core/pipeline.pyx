@@ -1,0 +1,489 @@
+"""Event in, Signal out: the binding of the one nogil pipeline function. Floor 4.
+
+A :class:`Pipeline` belongs to one thread at a time: the caller, or a worker (then ``busy``).
+"""
+
+from cpython.object cimport Py_EQ, Py_NE
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+import cython
+import numpy as np
+
+from alpha._core.guard cimport alpha_guard_reset, fill_config
+from alpha._core.program cimport alpha_block_free, alpha_block_new
+from alpha._core.tensor cimport Tensor
+from alpha._core.types cimport (
+    ALPHA_CONTROL,
+    ALPHA_DEPTH,
+    ALPHA_LAST,
+    ALPHA_QUOTE,
+    ALPHA_REASONS,
+    ALPHA_TRADE,
+    ALPHA_BAR,
+)
+from alpha.errors import AlphaError, StateError
+from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Reason
+
+OUTPUT_KINDS = {"logits": 0, "probabilities": 1, "value": 2}
+RULES = {"argmax": 0, "sign": 1}
+
+_ACTIONS = {int(a): a for a in Action}
+_REASONS = {int(r): r for r in Reason}
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Signal:
+    """One decision: fresh, immutable, never reused. ``bytes(signal)`` is its SIGNAL_DTYPE record."""
+
+    def __init__(self):
+        raise TypeError("signals are made by the runtime")
+
+    @property
+    def action(self):
+        """``Action.SELL``, ``HOLD`` or ``BUY``."""
+        return _ACTIONS[self.c.action]
+
+    @property
+    def reason(self):
+        """Why: ``Reason.MODEL`` if the model decided, else what kept it from deciding."""
+        return _REASONS[self.c.reason]
+
+    @property
+    def confidence(self):
+        """Highest probability, 0 to 1 (clipped ``|value|`` under the sign rule)."""
+        return self.c.confidence
+
+    @property
+    def value(self):
+        """P(BUY) - P(SELL); the model's raw value under the sign rule."""
+        return self.c.value
+
+    @property
+    def scores(self):
+        """Probabilities in the order of the model's actions, as a tuple."""
+        return tuple(self.c.scores[i] for i in range(self.c.n_scores))
+
+    @property
+    def ref_px(self):
+        """Mid (else last trade, else bar close) when the decision was made; NaN before any."""
+        return self.c.ref_px
+
+    @property
+    def instrument_id(self):
+        return self.c.instrument_id
+
+    @property
+    def ts_event_ns(self):
+        return self.c.ts_event_ns
+
+    @property
+    def ts_recv_ns(self):
+        return self.c.ts_recv_ns
+
+    @property
+    def event_index(self):
+        """Position of the deciding event in its stream."""
+        return self.c.event_index
+
+    @property
+    def model_slot(self):
+        return self.c.model_slot
+
+    @property
+    def model_hash(self):
+        """First 16 bytes of the model file's sha256."""
+        return bytes(self.c.model_hash[:16])
+
+    @property
+    def definition_hash(self):
+        """First 16 bytes of the definition hash."""
+        return bytes(self.c.definition_hash[:16])
+
+    @property
+    def bundle_revision(self):
+        return self.c.bundle_revision
+
+    @property
+    def flags(self):
+        """Flags of the deciding event, CROSSED and LOCKED added by the guard."""
+        return self.c.flags
+
+    def __bytes__(self):
+        return (<char *>&self.c)[:sizeof(alpha_signal)]
+
+    def __richcmp__(self, other, int op):
+        if not isinstance(other, Signal) or op not in (Py_EQ, Py_NE):
+            return NotImplemented
+        equal = memcmp(&self.c, &(<Signal>other).c, sizeof(alpha_signal)) == 0
+        return equal if op == Py_EQ else not equal
+
+    def __hash__(self):
+        return hash(bytes(self))
+
+    def __repr__(self):
+        return (f"Signal({self.action.name}, {self.reason.name}, confidence={self.c.confidence:.4f}, "
+                f"instrument_id={self.c.instrument_id}, ts_event_ns={self.c.ts_event_ns})")
+
+
+cdef inline Signal make_signal(const alpha_signal *s):
+    cdef Signal out = Signal.__new__(Signal)
+    out.c = s[0]
+    return out
+
+
+@cython.final
+cdef class Pipeline:
+    """Guard, features, model and gate over a table of instruments.
+
+    ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown). ``mean``, ``std``: float64 ``[F]``;
+    ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns.
+    Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT).
+    """
+
+    def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, mean, std, clip, gate,
+                  ModelKernel model=None, int no_model=12, bytes model_hash=bytes(16), bytes definition_hash=bytes(16),
+                  uint64_t bundle_revision=0):
+        cdef uint32_t f = program.c.n_features
+        cdef Py_ssize_t i, n = len(lots)
+        cdef Tensor z, y
+        cdef const double[::1] view
+        cdef alpha_pipeline *p
+        if n < 1 or n >= 1 << 24:
+            raise AlphaError(f"a pipeline serves from 1 to 2**24 instruments, not {n}")
+        self.program = program
+        self.model = model
+        p = self.p = <alpha_pipeline *>calloc(1, sizeof(alpha_pipeline))
+        self.scratch = <alpha_signal *>malloc((n + 1) * sizeof(alpha_signal))
+        if p == NULL or self.scratch == NULL:
+            raise MemoryError()
+        p.program = &program.c
+        p.kernels = program.kernels
+        p.no_model = no_model
+        fill_config(&p.guard, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"])
+        means = np.ascontiguousarray(mean, dtype=np.float64)
+        stds = np.ascontiguousarray(std, dtype=np.float64)
+        if means.shape != (f,) or stds.shape != (f,):
+            raise AlphaError(f"mean and std must have {f} values, one per feature, not {means.shape} and {stds.shape}")
+        view = means
+        p.mean = &view[0]
+        view = stds
+        p.std = &view[0]
+        p.clip_lo, p.clip_hi = clip
+        z = Tensor(1, f)
+        y = Tensor(1, max(8, model.c.n_out if model is not None else 1))
+        p.z, p.out = z.data, y.data
+        self.owners = (means, stds, z, y)
+        self._gate(gate)
+        if model is not None:
+            if model.c.n_in != f:
+                raise AlphaError(f"the model takes {model.c.n_in} features, the feature set makes {f}")
+            if model.c.n_out != p.gate.n_scores:
+                raise AlphaError(f"the model gives {model.c.n_out} scores for {p.gate.n_scores} actions")
+            p.model = model.c
+        memcpy(p.model_hash, <const char *>model_hash, 16)
+        memcpy(p.definition_hash, <const char *>definition_hash, 16)
+        p.bundle_revision = bundle_revision
+        p.instruments = <alpha_instrument *>calloc(n, sizeof(alpha_instrument))
+        if p.instruments == NULL:
+            raise MemoryError()
+        p.n_instruments = <uint32_t>n
+        for i in range(n):
+            alpha_guard_reset(&p.instruments[i].guard)
+            p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
+            p.instruments[i].block = alpha_block_new(p.program, lots[i])
+            p.instruments[i].x = <float *>calloc(f, sizeof(float))
+            p.instruments[i].ready_each = <uint8_t *>calloc(f, 1)
+            if p.instruments[i].block == NULL or p.instruments[i].x == NULL or p.instruments[i].ready_each == NULL:
+                raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes} bytes each")
+
+    def _gate(self, gate):
+        cdef alpha_gate_config *g = &self.p.gate
+        actions = gate["actions"]
+        if not 1 <= len(actions) <= 8:
+            raise AlphaError(f"a model has from 1 to 8 scores, not {len(actions)}")
+        g.output_kind = OUTPUT_KINDS[gate["output_kind"]]
+        g.rule = RULES[gate["rule"]]
+        g.n_scores = <uint32_t>len(actions)
+        for i, action in enumerate(actions):
+            g.actions[i] = int(action)
+        g.threshold = gate["threshold"]
+        g.cooldown_ns = gate["cooldown_ns"]
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        free(self.scratch)
+        if self.p == NULL:
+            return
+        if self.p.instruments != NULL:
+            for i in range(self.p.n_instruments):
+                alpha_block_free(self.p.program, self.p.instruments[i].block)
+                free(self.p.instruments[i].x)
+                free(self.p.instruments[i].ready_each)
+            free(self.p.instruments)
+        free(self.p.latency)
+        free(self.p)
+
+    cdef int check_free(self) except -1:
+        if self.busy:
+            raise StateError("a worker owns this pipeline: push events to it, or stop it first")
+        return 0
+
+    def measure_latency(self, bint on=True):
+        """Start (cleared) or stop measuring the time of each event that produces a Signal."""
+        self.check_free()
+        free(self.p.latency)
+        self.p.latency = NULL
+        if on:
+            self.p.latency = <alpha_latency *>calloc(1, sizeof(alpha_latency))
+            if self.p.latency == NULL:
+                raise MemoryError()
+
+    def latency_counts(self):
+        """(bin counts uint64, largest ns) of the latency histogram; (None, 0) if not measured."""
+        if self.p.latency == NULL:
+            return None, 0
+        cdef const uint64_t[::1] counts = <uint64_t[:1920]>self.p.latency.count
+        return np.array(counts), self.p.latency.max_ns
+
+    def run(self, events, out=None):
+        """Process an EVENT_DTYPE array; returns the Signals as a SIGNAL_DTYPE array.
+
+        ``out``: preallocated SIGNAL_DTYPE array to fill (the returned array is a view of it); it needs room
+        for one Signal per event, and ``n_instruments`` more where TIMER events address all instruments.
+        """
+        cdef const unsigned char[::1] raw
+        cdef unsigned char[::1] raw_out
+        cdef const alpha_event *e
+        cdef alpha_signal *s
+        cdef Py_ssize_t i, n = len(events), made = 0, room
+        self.check_free()
+        check_events(events)
+        if out is None:
+            out = np.empty(self.room_for(events), dtype=SIGNAL_DTYPE)
+        room = len(out)
+        if room < self.room_for(events):
+            raise AlphaError(f"out has room for {room} signals, these events may produce {self.room_for(events)}")
+        if n == 0:
+            return out[:0]
+        raw = np.ascontiguousarray(events).view(np.uint8).reshape(-1)
+        e = <const alpha_event *>&raw[0]
+        raw_out = out.view(np.uint8)
+        s = <alpha_signal *>&raw_out[0]
+        with nogil:
+            for i in range(n):
+                made += alpha_process(self.p, e + i, s + made)
+        return out[:made]
+
+    def room_for(self, events):
+        """Largest number of Signals that these events can produce; at least 1."""
+        to_all = int(np.count_nonzero(events["instrument_id"] >= self.p.n_instruments))
+        return max(1, len(events) + to_all * (self.p.n_instruments - 1))
+
+    def rows(self, events):
+        """Feature rows the native twin makes of these events: a dict of ``row_index`` int64 [N] (into
+        ``events``), ``values`` float32 [N, F], ``ready`` bool [N, F], ``ts_ns`` int64 [N] (decision time)
+        and ``instrument_id`` uint32 [N]. Runs the same pipeline function; state advances."""
+        cdef const unsigned char[::1] raw
+        cdef const alpha_event *e
+        cdef Py_ssize_t i, k, made, at = 0, n = len(events), f = self.p.program.n_features
+        cdef alpha_instrument *source
+        self.check_free()
+        check_events(events)
+        room = self.room_for(events)
+        values = np.empty((room, f), dtype=np.float32)
+        ready = np.empty((room, f), dtype=np.uint8)
+        index = np.empty(room, dtype=np.int64)
+        ts = np.empty(room, dtype=np.int64)
+        ids = np.empty(room, dtype=np.uint32)
+        cdef float[:, ::1] v = values
+        cdef unsigned char[:, ::1] r = ready
+        cdef int64_t[::1] ix = index
+        cdef int64_t[::1] tx = ts
+        cdef uint32_t[::1] idx = ids
+        if n:
+            raw = np.ascontiguousarray(events).view(np.uint8).reshape(-1)
+            e = <const alpha_event *>&raw[0]
+            with nogil:
+                for i in range(n):
+                    made = alpha_process(self.p, e + i, self.scratch)
+                    for k in range(made):
+                        if self.scratch[k].reason >= 32:
+                            continue  # rejected by the guard: no row
+                        source = &self.p.instruments[self.scratch[k].instrument_id]
+                        memcpy(&v[at, 0], source.x, f * sizeof(float))
+                        memcpy(&r[at, 0], source.ready_each, f)
+                        ix[at] = i
+                        tx[at] = source.row_ts_ns
+                        idx[at] = self.scratch[k].instrument_id
+                        at += 1
+        return {
+            "row_index": index[:at],
+            "values": values[:at],
+            "ready": ready[:at].view(np.bool_),
+            "ts_ns": ts[:at],
+            "instrument_id": ids[:at],
+        }
+
+    def on_event(self, event):
+        """One event (0-d or 1-element EVENT_DTYPE array): the last Signal it produced, or None."""
+        cdef const unsigned char[::1] raw
+        cdef uint32_t made
+        self.check_free()
+        one = np.atleast_1d(np.asarray(event))
+        check_events(one)
+        if len(one) != 1:
+            raise AlphaError(f"on_event takes one event, not {len(one)}: use run() for arrays")
+        raw = one.view(np.uint8).reshape(-1)
+        made = alpha_process(self.p, <const alpha_event *>&raw[0], self.scratch)
+        return make_signal(self.scratch + made - 1) if made else None
+
+    def control(self, code, double argument=0.0):
+        """Put a CONTROL event into the stream: kill, revive."""
+        cdef alpha_event e
+        self.check_free()
+        memset(&e, 0, sizeof(e))
+        e.kind = ALPHA_CONTROL
+        e.instrument_id = 0xFFFFFFFF
+        e.v[0] = float(Control(code))
+        e.v[1] = argument
+        alpha_process(self.p, &e, self.scratch)
+
+    @property
+    def killed(self):
+        return bool(self.p.killed)
+
+    @property
+    def n_instruments(self):
+        return self.p.n_instruments
+
+    @property
+    def has_model(self):
+        return self.model is not None
+
+    def latest(self, uint32_t instrument_id):
+        """The last Signal of an instrument, or None."""
+        if instrument_id >= self.p.n_instruments:
+            raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
+        if self.p.instruments[instrument_id].latest.reason == 0:
+            return None
+        return make_signal(&self.p.instruments[instrument_id].latest)
+
+    def features(self, uint32_t instrument_id, out=None):
+        """(float32 [F] of the last row, bool [F] which were warm, decision time ns); None before any row."""
+        if instrument_id >= self.p.n_instruments:
+            raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
+        cdef alpha_instrument *source = &self.p.instruments[instrument_id]
+        if source.rows == 0:
+            return None
+        cdef Py_ssize_t f = self.p.program.n_features
+        if out is None:
+            out = np.empty(f, dtype=np.float32)
+        cdef float[::1] view = out
+        if len(view) != f:
+            raise AlphaError(f"out must hold {f} float32 values, not {len(view)}")
+        memcpy(&view[0], source.x, f * sizeof(float))
+        ready = np.empty(f, dtype=np.uint8)
+        cdef unsigned char[::1] flags = ready
+        memcpy(&flags[0], source.ready_each, f)
+        return out, ready.view(np.bool_), source.row_ts_ns
+
+    def counters(self):
+        """Counts since the pipeline was made: events, decisions, rows, rejected, by reason and action."""
+        cdef alpha_counters *c = &self.p.counters
+        cdef Py_ssize_t i
+        growths = 0
+        for i in range(<Py_ssize_t>self.p.n_instruments):
+            growths += self.p.instruments[i].block.growths
+        return {
+            "events": c.events,
+            "decisions": c.decisions,
+            "rows": c.rows,
+            "rejected": c.rejected,
+            "reasons": {_REASONS[i].name: c.by_reason[i] for i in range(ALPHA_REASONS) if c.by_reason[i]},
+            "actions": {"SELL": c.by_action[0], "HOLD": c.by_action[1], "BUY": c.by_action[2]},
+            "rejected_by": {_REASONS[i].name: c.rejected_by[i] for i in range(ALPHA_REASONS) if c.rejected_by[i]},
+            "window_growths": growths,
+        }
+
+    def instrument(self, str symbol not None, uint32_t instrument_id):
+        """The handle a trading loop calls."""
+        if instrument_id >= self.p.n_instruments:
+            raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
+        cdef Instrument handle = Instrument.__new__(Instrument)
+        handle.pipeline, handle.symbol, handle.id = self, symbol, instrument_id
+        return handle
+
+    def _set_busy(self, bint busy):
+        self.busy = busy
+
+
+cdef int check_events(events) except -1:
+    if getattr(events, "dtype", None) != EVENT_DTYPE:
+        raise AlphaError("events must be a numpy array of alpha.EVENT_DTYPE (read files with alpha.open_events)")
+    if events.ndim != 1:
+        raise AlphaError(f"events must be one-dimensional, not of shape {events.shape}")
+    return 0
+
+
+@cython.final
+cdef class Instrument:
+    """One instrument of a runtime; its ``on_*`` calls return a fresh Signal, or None when nothing triggers."""
+
+    def __init__(self):
+        raise TypeError("instruments are resolved by Runtime.instrument(symbol)")
+
+    cdef Signal process(self, alpha_event *e):
+        cdef Pipeline pipeline = self.pipeline
+        cdef uint32_t made
+        if pipeline.busy:
+            pipeline.check_free()
+        e.instrument_id = self.id
+        made = alpha_process(pipeline.p, e, pipeline.scratch)
+        return make_signal(pipeline.scratch) if made else None
+
+    def on_quote(self, int64_t ts_ns, double bid_px, double ask_px, double bid_qty, double ask_qty,
+                 int64_t ts_recv_ns=0, double venue_seq=0.0, unsigned short flags=1):
+        """Best bid and ask. ``ts_ns``: exchange time, ns UTC; ``ts_recv_ns``: receipt time, 0 = none."""
+        cdef alpha_event e
+        e.ts_event_ns, e.ts_recv_ns = ts_ns, ts_recv_ns
+        e.kind, e.level, e.flags = ALPHA_QUOTE, 0, flags
+        e.v[0], e.v[1], e.v[2], e.v[3], e.v[4] = bid_px, ask_px, bid_qty, ask_qty, venue_seq
+        return self.process(&e)
+
+    def on_trade(self, int64_t ts_ns, double px, double qty, double side=0.0,
+                 int64_t ts_recv_ns=0, double venue_seq=0.0, unsigned short flags=1):
+        """A trade. ``side``: +1 buyer-initiated, -1 seller-initiated, 0 unknown."""
+        cdef alpha_event e
+        e.ts_event_ns, e.ts_recv_ns = ts_ns, ts_recv_ns
+        e.kind, e.level, e.flags = ALPHA_TRADE, 0, flags
+        e.v[0], e.v[1], e.v[2], e.v[3], e.v[4] = px, qty, side, 0.0, venue_seq
+        return self.process(&e)
+
+    def on_bar(self, int64_t ts_ns, double open, double high, double low, double close, double volume,
+               int64_t ts_recv_ns=0, unsigned short flags=1):
+        """A finished bar; ``ts_ns`` is the time of its close."""
+        cdef alpha_event e
+        e.ts_event_ns, e.ts_recv_ns = ts_ns, ts_recv_ns
+        e.kind, e.level, e.flags = ALPHA_BAR, 0, flags
+        e.v[0], e.v[1], e.v[2], e.v[3], e.v[4] = open, high, low, close, volume
+        return self.process(&e)
+
+    def on_depth(self, int64_t ts_ns, unsigned char level, double bid_px, double ask_px, double bid_qty,
+                 double ask_qty, int64_t ts_recv_ns=0, unsigned short flags=0):
+        """A deeper level of the book (1 = second best). Level 0 is the quote and is treated as one.
+        Set flag LAST on the final event of an update."""
+        cdef alpha_event e
+        e.ts_event_ns, e.ts_recv_ns = ts_ns, ts_recv_ns
+        e.kind, e.level, e.flags = ALPHA_DEPTH if level else ALPHA_QUOTE, level, flags
+        e.v[0], e.v[1], e.v[2], e.v[3], e.v[4] = bid_px, ask_px, bid_qty, ask_qty, 0.0
+        return self.process(&e)
+
+    @property
+    def latest(self):
+        """The last Signal, or None."""
+        return self.pipeline.latest(self.id)
+
+    def __repr__(self):
+        return f"Instrument({self.symbol!r}, id={self.id})"

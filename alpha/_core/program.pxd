@@ -1,0 +1,59 @@
+# What the pipeline may touch of a compiled feature program. Floor 2.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from alpha._core.types cimport alpha_event
+
+cdef extern from "alpha_kernels.h" nogil:
+    ctypedef struct alpha_instr:
+        uint16_t op
+
+    ctypedef struct alpha_bar_spec:
+        int64_t interval_ns
+        uint32_t state
+        uint16_t from_mid
+        uint16_t slot[5]
+
+    ctypedef struct alpha_block:
+        uint32_t failed
+        int64_t last_ns
+        uint64_t growths
+        double ref_px
+
+    ctypedef struct alpha_program:
+        const alpha_instr *run[5]
+        const alpha_instr *refresh[5]
+        uint32_t n_run[5]
+        uint32_t n_refresh[5]
+        const alpha_instr *all
+        const alpha_bar_spec *bars
+        const uint16_t *features
+        uint32_t n_all, n_bars, n_features, n_slots, block_bytes
+        int32_t trigger, trigger_bar
+        int64_t every_ns
+
+    ctypedef struct alpha_row:
+        float *x
+        uint8_t *ready_each
+        int64_t ts_ns
+        uint32_t ready
+
+    ctypedef int (*alpha_step_fn)(const alpha_program *, alpha_block *, const alpha_event *, int64_t, alpha_row *) noexcept nogil
+    ctypedef int (*alpha_normalise_fn)(const float *, const double *, const double *, float, float, float *, uint32_t) noexcept nogil
+
+    ctypedef struct alpha_kernels:
+        const char *isa
+        alpha_step_fn step
+        alpha_normalise_fn normalise
+
+cdef extern from "alpha_block.h" nogil:
+    alpha_block *alpha_block_new(const alpha_program *, double lot)
+    void alpha_block_free(const alpha_program *, alpha_block *)
+
+cdef const alpha_kernels *choose_kernels() except NULL
+
+cdef class Program:
+    # Immutable after __init__; shared by every pipeline that serves this definition.
+    cdef alpha_program c
+    cdef const alpha_kernels *kernels
+    cdef object arrays          # owners of everything c points to
+    cdef alpha_bar_spec *bars   # owned
+    cdef const alpha_instr *_instructions(self, records) except? NULL

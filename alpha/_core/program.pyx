@@ -1,0 +1,248 @@
+"""A compiled feature program and the choice of the kernels that run it. Floor 2.
+
+Built by ``alpha.features.compile``; holds no state of its own. Any thread may share it.
+"""
+
+import os
+
+from libc.stdlib cimport free, malloc
+
+import numpy as np
+
+from alpha.errors import AlphaError
+
+cdef extern from *:
+    """
+    #include "alpha_kernels.h"
+    #ifdef ALPHA_X86
+    static int alpha_has_v3(void) {
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    }
+    static int alpha_has_v4(void) {
+        __builtin_cpu_init();
+        return alpha_has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+    }
+    static const alpha_kernels *alpha_kernels_of(int level) {
+        if (level == 4) return alpha_has_v4() ? &alpha_kernels_v4 : NULL;
+        if (level == 3) return alpha_has_v3() ? &alpha_kernels_v3 : NULL;
+        return &alpha_kernels_portable;
+    }
+    #else
+    static const alpha_kernels *alpha_kernels_of(int level) {
+        return level == 0 ? &alpha_kernels_portable : NULL;
+    }
+    #endif
+    """
+    const alpha_kernels *alpha_kernels_of(int level) nogil
+
+cdef extern from "alpha_kernels.h" nogil:
+    ctypedef struct alpha_history:
+        pass
+    ctypedef struct alpha_window:
+        pass
+    ctypedef struct alpha_ema:
+        pass
+    ctypedef struct alpha_rsi:
+        pass
+    ctypedef struct alpha_bar:
+        pass
+    ctypedef struct alpha_slot:
+        pass
+    enum:
+        ALPHA_OP_CONST
+        ALPHA_OP_CLOSE_LEAF
+        ALPHA_OP_FIELD
+        ALPHA_OP_FIELD_QTY
+        ALPHA_OP_MID
+        ALPHA_OP_SPREAD
+        ALPHA_OP_MICROPRICE
+        ALPHA_OP_IMBALANCE
+        ALPHA_OP_BAR_TAKE
+        ALPHA_OP_ADD
+        ALPHA_OP_SUB
+        ALPHA_OP_MUL
+        ALPHA_OP_DIV
+        ALPHA_OP_NEG
+        ALPHA_OP_ABS
+        ALPHA_OP_LOG
+        ALPHA_OP_HISTORY
+        ALPHA_OP_SUM_COUNT
+        ALPHA_OP_SUM_TIME
+        ALPHA_OP_MOMENT_COUNT
+        ALPHA_OP_MOMENT_TIME
+        ALPHA_OP_READ_COUNT
+        ALPHA_OP_READ_SUM
+        ALPHA_OP_READ_MEAN
+        ALPHA_OP_READ_VAR
+        ALPHA_OP_READ_STD
+        ALPHA_OP_READ_ZSCORE
+        ALPHA_OP_LAG_COUNT
+        ALPHA_OP_LAG_TIME
+        ALPHA_OP_EMA_SPAN
+        ALPHA_OP_EMA_HALF_LIFE
+        ALPHA_OP_RSI
+
+cdef extern from "alpha_math.h" nogil:
+    double alpha_log(double x)
+    double alpha_exp2n(double t)
+
+OPCODES = {
+    "CONST": ALPHA_OP_CONST,
+    "CLOSE_LEAF": ALPHA_OP_CLOSE_LEAF,
+    "FIELD": ALPHA_OP_FIELD,
+    "FIELD_QTY": ALPHA_OP_FIELD_QTY,
+    "MID": ALPHA_OP_MID,
+    "SPREAD": ALPHA_OP_SPREAD,
+    "MICROPRICE": ALPHA_OP_MICROPRICE,
+    "IMBALANCE": ALPHA_OP_IMBALANCE,
+    "BAR_TAKE": ALPHA_OP_BAR_TAKE,
+    "ADD": ALPHA_OP_ADD,
+    "SUB": ALPHA_OP_SUB,
+    "MUL": ALPHA_OP_MUL,
+    "DIV": ALPHA_OP_DIV,
+    "NEG": ALPHA_OP_NEG,
+    "ABS": ALPHA_OP_ABS,
+    "LOG": ALPHA_OP_LOG,
+    "HISTORY": ALPHA_OP_HISTORY,
+    "SUM_COUNT": ALPHA_OP_SUM_COUNT,
+    "SUM_TIME": ALPHA_OP_SUM_TIME,
+    "MOMENT_COUNT": ALPHA_OP_MOMENT_COUNT,
+    "MOMENT_TIME": ALPHA_OP_MOMENT_TIME,
+    "READ_COUNT": ALPHA_OP_READ_COUNT,
+    "READ_SUM": ALPHA_OP_READ_SUM,
+    "READ_MEAN": ALPHA_OP_READ_MEAN,
+    "READ_VAR": ALPHA_OP_READ_VAR,
+    "READ_STD": ALPHA_OP_READ_STD,
+    "READ_ZSCORE": ALPHA_OP_READ_ZSCORE,
+    "LAG_COUNT": ALPHA_OP_LAG_COUNT,
+    "LAG_TIME": ALPHA_OP_LAG_TIME,
+    "EMA_SPAN": ALPHA_OP_EMA_SPAN,
+    "EMA_HALF_LIFE": ALPHA_OP_EMA_HALF_LIFE,
+    "RSI": ALPHA_OP_RSI,
+}
+STATE_BYTES = {
+    "HISTORY": sizeof(alpha_history),
+    "SUM_COUNT": sizeof(alpha_window),
+    "SUM_TIME": sizeof(alpha_window),
+    "MOMENT_COUNT": sizeof(alpha_window),
+    "MOMENT_TIME": sizeof(alpha_window),
+    "LAG_TIME": sizeof(alpha_window),
+    "EMA_SPAN": sizeof(alpha_ema),
+    "EMA_HALF_LIFE": sizeof(alpha_ema),
+    "RSI": sizeof(alpha_rsi),
+    "BAR": sizeof(alpha_bar),
+}
+BLOCK_BYTES = sizeof(alpha_block)
+SLOT_BYTES = sizeof(alpha_slot)
+
+_LEVELS = {"portable": 0, "v3": 3, "v4": 4}
+
+
+cdef const alpha_kernels *choose_kernels() except NULL:
+    cdef const alpha_kernels *k
+    wanted = os.environ.get("ALPHA_ISA", "")
+    if wanted:
+        if wanted not in _LEVELS:
+            raise AlphaError(f"ALPHA_ISA={wanted!r} is unknown: use portable, v3 or v4")
+        k = alpha_kernels_of(_LEVELS[wanted])
+        if k == NULL:
+            raise AlphaError(f"ALPHA_ISA={wanted} was asked for, but this CPU or build does not have it")
+        return k
+    for level in (4, 3):
+        k = alpha_kernels_of(level)
+        if k != NULL:
+            return k
+    return alpha_kernels_of(0)
+
+
+def isa():
+    """Name of the kernels in use: ``portable``, ``v3`` or ``v4``; ``ALPHA_ISA`` overrides the choice."""
+    return (<bytes>choose_kernels().isa).decode()
+
+
+def available_isas():
+    """Names of the kernels this CPU and build can run, best first."""
+    return [name for name in ("v4", "v3", "portable") if alpha_kernels_of(_LEVELS[name]) != NULL]
+
+
+def native_log(double x):
+    """Natural logarithm as features compute it (numerics rule 42)."""
+    return alpha_log(x)
+
+
+def native_exp2n(double t):
+    """2**t for t <= 0 as features compute it (numerics rule 18)."""
+    return alpha_exp2n(t)
+
+
+cdef class Program:
+    """Instructions of one feature set. ``n_features``: columns of a row; ``block_bytes``: state per instrument."""
+
+    def __cinit__(self, *, run, refresh, all, bars, features, n_slots, block_bytes, trigger, trigger_bar, every_ns):
+        cdef const uint8_t[::1] raw
+        cdef const uint16_t[::1] slots
+        cdef Py_ssize_t i, j
+        self.bars = NULL
+        self.kernels = choose_kernels()
+        self.arrays = []
+        for i in range(5):
+            self.c.run[i] = self._instructions(run[i])
+            self.c.n_run[i] = <uint32_t>len(run[i])
+            self.c.refresh[i] = self._instructions(refresh[i])
+            self.c.n_refresh[i] = <uint32_t>len(refresh[i])
+        self.c.all = self._instructions(all)
+        self.c.n_all = <uint32_t>len(all)
+        if bars:
+            self.bars = <alpha_bar_spec *>malloc(len(bars) * sizeof(alpha_bar_spec))
+            if self.bars == NULL:
+                raise MemoryError()
+            for i, (interval, state, from_mid, fields) in enumerate(bars):
+                self.bars[i].interval_ns = interval
+                self.bars[i].state = state
+                self.bars[i].from_mid = from_mid
+                for j in range(5):
+                    self.bars[i].slot[j] = fields[j]
+        self.c.bars = self.bars
+        self.c.n_bars = <uint32_t>len(bars)
+        owner = np.ascontiguousarray(features, dtype=np.uint16)
+        self.arrays.append(owner)
+        slots = owner
+        self.c.features = &slots[0]
+        self.c.n_features = <uint32_t>len(features)
+        self.c.n_slots = n_slots
+        self.c.block_bytes = block_bytes
+        self.c.trigger = trigger
+        self.c.trigger_bar = trigger_bar
+        self.c.every_ns = every_ns
+
+    def __dealloc__(self):
+        free(self.bars)
+
+    cdef const alpha_instr *_instructions(self, records) except? NULL:
+        """Pointer to the records, which the program keeps alive; NULL for none."""
+        cdef const uint8_t[::1] raw
+        if len(records) == 0:
+            return NULL
+        raw = records.view(np.uint8)
+        self.arrays.append(records)
+        return <const alpha_instr *>&raw[0]
+
+    @property
+    def n_features(self):
+        return self.c.n_features
+
+    @property
+    def block_bytes(self):
+        return self.c.block_bytes
+
+    @property
+    def instructions(self):
+        """How many instructions one quote runs: a rough cost."""
+        return self.c.n_run[0] + self.c.n_refresh[0]
+
+    @property
+    def isa(self):
+        return (<bytes>self.kernels.isa).decode()

@@ -1,0 +1,53 @@
+"""One exception tree for the whole project. Floor 0: imports nothing of ours.
+
+Errors are for the doors (building, loading, reading files). The hot path never
+raises: it answers HOLD with a counted :class:`alpha.events.Reason`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class AlphaError(Exception):
+    """Base of every error this project raises on purpose. The command line maps it to exit code 2."""
+
+
+class DataError(AlphaError):
+    """Market data that cannot be read as declared: missing file, wrong column, naive time, bad row."""
+
+
+class DefinitionError(AlphaError):
+    """A feature expression or feature set that has no meaning; the message points at the place."""
+
+
+class ModelError(AlphaError):
+    """A model artifact that cannot be trusted or served: wrong hash, shape, names or operator."""
+
+
+class RegistryError(AlphaError):
+    """A registry that is missing, malformed, or asked for an illegal transition."""
+
+
+class InstrumentError(AlphaError):
+    """An instrument that is unknown, or declared twice."""
+
+
+class StateError(AlphaError):
+    """A call that is not allowed now: a closed runtime, or an inline call while a worker runs."""
+
+
+class MissingExtraError(AlphaError, ImportError):
+    """An optional dependency is absent; the message prints the pip command that brings it."""
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import ``module``, or raise :class:`MissingExtraError` naming the extra that provides it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as exc:
+        raise MissingExtraError(
+            f"this needs the Python package {module.split('.')[0]!r}, which is not installed: "
+            f"run  pip install 'alpha-runtime[{extra}]'"
+        ) from exc

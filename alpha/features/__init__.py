@@ -1,0 +1,1 @@
+"""Features: one definition (language), two independent twins (batch, native), a certificate (parity)."""

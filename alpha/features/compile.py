@@ -1,0 +1,298 @@
+"""From a FeatureSet to the flat instructions of the native twin. Floor 2.
+
+The tree becomes a graph with every common subexpression once. Rolling operators that share an
+operand share its history, and mean, std, zscore… over one window share its running sums. For each
+kind of event the program holds the instructions to run (everything downstream of that event's
+sources, operands first) and the ones to *refresh* before a row is read: time windows and lags
+that this event did not touch, whose value changes because time passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from alpha._core import program as native
+from alpha.errors import DefinitionError
+from alpha.features.feature_set import FeatureSet
+from alpha.features.language import BarRef, Duration, Expr
+from alpha.features.operators import BAR_FIELDS, OPERATORS
+
+OP = native.OPCODES
+NO_SLOT = 0xFFFF
+MAX_BARS = 32
+_TIME_RING = 64  # first capacity of a history that time windows read; it grows when needed
+
+INSTR_DTYPE = np.dtype(
+    [
+        ("op", "<u2"),
+        ("dst", "<u2"),
+        ("a", "<u2"),
+        ("b", "<u2"),
+        ("state", "<u4"),
+        ("history", "<u4"),
+        ("n", "<i8"),
+        ("k", "<f8"),
+        ("ddof", "<u4"),
+        ("mode", "<u4"),
+    ]
+)
+
+_QUOTE_FIELDS = {"bid_px": 0, "ask_px": 1, "bid_qty": 2, "ask_qty": 3}
+_TRADE_FIELDS = {"px": 0, "qty": 1, "side": 2}
+_FORMULAS = {"mid": "MID", "spread": "SPREAD", "microprice": "MICROPRICE", "imbalance": "IMBALANCE"}
+_POINTWISE = {"add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "neg": "NEG", "abs": "ABS", "log": "LOG"}
+_LAGS = {"lag": 0, "diff": 1, "ret": 2, "logret": 3, "velocity": 4}
+_READERS = {"count": "COUNT", "sum": "SUM", "mean": "MEAN", "var": "VAR", "std": "STD", "zscore": "ZSCORE"}
+_NEEDS_SQUARES = {"var", "std", "zscore"}
+_LISTS = ("quote", "trade", "bar", "close", "none")
+_TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
+
+
+@dataclass(slots=True)
+class _Node:
+    """One instruction to be: what it runs, what it reads, which events move it."""
+
+    op: int
+    dst: int = NO_SLOT
+    operands: tuple[int, ...] = ()  # nodes whose result it reads
+    a: int = 0
+    b: int = 0
+    state: int = 0
+    history: int = 0
+    n: int = 0
+    k: float = 0.0
+    ddof: int = 0
+    mode: int = 0
+    groups: frozenset[str] = frozenset()  # lists whose events can update it
+    timed: bool = False  # its value changes when only time passes
+
+    def record(self) -> tuple[int | float, ...]:
+        return (self.op, self.dst, self.a, self.b, self.state, self.history, self.n, self.k, self.ddof, self.mode)
+
+
+@dataclass(slots=True)
+class _Builder:
+    nodes: list[_Node] = field(default_factory=list)  # operands always before their readers
+    slots: int = 0
+    known: dict[Expr, int] = field(default_factory=dict)
+    histories: dict[int, int] = field(default_factory=dict)  # operand node -> HISTORY node
+    windows: dict[tuple[int, int, bool], int] = field(default_factory=dict)  # (history, n, timed) -> sums
+    bars: dict[tuple[int, str], int] = field(default_factory=dict)
+    bar_slots: list[list[int]] = field(default_factory=list)
+
+    def add(self, node: _Node, slot: bool = True) -> int:
+        if slot:
+            node.dst = self.slots
+            self.slots += 1
+            if self.slots >= NO_SLOT:
+                raise DefinitionError(f"a feature set may have at most {NO_SLOT - 1} distinct subexpressions")
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def derived(self, op: str, operands: tuple[int, ...], slot: bool = True, **fields: int | float | bool) -> int:
+        """A node that moves whenever one of its operands does."""
+        groups = frozenset[str]().union(*(self.nodes[o].groups for o in operands))
+        timed = bool(fields.pop("timed", False))
+        slots = [self.nodes[o].dst for o in operands] + [0, 0]
+        node = _Node(OP[op], operands=operands, a=slots[0] % NO_SLOT, b=slots[1] % NO_SLOT, groups=groups, timed=timed)
+        for name, value in fields.items():
+            setattr(node, name, value)
+        return self.add(node, slot)
+
+    def expr(self, e: Expr) -> int:
+        """Node that holds the value of ``e``; the same expression gives the same node."""
+        if e not in self.known:
+            self.known[e] = self.build(e)
+        return self.known[e]
+
+    def build(self, e: Expr) -> int:
+        if e.op == "const":
+            return self.add(_Node(OP["CONST"], k=_float(e.params[0])))
+        if e.op == "bar":
+            return self.bar_leaf(e)
+        if OPERATORS[e.op].kind == "source":
+            return self.source(e.op)
+        operands = tuple(self.expr(a) for a in e.args)
+        if e.op in _POINTWISE:
+            timed = any(self.nodes[o].timed for o in operands)
+            return self.derived(_POINTWISE[e.op], operands, timed=timed)
+        x = operands[0]
+        if e.op in _LAGS:
+            return self.lag(e, x)
+        if e.op in _READERS:
+            return self.reader(e, x)
+        if e.op == "rsi":
+            return self.derived("RSI", (x,), n=_int(e.param("n")))
+        if e.op == "ema":
+            span, half_life = e.param("span"), e.param("half_life")
+            if isinstance(half_life, Duration):
+                return self.derived("EMA_HALF_LIFE", (x,), n=half_life.ns, k=float(half_life.ns), timed=True)
+            return self.derived("EMA_SPAN", (x,), n=_int(span), k=2.0 / (_int(span) + 1))
+        raise DefinitionError(f"operator {e.op!r} has no native implementation")
+
+    def source(self, name: str) -> int:
+        op = OPERATORS[name]
+        fields = {**_QUOTE_FIELDS, **_TRADE_FIELDS}
+        code = _FORMULAS.get(name) or ("FIELD_QTY" if op.needs_qty else "FIELD")
+        return self.add(_Node(OP[code], n=fields.get(name, 0), groups=frozenset({op.group})))
+
+    def bar_spec(self, ref: BarRef) -> int:
+        """Index of the builder of such bars; its instruction takes in quotes or trades."""
+        key = (ref.interval.ns, ref.source)
+        if key not in self.bars:
+            if len(self.bars) == MAX_BARS:
+                raise DefinitionError(f"a feature set may build at most {MAX_BARS} kinds of bars")
+            self.bars[key] = len(self.bars)
+            self.bar_slots.append([NO_SLOT] * len(BAR_FIELDS))
+            group = "quote" if ref.source == "mid" else "trade"
+            self.add(_Node(OP["BAR_TAKE"], n=self.bars[key], groups=frozenset({group})), slot=False)
+        return self.bars[key]
+
+    def bar_leaf(self, e: Expr) -> int:
+        interval, source, name = e.params
+        assert isinstance(interval, Duration) and isinstance(source, str) and isinstance(name, str)
+        index = BAR_FIELDS.index(name)
+        if source == "feed":
+            # the feed decides what a bar is: the interval is part of the definition, not of the event
+            code = "FIELD_QTY" if name == "volume" else "FIELD"
+            return self.add(_Node(OP[code], n=index, groups=frozenset({"bar"})))
+        spec = self.bar_spec(BarRef(interval, source))
+        leaf = self.add(_Node(OP["CLOSE_LEAF"], groups=frozenset({"close"})))
+        self.bar_slots[spec][index] = self.nodes[leaf].dst
+        return leaf
+
+    def history(self, x: int) -> int:
+        if x not in self.histories:
+            self.histories[x] = self.derived("HISTORY", (x,), slot=False, timed=False)
+        return self.histories[x]
+
+    def lag(self, e: Expr, x: int) -> int:
+        h, window = self.history(x), e.param("window")
+        mode = _LAGS[e.op]
+        if isinstance(window, Duration):
+            self.nodes[h].ddof = 1  # keeps times
+            return self.derived("LAG_TIME", (h,), n=window.ns, k=window.ns / 1e9, mode=mode, timed=True)
+        self.nodes[h].n = max(self.nodes[h].n, _int(window))
+        return self.derived("LAG_COUNT", (h,), n=_int(window), mode=mode)
+
+    def reader(self, e: Expr, x: int) -> int:
+        h, window = self.history(x), e.param("window")
+        timed = isinstance(window, Duration)
+        n = window.ns if isinstance(window, Duration) else _int(window)
+        if timed:
+            self.nodes[h].ddof = 1
+        else:
+            self.nodes[h].n = max(self.nodes[h].n, n)
+        key = (h, n, timed)
+        suffix = "TIME" if timed else "COUNT"
+        if key not in self.windows:
+            self.windows[key] = self.derived(f"SUM_{suffix}", (h,), slot=False, n=n, timed=timed)
+        squares = e.op in _NEEDS_SQUARES
+        if squares:  # sums of squares contain the sums: one state serves every reader of the window
+            self.nodes[self.windows[key]].op = OP[f"MOMENT_{suffix}"]
+        ddof = e.param("ddof") if squares else 0
+        return self.derived(f"READ_{_READERS[e.op]}", (self.windows[key],), ddof=_int(ddof), timed=timed)
+
+
+def _float(value: object) -> float:
+    assert isinstance(value, float)
+    return value
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _layout(b: _Builder) -> tuple[int, list[int]]:
+    """Give every state and ring its byte offset in the block: (size, offsets of the bar states)."""
+    sizes = native.STATE_BYTES
+    offset = native.BLOCK_BYTES + b.slots * native.SLOT_BYTES
+
+    def take(size: int) -> int:
+        nonlocal offset
+        offset = (offset + 15) // 16 * 16
+        start = offset
+        offset += size
+        return start
+
+    names = {code: name for name, code in OP.items()}
+    for node in b.nodes:
+        size = sizes.get(names[node.op])
+        if size:
+            node.state = take(size)
+    bar_states = [take(sizes["BAR"]) for _ in b.bars]
+    for node in b.nodes:  # readers and lags address the state and history they read
+        if node.op == OP["HISTORY"]:
+            node.mode = max(_power_of_two(node.n + 1), _TIME_RING if node.ddof else 1)
+            node.history = take(node.mode * (16 if node.ddof else 8))
+        for operand in node.operands:
+            source = b.nodes[operand]
+            if source.op == OP["HISTORY"]:
+                node.history = source.state
+            elif source.dst == NO_SLOT:  # a window
+                node.state = source.state
+                node.history = source.history
+    if offset >= 2**31:
+        raise DefinitionError("the windows of this feature set need more than 2 GiB per instrument")
+    return offset, bar_states
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
+    seen: set[int] = set()
+    stack = list(start)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(b.nodes[node].operands)
+    return seen
+
+
+def _records(b: _Builder, chosen: Iterable[int]) -> np.ndarray:
+    rows = [b.nodes[i].record() for i in sorted(chosen) if b.nodes[i].op not in (OP["CONST"], OP["CLOSE_LEAF"])]
+    return np.array(rows, dtype=INSTR_DTYPE)
+
+
+def compile_program(fs: FeatureSet) -> native.Program:
+    """The native program of a feature set; :class:`DefinitionError` if it cannot be one."""
+    b = _Builder()
+    features = [b.expr(e) for e in fs.features.values()]
+    trigger, trigger_bar = _TRIGGERS.get(fs.trigger.kind, -1), -1
+    if fs.trigger.kind == "bar":
+        assert fs.trigger.bar is not None
+        if fs.trigger.bar.source == "feed":
+            trigger = 3
+        else:
+            trigger, trigger_bar = 4, b.bar_spec(fs.trigger.bar)
+    size, bar_states = _layout(b)
+    timed = {i for i, node in enumerate(b.nodes) if node.timed}
+    run, refresh = [], []
+    for name in _LISTS:
+        moved = {i for i, node in enumerate(b.nodes) if name in node.groups}
+        moved |= timed & _ancestors(b, moved)
+        run.append(_records(b, moved))
+        refresh.append(_records(b, timed - moved))
+    every = fs.trigger.every
+    return native.Program(
+        run=run,
+        refresh=refresh,
+        all=np.array([n.record() for n in b.nodes], dtype=INSTR_DTYPE),
+        bars=[
+            (interval, state, int(source == "mid"), slots)
+            for ((interval, source), state, slots) in zip(b.bars, bar_states, b.bar_slots, strict=True)
+        ],
+        features=[b.nodes[i].dst for i in features],
+        n_slots=b.slots,
+        block_bytes=size,
+        trigger=trigger,
+        trigger_bar=trigger_bar,
+        every_ns=every.ns if every else 0,
+    )

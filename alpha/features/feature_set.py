@@ -1,0 +1,209 @@
+"""A FeatureSet: stream, trigger and ordered features, with one definition hash. Floor 2."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from alpha.errors import DefinitionError
+from alpha.features.language import BarRef, Duration, Expr, canonical, duration, parse, parse_bar, walk
+from alpha.features.operators import BAR_VERSION, OPERATORS
+
+MAX_FEATURES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSpec:
+    """What the guard does before any feature sees an event.
+
+    ``crossed``: reject bid > ask in a continuous session, or accept it flagged.
+    ``future_tolerance``: largest accepted exchange time ahead of the receipt time after the
+    instrument's clock offset; ``duplicates``: reject an event that repeats the last venue
+    sequence number of its instrument and kind, or keep it.
+    """
+
+    crossed: Literal["reject", "flag"] = "reject"
+    future_tolerance: Duration = Duration(10 * 10**9)
+    duplicates: Literal["reject", "keep"] = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """How a stream is ordered and cut: ``clock`` recv (where present) or event; ``calendar`` a name of
+    exchange-calendars or ``24/7``; ``session_break``: ``none`` (state runs through)."""
+
+    clock: Literal["recv", "event"] = "recv"
+    calendar: str = "24/7"
+    session_break: Literal["none"] = "none"
+    guard: GuardSpec = field(default_factory=GuardSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """When a row is made: ``quote``, ``trade``, ``last`` (events flagged LAST), a bar's close, or
+    ``every`` (multiples of a duration of stream time, rule 35)."""
+
+    kind: Literal["quote", "trade", "last", "bar", "every"]
+    bar: BarRef | None = None
+    every: Duration | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "bar":
+            return str(self.bar)
+        return f'every("{self.every}")' if self.kind == "every" else self.kind
+
+
+def parse_trigger(text: str) -> Trigger:
+    """Read ``quote``, ``trade``, ``last``, ``bar("1m", "trade")`` or ``every("100ms")``."""
+    text = text.strip()
+    if text in ("quote", "trade", "last"):
+        return Trigger(text)  # type: ignore[arg-type]
+    if text.startswith("bar("):
+        return Trigger("bar", bar=parse_bar(text))
+    if text.startswith("every(") and text.endswith(")"):
+        return Trigger("every", every=duration(text[6:-1].strip().strip("\"'")))
+    raise DefinitionError(f'unknown trigger {text!r}: use quote, trade, last, bar("1m", "trade") or every("100ms")')
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Ordered named expressions over one kind of stream.
+
+    The *definition hash* (sha256) covers the canonical text of all of it and the versions of
+    every operator used. Feature order counts; the order of table keys does not. The name of the
+    set is a label and is not hashed.
+    """
+
+    name: str
+    features: Mapping[str, Expr]
+    trigger: Trigger = Trigger("quote")
+    stream: StreamSpec = field(default_factory=StreamSpec)
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise DefinitionError(f"feature set {self.name!r} has no features")
+        if len(self.features) > MAX_FEATURES:
+            raise DefinitionError(f"feature set {self.name!r} has {len(self.features)} features (limit {MAX_FEATURES})")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names in the order of the tensor's columns."""
+        return tuple(self.features)
+
+    def operator_versions(self) -> dict[str, int]:
+        """Version of every operator these expressions use."""
+        used = {node.op for e in self.features.values() for node in walk(e)}
+        versions = {op: OPERATORS[op].version for op in used if op in OPERATORS}
+        if "bar" in used or self.trigger.kind == "bar":
+            versions["bar"] = BAR_VERSION
+        return dict(sorted(versions.items()))
+
+    def definition(self) -> dict[str, Any]:
+        """The hashed content as plain JSON values."""
+        g = self.stream.guard
+        return {
+            "stream": {
+                "clock": self.stream.clock,
+                "calendar": self.stream.calendar,
+                "session_break": self.stream.session_break,
+                "guard": {
+                    "crossed": g.crossed,
+                    "future_tolerance": str(g.future_tolerance),
+                    "duplicates": g.duplicates,
+                },
+            },
+            "trigger": str(self.trigger),
+            "features": [[name, canonical(e)] for name, e in self.features.items()],
+            "operators": self.operator_versions(),
+        }
+
+    def canonical(self) -> str:
+        """The hashed text: JSON with sorted keys and no spaces, features as an ordered list."""
+        return json.dumps(self.definition(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @property
+    def definition_hash(self) -> str:
+        """sha256 of :meth:`canonical`, 64 hex digits."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], name: str = "features") -> FeatureSet:
+        """Build from the TOML/JSON form: ``name``, ``trigger``, ``stream``, ``features`` (a table, or a
+        list of [name, expression] pairs as :meth:`definition` writes it)."""
+        unknown = set(data) - {"name", "trigger", "stream", "features", "operators"}
+        if unknown:
+            raise DefinitionError(f"unknown key {sorted(unknown)[0]!r} in a feature set: it has name, trigger, stream, features")
+        raw = data.get("features")
+        pairs = list(raw.items()) if isinstance(raw, Mapping) else list(raw or [])
+        features: dict[str, Expr] = {}
+        for pair in pairs:
+            if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
+                raise DefinitionError(f"a feature is a name and an expression, not {pair!r}")
+            key, text = pair
+            if key in features:
+                raise DefinitionError(f"feature {key!r} is defined twice")
+            try:
+                features[key] = parse(text)
+            except DefinitionError as exc:
+                raise DefinitionError(f"feature {key!r}: {exc}") from None
+        fs = cls(
+            name=str(data.get("name", name)),
+            features=features,
+            trigger=parse_trigger(str(data.get("trigger", "quote"))),
+            stream=_stream(data.get("stream", {})),
+        )
+        declared = data.get("operators")
+        if declared is not None and dict(declared) != fs.operator_versions():
+            raise DefinitionError(
+                f"feature set {fs.name!r} was written for operator versions {dict(declared)}, "
+                f"this build has {fs.operator_versions()}: its model must be validated again"
+            )
+        return fs
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> FeatureSet:
+        """Read a TOML file; the file's stem is the default name."""
+        file = Path(path)
+        try:
+            data = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DefinitionError(f"feature file {file} does not exist") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise DefinitionError(f"feature file {file} is not valid TOML: {exc}") from None
+        try:
+            return cls.from_dict(data, name=file.stem)
+        except DefinitionError as exc:
+            raise DefinitionError(f"{file}: {exc}") from None
+
+
+def _stream(data: object) -> StreamSpec:
+    if not isinstance(data, Mapping):
+        raise DefinitionError("stream must be a table: clock, calendar, session_break, guard")
+    values = dict(data)
+    guard_values = values.pop("guard", {})
+    if not isinstance(guard_values, Mapping):
+        raise DefinitionError("stream.guard must be a table: crossed, future_tolerance, duplicates")
+    guard = dict(guard_values)
+    _choices(values, "stream", {"clock": ("recv", "event"), "calendar": None, "session_break": ("none",)})
+    _choices(
+        guard,
+        "stream.guard",
+        {"crossed": ("reject", "flag"), "future_tolerance": None, "duplicates": ("reject", "keep")},
+    )
+    if "future_tolerance" in guard:
+        guard["future_tolerance"] = duration(str(guard["future_tolerance"]))
+    return StreamSpec(guard=GuardSpec(**guard), **values)
+
+
+def _choices(values: Mapping[str, Any], where: str, allowed: Mapping[str, tuple[str, ...] | None]) -> None:
+    for key, value in values.items():
+        if key not in allowed:
+            raise DefinitionError(f"unknown key {where}.{key}: it has {', '.join(allowed)}")
+        choices = allowed[key]
+        if choices is not None and value not in choices:
+            raise DefinitionError(f"{where}.{key} cannot be {value!r}: use one of {', '.join(choices)}")

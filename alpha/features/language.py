@@ -1,0 +1,380 @@
+"""Feature expressions: build them in Python, write them as text, hash them. Floor 2.
+
+An expression is an immutable tree. ``canonical(e)`` is its one spelling and ``parse`` reads it
+back to the same tree::
+
+    >>> e = parse('1e4 * spread / mid')
+    >>> canonical(e)
+    '((10000.0 * spread) / mid)'
+    >>> canonical(f.velocity(f.mid, "1000ms"))
+    'velocity(mid, "1s")'
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Union
+
+from alpha.errors import DefinitionError
+from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, OPERATORS, Operator, Param
+
+_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|ms|s|m|h|d)\s*$")
+_BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+_AST_BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+MAX_TEXT = 4096
+MAX_DEPTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A positive span of time in whole nanoseconds."""
+
+    ns: int
+
+    def __str__(self) -> str:
+        unit = next(u for u in reversed(_UNITS) if self.ns % _UNITS[u] == 0)
+        return f"{self.ns // _UNITS[unit]}{unit}"
+
+
+def duration(text: str) -> Duration:
+    """Read ``"250ms"``, ``"1s"``, ``"5m"``, ``"1.5h"``; DefinitionError if it is no positive whole ns."""
+    match = _DURATION.match(text)
+    if not match:
+        raise DefinitionError(f"{text!r} is not a duration: write a number and one of {', '.join(_UNITS)}, e.g. \"250ms\"")
+    whole, _, part = match[1].partition(".")
+    scaled = int(whole + part) * _UNITS[match[2]]
+    ns, rest = divmod(scaled, 10 ** len(part))
+    if rest or not 0 < ns < 2**62:
+        raise DefinitionError(f"duration {text!r} is not a positive whole number of nanoseconds below 2**62")
+    return Duration(ns)
+
+
+ParamValue = Union[int, float, str, Duration]
+
+
+@dataclass(frozen=True, slots=True, eq=True)
+class Expr:
+    """A node: ``op`` is a name of the operator table, ``"const"`` (``params = (value,)``), or
+    ``"bar"`` (``params = (Duration, source, field)``). ``params`` follow the table's order;
+    an absent optional parameter is ``None``.
+    """
+
+    op: str
+    args: tuple[Expr, ...] = ()
+    params: tuple[ParamValue | None, ...] = ()
+
+    def __add__(self, other: Expr | float) -> Expr:
+        return Expr("add", (self, lift(other)))
+
+    def __radd__(self, other: float) -> Expr:
+        return Expr("add", (lift(other), self))
+
+    def __sub__(self, other: Expr | float) -> Expr:
+        return Expr("sub", (self, lift(other)))
+
+    def __rsub__(self, other: float) -> Expr:
+        return Expr("sub", (lift(other), self))
+
+    def __mul__(self, other: Expr | float) -> Expr:
+        return Expr("mul", (self, lift(other)))
+
+    def __rmul__(self, other: float) -> Expr:
+        return Expr("mul", (lift(other), self))
+
+    def __truediv__(self, other: Expr | float) -> Expr:
+        return Expr("div", (self, lift(other)))
+
+    def __rtruediv__(self, other: float) -> Expr:
+        return Expr("div", (lift(other), self))
+
+    def __neg__(self) -> Expr:
+        return Expr("neg", (self,))
+
+    def __abs__(self) -> Expr:
+        return Expr("abs", (self,))
+
+    def __str__(self) -> str:
+        return canonical(self)
+
+    def param(self, name: str) -> ParamValue | None:
+        """Value of the named parameter (``None`` where an optional one is absent)."""
+        names = [p.name for p in OPERATORS[self.op].params]
+        return self.params[names.index(name)]
+
+
+def lift(value: Expr | float) -> Expr:
+    """An Expr as it is; a finite number as a constant."""
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise DefinitionError(f"{value!r} cannot stand in an expression: use a feature or a finite number")
+    return Expr("const", (), (float(value),))
+
+
+def bar_field(interval: Duration, source: str, field: str) -> Expr:
+    """``bar(interval, source).field`` after checking the names."""
+    if source not in BAR_SOURCES:
+        raise DefinitionError(f"bar source {source!r} is unknown: use one of {', '.join(BAR_SOURCES)}")
+    if field not in BAR_FIELDS:
+        raise DefinitionError(f"a bar has no field {field!r}: use one of {', '.join(BAR_FIELDS)}")
+    return Expr("bar", (), (interval, source, field))
+
+
+@dataclass(frozen=True, slots=True)
+class BarRef:
+    """``bar("1m", "trade")`` before a field is taken; also a trigger."""
+
+    interval: Duration
+    source: str = "feed"
+
+    def __getattr__(self, field: str) -> Expr:
+        if field.startswith("__"):
+            raise AttributeError(field)
+        return bar_field(self.interval, self.source, field)
+
+    def __str__(self) -> str:
+        return f'bar("{self.interval}", "{self.source}")'
+
+
+def bar(interval: str, source: str = "feed") -> BarRef:
+    """Time bars aligned to UTC (rule 24), from the feed's own BAR events, from trades or from the mid."""
+    if source not in BAR_SOURCES:
+        raise DefinitionError(f"bar source {source!r} is unknown: use one of {', '.join(BAR_SOURCES)}")
+    return BarRef(duration(interval), source)
+
+
+def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
+    """``value`` in the type the table wants, or DefinitionError naming operator and parameter."""
+    where = f"{op.name}(): parameter {param.name!r}"
+    if isinstance(value, str):
+        value = duration(value)
+    if isinstance(value, Duration):
+        if param.type in ("duration", "window"):
+            return value
+        raise DefinitionError(f"{where} takes a {param.type}, not a duration ({value})")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DefinitionError(f"{where} cannot be {value!r}")
+    if param.type == "number":
+        if not math.isfinite(value):
+            raise DefinitionError(f"{where} must be finite, not {value!r}")
+        return float(value)
+    if param.type == "duration":
+        raise DefinitionError(f'{where} takes a duration such as "1s", not {value!r}')
+    low = 1 if param.minimum is None else param.minimum
+    if value != int(value) or not low <= value < 2**24:
+        raise DefinitionError(f"{where} must be a whole number from {int(low)} to {2**24 - 1}, not {value!r}")
+    return int(value)
+
+
+def _accepts(param: Param, value: object) -> bool:
+    if isinstance(value, (str, Duration)):
+        return param.type in ("duration", "window")
+    return param.type != "duration"
+
+
+def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], named: dict[str, object]) -> Expr:
+    """Build ``name(*operands, *positional, **named)``, checked against the operator table."""
+    op = OPERATORS.get(name)
+    if op is None:
+        raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")
+    if len(operands) != op.operands:
+        raise DefinitionError(f"{name}() takes {op.operands} operand(s), not {len(operands)}")
+    values: dict[str, ParamValue] = {}
+    for value in positional:
+        # a positional value goes to the first free parameter of its type: ema(x, 20), ema(x, "5s")
+        free = [p for p in op.params if p.name not in values and p.name not in named and _accepts(p, value)]
+        if not free:
+            raise DefinitionError(f"{name}() has no parameter left for {value!r}")
+        values[free[0].name] = _check_param(op, free[0], value)
+    for key, value in named.items():
+        param = next((p for p in op.params if p.name == key), None)
+        if param is None:
+            known = ", ".join(p.name for p in op.params) or "none"
+            raise DefinitionError(f"{name}() has no parameter {key!r}; it has: {known}")
+        values[key] = _check_param(op, param, value)
+    for param in op.params:
+        if param.required and param.name not in values:
+            raise DefinitionError(f"{name}() needs its parameter {param.name!r}, e.g. {op.example}")
+    if op.one_of and sum(n in values for n in op.one_of) != 1:
+        raise DefinitionError(f"{name}() takes exactly one of {', '.join(op.one_of)}, e.g. {op.example}")
+    window, ddof = values.get("window"), values.get("ddof", 0)
+    if isinstance(window, int) and isinstance(ddof, int) and window <= ddof:
+        raise DefinitionError(f"{name}() over {window} update(s) with ddof={ddof} divides by zero: widen the window")
+    return Expr(name, operands, tuple(values.get(p.name, p.default) for p in op.params))
+
+
+class _Builders:
+    """``f.mid``, ``f.ema(f.mid, span=20)``, ``f.bar("1m", "trade").close``: expressions from Python."""
+
+    bar = staticmethod(bar)
+
+    def __getattr__(self, name: str) -> Expr | _Build:
+        op = OPERATORS.get(name)
+        if op is None:
+            raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")
+        return Expr(name) if op.kind == "source" else _Build(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    name: str
+
+    def __call__(self, *args: object, **named: object) -> Expr:
+        n = OPERATORS[self.name].operands
+        operands = tuple(lift(a) for a in args[:n])  # type: ignore[arg-type]
+        return call(self.name, operands, args[n:], named)
+
+
+f = _Builders()
+
+
+def _number(value: float) -> str:
+    return repr(float(value))
+
+
+def _param_text(value: ParamValue) -> str:
+    if isinstance(value, Duration):
+        return f'"{value}"'
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def canonical(e: Expr) -> str:
+    """The one spelling of an expression; ``parse(canonical(e)) == e``."""
+    if e.op == "const":
+        value = e.params[0]
+        assert isinstance(value, float)
+        return _number(value) if math.copysign(1.0, value) > 0 else f"({_number(value)})"
+    if e.op == "bar":
+        return f'bar("{e.params[0]}", "{e.params[1]}").{e.params[2]}'
+    if e.op in _BINARY:
+        return f"({canonical(e.args[0])} {_BINARY[e.op]} {canonical(e.args[1])})"
+    op = OPERATORS[e.op]
+    if op.kind == "source":
+        return e.op
+    parts = [canonical(a) for a in e.args]
+    for param, value in zip(op.params, e.params, strict=True):
+        if value is None or (not param.required and value == param.default):
+            continue
+        text = _param_text(value)
+        parts.append(text if param.required else f"{param.name}={text}")
+    return f"{e.op}({', '.join(parts)})"
+
+
+def walk(e: Expr) -> Iterator[Expr]:
+    """Every node of the tree, operands before the nodes that use them."""
+    for a in e.args:
+        yield from walk(a)
+    yield e
+
+
+def parse(text: str) -> Expr:
+    """Read an expression. DefinitionError says what is wrong and marks the place with a caret."""
+    if len(text) > MAX_TEXT:
+        raise DefinitionError(f"an expression of {len(text)} characters is too long (limit {MAX_TEXT})")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
+        column = getattr(exc, "offset", None)
+        raise DefinitionError(_marked(f"not an expression: {exc}", text.strip(), (column or 1) - 1)) from None
+    return _Reader(text.strip()).read(tree.body, 0)
+
+
+def parse_bar(text: str) -> BarRef:
+    """Read ``bar("1m", "trade")`` without a field: the form of a bar trigger."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise DefinitionError(f"{text!r} is not a bar: write bar(\"1m\", \"trade\")") from None
+    return _Reader(text.strip()).bar_ref(tree)
+
+
+def _marked(message: str, text: str, column: int) -> str:
+    return f"{message}\n  {text}\n  {' ' * max(column, 0)}^"
+
+
+class _Reader:
+    """Turns Python's syntax tree (never evaluated) into an Expr, pointing errors at their column."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def fail(self, node: ast.AST, message: str) -> DefinitionError:
+        return DefinitionError(_marked(message, self.text, getattr(node, "col_offset", 0)))
+
+    def read(self, node: ast.expr, depth: int) -> Expr:
+        if depth > MAX_DEPTH:
+            raise self.fail(node, f"expression nested deeper than {MAX_DEPTH}")
+        match node:
+            case ast.Constant(value=bool()):
+                raise self.fail(node, f"{node.value!r} is not a number")
+            case ast.Constant(value=int() | float() as value):
+                if not math.isfinite(value):
+                    raise self.fail(node, "a constant must be finite")
+                return lift(value)
+            case ast.Name(id=name):
+                op = OPERATORS.get(name)
+                if op is None or op.kind != "source":
+                    sources = ", ".join(n for n, o in OPERATORS.items() if o.kind == "source")
+                    raise self.fail(node, f"unknown name {name!r}; sources are: {sources}")
+                return Expr(name)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(
+                value, bool
+            ):
+                return lift(-value)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return Expr("neg", (self.read(operand, depth + 1),))
+            case ast.BinOp(left=left, op=op_node, right=right) if type(op_node) in _AST_BINARY:
+                name = _AST_BINARY[type(op_node)]
+                return Expr(name, (self.read(left, depth + 1), self.read(right, depth + 1)))
+            case ast.Attribute(value=inner, attr=field):
+                ref = self.bar_ref(inner)
+                return self.guarded(node, lambda: bar_field(ref.interval, ref.source, field))
+            case ast.Call(func=ast.Name(id="bar")):
+                raise self.fail(node, f"take a field of the bar: one of {', '.join(BAR_FIELDS)}")
+            case ast.Call(func=ast.Name(id=name)):
+                return self.call(node, name, depth)
+        raise self.fail(node, "this has no meaning in a feature expression")
+
+    def guarded(self, node: ast.AST, build):  # type: ignore[no-untyped-def]
+        try:
+            return build()
+        except DefinitionError as exc:
+            raise self.fail(node, str(exc)) from None
+
+    def literal(self, node: ast.expr) -> object:
+        match node:
+            case ast.Constant(value=str() | int() | float() as value) if not isinstance(value, bool):
+                return value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return -value
+        raise self.fail(node, "a parameter is a number or a duration in quotes")
+
+    def call(self, node: ast.Call, name: str, depth: int) -> Expr:
+        op = OPERATORS.get(name)
+        if op is None or op.kind == "source":
+            what = "is not a function" if op else "is unknown"
+            raise self.fail(node, f"operator {name!r} {what}; known: {', '.join(sorted(OPERATORS))}, bar")
+        n = op.operands
+        operands = tuple(self.read(a, depth + 1) for a in node.args[:n])
+        positional = tuple(self.literal(a) for a in node.args[n:])
+        named: dict[str, object] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg in named:
+                raise self.fail(node, "parameters are written name=value, each once")
+            named[keyword.arg] = self.literal(keyword.value)
+        built: Expr = self.guarded(node, lambda: call(name, operands, positional, named))
+        return built
+
+    def bar_ref(self, node: ast.expr) -> BarRef:
+        match node:
+            case ast.Call(func=ast.Name(id="bar"), args=args, keywords=keywords):
+                values = [self.literal(a) for a in args] + [self.literal(k.value) for k in keywords if k.arg == "source"]
+                if 1 <= len(values) <= 2 and all(isinstance(v, str) for v in values):
+                    ref: BarRef = self.guarded(node, lambda: bar(*values))
+                    return ref
+        raise self.fail(node, 'only bar("1m", "trade") has fields')
