@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 
 import numpy as np
 
-from alpha._core.types cimport ALPHA_ALL_INSTRUMENTS, ALPHA_CONTROL, ALPHA_STATUS, ALPHA_TIMER
+from alpha._core.types cimport ALPHA_ALL_INSTRUMENTS, ALPHA_BACKWARDS, ALPHA_CONTROL, ALPHA_STATUS, ALPHA_TIMER
 from alpha.errors import AlphaError
 from alpha.events import EVENT_DTYPE, Reason
 
@@ -41,6 +41,8 @@ def guard_events(events, Py_ssize_t n_instruments, *, clock="recv", crossed="rej
     cdef unsigned char[::1] out
     cdef Py_ssize_t i, j, n = len(events)
     cdef int64_t t
+    cdef int verdict, reason
+    cdef alpha_event own
     cdef uint32_t flags
     if getattr(events, "dtype", None) != EVENT_DTYPE:
         raise AlphaError("guard_events takes an array of EVENT_DTYPE")
@@ -69,10 +71,18 @@ def guard_events(events, Py_ssize_t n_instruments, *, clock="recv", crossed="rej
                 if e[i].instrument_id < n_instruments:
                     out[i] = <unsigned char>alpha_guard_check(&config, &states[e[i].instrument_id], &e[i], &t, &flags)
                 elif e[i].instrument_id == ALPHA_ALL_INSTRUMENTS and (e[i].kind == ALPHA_TIMER or e[i].kind == ALPHA_STATUS):
-                    t = alpha_stream_time(&e[i], config.use_recv)
+                    verdict = ALPHA_BACKWARDS
                     for j in range(n_instruments):
-                        if t > states[j].last_ns:
-                            states[j].last_ns = t
+                        own = e[i]
+                        if alpha_stream_time(&own, config.use_recv) < states[j].last_ns:
+                            if own.kind == ALPHA_TIMER:
+                                verdict = 0  # says nothing to this instrument, see the pipeline
+                                continue
+                            own.ts_event_ns = own.ts_recv_ns = states[j].last_ns
+                        reason = alpha_guard_check(&config, &states[j], &own, &t, &flags)
+                        if reason == 0 or verdict != 0:
+                            verdict = reason
+                    out[i] = <unsigned char>verdict
                 else:
                     out[i] = <unsigned char>rejected_instrument
     finally:

@@ -167,13 +167,30 @@ static inline double window_mean(const alpha_window *w, const alpha_history *h)
     return w->s.hi / (double)w->n + 0.0;
 }
 
+/* Numerator of the variance when it is so small beside the sums that their 106 bits do not hold it: all values
+ * are then within a few ulp of one another, and their differences from the newest are exact. */
+static __attribute__((noinline, cold)) double close_numerator(const alpha_window *w, const alpha_history *h)
+{
+    alpha_dd s = {0.0, 0.0}, q = {0.0, 0.0};
+    for (uint64_t j = w->tail; j < h->head; j++) {
+        double d = h->x[j & h->mask] - h->newest;
+        s = alpha_dd_add_d(s, d);
+        q = alpha_dd_add(q, alpha_two_prod(d, d));
+    }
+    return alpha_dd_add(alpha_dd_mul_d(q, (double)w->n), alpha_dd_neg(alpha_dd_sqr(s))).hi;
+}
+
 static inline double window_var(const alpha_window *w, const alpha_history *h, uint32_t ddof)
 {
     if (h->run >= w->n)
         return 0.0;
     double n = (double)w->n;
-    alpha_dd num = alpha_dd_add(alpha_dd_mul_d(w->q, n), alpha_dd_neg(alpha_dd_sqr(w->s)));
-    double var = num.hi / (n * (n - (double)ddof));
+    alpha_dd nq = alpha_dd_mul_d(w->q, n);
+    double num = alpha_dd_add(nq, alpha_dd_neg(alpha_dd_sqr(w->s))).hi;
+    /* long windows pay for a second look only where float32 results could feel it */
+    if (unlikely(num < nq.hi * (w->n <= 64 ? 0x1p-44 : 0x1p-60)))
+        num = close_numerator(w, h);
+    double var = num / (n * (n - (double)ddof));
     return var < 0.0 ? 0.0 : var;
 }
 

@@ -40,6 +40,7 @@ cdef extern from "alpha_types.h" nogil:
         ALPHA_NO_MODEL
         ALPHA_NO_ORT
         ALPHA_MODEL_ERROR
+        ALPHA_BACKWARDS
         ALPHA_REASONS
 
     const uint32_t ALPHA_ALL_INSTRUMENTS
