@@ -1,0 +1,303 @@
+"""Opening market data: one call for files, folders of formats and DataFrames. Floor 2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alpha.data.binance import depth_events, raw_events
+from alpha.data.build import BadRows, Events, infer_sizes
+from alpha.data.lobster import lobster_events, zip_frames
+from alpha.data.tables import File, Options, csv_frames, layout, parquet_frames, table_events
+from alpha.errors import DataError, need
+from alpha.events import EVENT_DTYPE, stream_time
+from alpha.instruments import BAR_STAMPS, Instruments, duration_ns
+
+FORMATS = ("parquet", "csv", "lobster-zip", "binance-raw", "frame")
+
+
+class EventSource:
+    """An iterable of EVENT_DTYPE chunks, in order; made by :func:`open_events`. Iterate it once.
+
+    ``instruments``: the table whose ids the events carry, with inferred tick and lot sizes where none were
+    declared; ``bad_rows``: rows that could not become events, by reason, complete after the last chunk;
+    ``rows_read``: rows, lines or records seen so far.
+    """
+
+    def __init__(self, names: list[str], paths: list[Path], bad: BadRows) -> None:
+        self.names, self.paths = names, paths
+        self._bad = bad
+        self.rows_read = 0
+        self.events_read = 0
+        self.instruments = Instruments(())
+        self.clock = "recv"
+        self._chunks: Iterator[Events] = iter(())
+        self._frame_hash = ""
+
+    @property
+    def bad_rows(self) -> dict[str, int]:
+        """Rows that could not become events, by reason."""
+        return dict(self._bad.counts)
+
+    def __iter__(self) -> Iterator[Events]:
+        for chunk in self._chunks:
+            if len(chunk):
+                self.events_read += len(chunk)
+                yield chunk
+
+    def read_all(self) -> Events:
+        """Everything as one array."""
+        chunks = list(self)
+        return np.concatenate(chunks) if chunks else np.zeros(0, dtype=EVENT_DTYPE)
+
+    def data_sha256(self) -> str:
+        """sha256 of the file; of several files, of their hashes in order; of a DataFrame, of its events."""
+        if not self.paths:
+            return self._frame_hash
+        digests = []
+        for path in self.paths:
+            with path.open("rb") as handle:
+                digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def describe(self) -> str:
+        """One line about every instrument: symbol, tick and lot size and where they come from."""
+        lines = []
+        for item in self.instruments:
+            how = item.source
+            lines.append(f"{item.symbol}: tick {item.tick_size or 'unknown'}, lot {item.lot_size or 'unknown'} ({how})")
+        return "\n".join(lines)
+
+
+def open_events(
+    source: Any,
+    *,
+    instruments: Instruments | None = None,
+    instrument: str | None = None,
+    format: str | None = None,
+    columns: dict[str, str] | None = None,
+    ts_unit: str | None = None,
+    tz: str | None = None,
+    bar_stamp: str | None = None,
+    bar: str = "1m",
+    levels: int = 1,
+    strict: bool = False,
+    clock: str = "recv",
+    chunk_events: int = 262_144,
+    progress: Callable[[int], None] | None = None,
+) -> EventSource:
+    """Open market data as a stream of Events.
+
+    ``source``: a path, a list of paths (merged by ``clock``, then by the order of the arguments), or a pandas
+    or polars DataFrame with a tz-aware time index or a (datetime, instrument) MultiIndex.
+    ``instrument``: symbol of the data where it names none itself (default: the table's entry for this path,
+    else the file's stem). ``columns``: canonical name -> column of yours. ``ts_unit``: ns, us, ms or s for
+    numeric times; ``tz``: zone of times that carry none. ``bar_stamp``: bars are stamped at their ``start`` or
+    ``close``; ``bar``: their length. ``levels``: book levels to emit, 1 to 10. ``strict``: raise at the first bad row.
+    ``progress``: called with the number of rows read since the last call.
+
+    Memory is bounded by a few chunks, whatever the file's size. Raises DataError or InstrumentError.
+    """
+    if format is not None and format not in FORMATS:
+        raise DataError(f"format {format!r} is unknown: use one of {', '.join(FORMATS)}")
+    if bar_stamp is not None and bar_stamp not in BAR_STAMPS:
+        raise DataError(f"bar_stamp must be 'start' or 'close', not {bar_stamp!r}")
+    if not 1 <= levels <= 10:
+        raise DataError(f"levels must be from 1 to 10, not {levels}")
+    options = Options(dict(columns or {}), ts_unit, tz, bar_stamp, duration_ns(bar), levels, chunk_events)
+    bad = BadRows(strict)
+    items = list(source) if isinstance(source, (list, tuple)) else [source]
+    if not items:
+        raise DataError("no data given")
+    table = _Table(instruments)
+    frames = [i for i in items if not isinstance(i, (str, Path))]
+    paths = [Path(i) for i in items if isinstance(i, (str, Path))]
+    if frames and paths:
+        raise DataError("give either files or DataFrames, not both")
+    out = EventSource([str(p) for p in paths] or ["DataFrame"] * len(frames), paths, bad)
+
+    def count(rows: int) -> None:
+        out.rows_read += rows
+        if progress is not None:
+            progress(rows)
+
+    streams = []
+    for item in items:
+        streams.append(_open_one(item, options, bad, table, instrument, format, count))
+    out.clock = clock
+    merged = streams[0] if len(streams) == 1 else merge(streams, clock)
+    first = next(merged, np.zeros(0, dtype=EVENT_DTYPE))
+    _infer(table, first, declared=instruments)
+    out.instruments = table.instruments
+    out._chunks = _with_first(first, merged, table, out)
+    if frames:
+        everything = out.read_all()
+        out.events_read = 0
+        out._frame_hash = hashlib.sha256(everything.tobytes()).hexdigest()
+        out._chunks = iter([everything])
+    return out
+
+
+def _with_first(first: Events, rest: Iterator[Events], table: _Table, out: EventSource) -> Iterator[Events]:
+    yield first
+    for chunk in rest:
+        if len(table.instruments) != len(out.instruments):  # a symbol that appeared later in the file
+            _infer(table, chunk, declared=None)
+            out.instruments = table.instruments
+        yield chunk
+
+
+class _Table:
+    """The instrument table while files are being opened: symbols get ids as they appear."""
+
+    def __init__(self, declared: Instruments | None) -> None:
+        self.instruments = declared if declared is not None else Instruments(())
+        self.closed = declared is not None and len(declared) > 0
+
+    def id(self, symbol: str) -> int:
+        if symbol not in self.instruments and not self.closed:
+            self.instruments = self.instruments.with_instrument(symbol)
+        return self.instruments.id(symbol)
+
+
+def _infer(table: _Table, events: Events, declared: Instruments | None) -> None:
+    for i, item in enumerate(table.instruments):
+        if item.tick_size is None or item.lot_size is None:
+            tick, lot = infer_sizes(events[events["instrument_id"] == i])
+            table.instruments = table.instruments.with_sizes(item.symbol, tick, lot)
+
+
+def _open_one(
+    item: Any, options: Options, bad: BadRows, table: _Table, instrument: str | None, format: str | None, count: Callable[[int], None]
+) -> Iterator[Events]:
+    if not isinstance(item, (str, Path)):
+        file = _file("DataFrame", None, options, bad, table, instrument, count)
+        frame = _from_frame(item, options)
+        return table_events(iter([frame]), file, layout(frame.columns, options.columns))
+    path = Path(item)
+    if not path.exists():
+        raise DataError(f"data file {path} does not exist")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name the files")
+    file = _file(str(path), path, options, bad, table, instrument, count)
+    kind = format or _format_of(path)
+    if kind == "lobster-zip":
+        return lobster_events(zip_frames(path), file)
+    if kind == "binance-raw":
+        return raw_events(path, file)
+    frames = parquet_frames(path, options.chunk) if kind == "parquet" else csv_frames(path, bad)
+    first = next(frames, None)
+    if first is None:
+        return iter(())
+    try:
+        shape = layout(first.columns, options.columns)
+    except DataError as exc:
+        raise DataError(f"{path}: {exc}") from None
+    both = _chain(first, frames)
+    if shape == "lobster":
+        return lobster_events(both, file)
+    if shape == "depth":
+        return depth_events(both, file)
+    return table_events(both, file, shape)
+
+
+def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _format_of(path: Path) -> str:
+    name = path.name.lower()
+    for suffix, kind in ((".parquet", "parquet"), (".pq", "parquet"), (".csv", "csv"), (".zip", "lobster-zip"), (".gz", "binance-raw")):
+        if name.endswith(suffix):
+            return kind
+    raise DataError(f"{path}: cannot tell its format from its name; give format=, one of {', '.join(FORMATS[:-1])}")
+
+
+def _file(
+    name: str, path: Path | None, options: Options, bad: BadRows, table: _Table, instrument: str | None, count: Callable[[int], None]
+) -> File:
+    known = table.instruments.for_file(path) if path is not None else None
+    own = instrument or (known.symbol if known else None)
+    if own is None:
+        only = table.instruments.symbols
+        own = only[0] if table.closed and len(only) == 1 else (path.stem if path is not None else "FRAME")
+    declared = next((i for i in table.instruments if i.symbol == own), None)
+    stamp = options.bar_stamp or (declared.bar_stamp if declared else None)
+
+    def resolve(symbol: str | None) -> int:
+        return table.id(symbol or own)
+
+    return File(name, options, bad, resolve, stamp, count)
+
+
+def _from_frame(frame: Any, options: Options) -> Any:
+    """A pandas or polars DataFrame as a polars frame with the index as columns ts and symbol."""
+    pl = need("polars", "data")
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    pd = need("pandas", "data")
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"cannot read events from {type(frame).__name__}: give a path, or a pandas or polars DataFrame")
+    times = frame.index.get_level_values(0) if isinstance(frame.index, pd.MultiIndex) else frame.index
+    data = {str(c): frame[c].to_numpy() for c in frame.columns}
+    if isinstance(times, pd.DatetimeIndex):
+        if times.tz is None:
+            if options.tz is None:
+                raise DataError("the DataFrame's index has no time zone: localize it, or say which with tz=, e.g. tz='UTC'")
+            times = times.tz_localize(options.tz)
+        # pandas 3 keeps microseconds by default: force ns before taking integers
+        data["ts"] = times.tz_convert("UTC").tz_localize(None).astype("datetime64[ns]").to_numpy().view(np.int64)
+        if options.columns:
+            options.columns.setdefault("ts", "ts")
+        options.ts_unit = "ns"
+    elif "ts" not in {*data, *options.columns}:
+        raise DataError("the DataFrame needs a DatetimeIndex with a zone, or a column mapped to ts")
+    if isinstance(frame.index, pd.MultiIndex):
+        data["symbol"] = frame.index.get_level_values(1).astype(str).to_numpy()
+    return pl.DataFrame({k: (v.astype(str) if v.dtype == object else v) for k, v in data.items()})
+
+
+def merge(streams: Sequence[Iterator[Events]], clock: str) -> Iterator[Events]:
+    """Several ordered streams as one: by stream time (its running maximum within a file), then by the order
+    of the arguments, then by file order. Holds one chunk per stream."""
+    held: list[Events] = [np.zeros(0, dtype=EVENT_DTYPE) for _ in streams]
+    keys = [np.zeros(0, dtype=np.int64) for _ in streams]
+    top = [-(2**63)] * len(streams)
+    open_ = [True] * len(streams)
+
+    def fill(i: int) -> None:
+        chunk = next(streams[i], None)
+        if chunk is None:
+            open_[i] = False
+            return
+        if len(chunk):
+            times = np.maximum.accumulate(np.maximum(stream_time(chunk, clock), top[i]))
+            top[i] = int(times[-1])
+            held[i] = np.concatenate([held[i], chunk])
+            keys[i] = np.concatenate([keys[i], times])
+
+    while True:
+        for i in range(len(streams)):
+            while open_[i] and not len(held[i]):
+                fill(i)
+        waiting = [top[i] for i in range(len(streams)) if open_[i]]
+        if not any(len(h) for h in held):
+            return
+        # what lies before every open stream's newest time can have no successor that precedes it
+        edge = min(waiting) if waiting else 2**63 - 1
+        cut = [int(np.searchsorted(k, edge, side="left" if waiting else "right")) for k in keys]
+        if not any(cut):
+            for i in range(len(streams)):
+                if open_[i] and top[i] == edge:
+                    fill(i)
+            continue
+        part = np.concatenate([h[:c] for h, c in zip(held, cut, strict=True)])
+        key = np.concatenate([k[:c] for k, c in zip(keys, cut, strict=True)])
+        for i, c in enumerate(cut):
+            held[i], keys[i] = held[i][c:], keys[i][c:]
+        yield part[np.argsort(key, kind="stable")]
