@@ -84,6 +84,7 @@ EXTENSIONS = [
     extension("guard", "m"),
     extension("model"),
     extension("program", "m"),
+    extension("rows", "m"),
     extension("ort", "dl"),
     extension("pipeline", "m"),
     extension("worker", "m"),

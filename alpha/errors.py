@@ -42,6 +42,10 @@ class MissingExtraError(AlphaError, ImportError):
     """An optional dependency is absent; the message prints the pip command that brings it."""
 
 
+class AlphaWarning(UserWarning):
+    """Something is legal but deserves a look, e.g. a model that serves an instrument it was not trained on."""
+
+
 def need(module: str, extra: str) -> ModuleType:
     """Import ``module``, or raise :class:`MissingExtraError` naming the extra that provides it."""
     try:

@@ -17,6 +17,7 @@ cdef extern from "alpha_guard.h" nogil:
     int alpha_guard_check(const alpha_guard_config *c, alpha_guard_state *s, const alpha_event *e,
                           int64_t *t_out, uint32_t *flags_out)
     void alpha_guard_reset(alpha_guard_state *s)
-    int64_t alpha_stream_time(const alpha_event *e, int use_recv)
+    int alpha_own_event(const alpha_event *e, uint32_t id, int use_recv, int64_t last_ns, alpha_event *own)
+    int alpha_is_for_all(const alpha_event *e)
 
 cdef int fill_config(alpha_guard_config *c, object clock, object crossed, object future_tolerance_ns, object duplicates) except -1

@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 
 import numpy as np
 
-from alpha._core.types cimport ALPHA_ALL_INSTRUMENTS, ALPHA_BACKWARDS, ALPHA_CONTROL, ALPHA_STATUS, ALPHA_TIMER
+from alpha._core.types cimport ALPHA_BACKWARDS, ALPHA_CONTROL
 from alpha.errors import AlphaError
 from alpha.events import EVENT_DTYPE, Reason
 
@@ -70,15 +70,12 @@ def guard_events(events, Py_ssize_t n_instruments, *, clock="recv", crossed="rej
                     continue
                 if e[i].instrument_id < n_instruments:
                     out[i] = <unsigned char>alpha_guard_check(&config, &states[e[i].instrument_id], &e[i], &t, &flags)
-                elif e[i].instrument_id == ALPHA_ALL_INSTRUMENTS and (e[i].kind == ALPHA_TIMER or e[i].kind == ALPHA_STATUS):
+                elif alpha_is_for_all(&e[i]):
                     verdict = ALPHA_BACKWARDS
                     for j in range(n_instruments):
-                        own = e[i]
-                        if alpha_stream_time(&own, config.use_recv) < states[j].last_ns:
-                            if own.kind == ALPHA_TIMER:
-                                verdict = 0  # says nothing to this instrument, see the pipeline
-                                continue
-                            own.ts_event_ns = own.ts_recv_ns = states[j].last_ns
+                        if not alpha_own_event(&e[i], <uint32_t>j, config.use_recv, states[j].last_ns, &own):
+                            verdict = 0
+                            continue
                         reason = alpha_guard_check(&config, &states[j], &own, &t, &flags)
                         if reason == 0 or verdict != 0:
                             verdict = reason

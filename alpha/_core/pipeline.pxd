@@ -60,6 +60,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_counters counters
         alpha_latency *latency
 
+    void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 
 cdef class Signal:

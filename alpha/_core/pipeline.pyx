@@ -16,9 +16,9 @@ from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
     ALPHA_CONTROL,
     ALPHA_DEPTH,
-    ALPHA_LAST,
     ALPHA_QUOTE,
     ALPHA_REASONS,
+    ALPHA_TIMER,
     ALPHA_TRADE,
     ALPHA_BAR,
 )
@@ -281,51 +281,6 @@ cdef class Pipeline:
         to_all = int(np.count_nonzero(events["instrument_id"] >= self.p.n_instruments))
         return max(1, len(events) + to_all * (self.p.n_instruments - 1))
 
-    def rows(self, events):
-        """Feature rows the native twin makes of these events: a dict of ``row_index`` int64 [N] (into
-        ``events``), ``values`` float32 [N, F], ``ready`` bool [N, F], ``ts_ns`` int64 [N] (decision time)
-        and ``instrument_id`` uint32 [N]. Runs the same pipeline function; state advances."""
-        cdef const unsigned char[::1] raw
-        cdef const alpha_event *e
-        cdef Py_ssize_t i, k, made, at = 0, n = len(events), f = self.p.program.n_features
-        cdef alpha_instrument *source
-        self.check_free()
-        check_events(events)
-        room = self.room_for(events)
-        values = np.empty((room, f), dtype=np.float32)
-        ready = np.empty((room, f), dtype=np.uint8)
-        index = np.empty(room, dtype=np.int64)
-        ts = np.empty(room, dtype=np.int64)
-        ids = np.empty(room, dtype=np.uint32)
-        cdef float[:, ::1] v = values
-        cdef unsigned char[:, ::1] r = ready
-        cdef int64_t[::1] ix = index
-        cdef int64_t[::1] tx = ts
-        cdef uint32_t[::1] idx = ids
-        if n:
-            raw = np.ascontiguousarray(events).view(np.uint8).reshape(-1)
-            e = <const alpha_event *>&raw[0]
-            with nogil:
-                for i in range(n):
-                    made = alpha_process(self.p, e + i, self.scratch)
-                    for k in range(made):
-                        if self.scratch[k].reason >= 32:
-                            continue  # rejected by the guard: no row
-                        source = &self.p.instruments[self.scratch[k].instrument_id]
-                        memcpy(&v[at, 0], source.x, f * sizeof(float))
-                        memcpy(&r[at, 0], source.ready_each, f)
-                        ix[at] = i
-                        tx[at] = source.row_ts_ns
-                        idx[at] = self.scratch[k].instrument_id
-                        at += 1
-        return {
-            "row_index": index[:at],
-            "values": values[:at],
-            "ready": ready[:at].view(np.bool_),
-            "ts_ns": ts[:at],
-            "instrument_id": ids[:at],
-        }
-
     def on_event(self, event):
         """One event (0-d or 1-element EVENT_DTYPE array): the last Signal it produced, or None."""
         cdef const unsigned char[::1] raw
@@ -338,6 +293,28 @@ cdef class Pipeline:
         raw = one.view(np.uint8).reshape(-1)
         made = alpha_process(self.p, <const alpha_event *>&raw[0], self.scratch)
         return make_signal(self.scratch + made - 1) if made else None
+
+    def on_time(self, int64_t ts_ns):
+        """Time passes for every instrument: a list of the Signals that makes (bars and every(d) triggers)."""
+        cdef alpha_event e
+        cdef uint32_t i, made
+        self.check_free()
+        memset(&e, 0, sizeof(e))
+        e.kind, e.instrument_id, e.ts_event_ns = ALPHA_TIMER, 0xFFFFFFFF, ts_ns
+        made = alpha_process(self.p, &e, self.scratch)
+        return [make_signal(self.scratch + i) for i in range(made)]
+
+    def on_features(self, uint32_t instrument_id, int64_t ts_ns, values):
+        """Decide on the caller's own raw features, float32 [F] in the model's order."""
+        self.check_free()
+        if instrument_id >= self.p.n_instruments:
+            raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
+        x = np.ascontiguousarray(values, dtype=np.float32)
+        if x.shape != (self.p.program.n_features,):
+            raise AlphaError(f"the model takes {self.p.program.n_features} features, not an array of shape {x.shape}")
+        cdef const float[::1] view = x
+        alpha_process_features(self.p, instrument_id, ts_ns, &view[0], self.scratch)
+        return make_signal(self.scratch)
 
     def control(self, code, double argument=0.0):
         """Put a CONTROL event into the stream: kill, revive."""

@@ -153,22 +153,33 @@ static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_
             p->killed = 1;
         else if (e->v[0] == ALPHA_CONTROL_REVIVE)
             p->killed = 0;
-    } else if (e->instrument_id == ALPHA_ALL_INSTRUMENTS && (e->kind == ALPHA_TIMER || e->kind == ALPHA_STATUS)) {
+    } else if (alpha_is_for_all(e)) {
         for (uint32_t id = 0; id < p->n_instruments; id++) {
-            alpha_event own = *e; /* time is each instrument's own: it never goes back for anybody */
-            own.instrument_id = id;
-            if (alpha_stream_time(e, p->guard.use_recv) < p->instruments[id].guard.last_ns) {
-                if (e->kind == ALPHA_TIMER)
-                    continue;
-                own.ts_event_ns = own.ts_recv_ns = p->instruments[id].guard.last_ns;
-            }
-            made += (uint32_t)alpha_process_one(p, &own, id, out + made);
+            alpha_event own;
+            if (alpha_own_event(e, id, p->guard.use_recv, p->instruments[id].guard.last_ns, &own))
+                made += (uint32_t)alpha_process_one(p, &own, id, out + made);
         }
     } else {
         p->counters.rejected++;
         p->counters.rejected_by[ALPHA_INSTRUMENT]++;
     }
     return made;
+}
+
+/* The caller's own feature values through the same model, gate and counters; no guard, no feature program. */
+static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns,
+                                                           const float *x, alpha_signal *s)
+{
+    alpha_instrument *in = &p->instruments[id];
+    alpha_event e = {.ts_event_ns = ts_ns};
+    memcpy(in->x, x, p->program->n_features * sizeof(float));
+    memset(in->ready_each, 1, p->program->n_features);
+    alpha_row row = {in->x, in->ready_each, ts_ns, 1};
+    alpha_blank(p, &e, id, 0, s);
+    alpha_decide(p, in, &row, s);
+    alpha_emit(p, in, s);
+    p->event_index++;
+    p->counters.events++;
 }
 
 /* One event. Writes 0 or 1 Signal, up to n_instruments for a TIMER that addresses all; returns how many. */

@@ -1,0 +1,131 @@
+"""The native twin without a model: guard and feature program over arrays of events. Floor 2.
+
+Runs the very functions the live pipeline runs (``alpha_guard_check`` and the program's step).
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+
+import cython
+import numpy as np
+
+from alpha._core.guard cimport (
+    alpha_guard_check,
+    alpha_guard_config,
+    alpha_guard_reset,
+    alpha_guard_state,
+    alpha_is_for_all,
+    alpha_own_event,
+    fill_config,
+)
+from alpha._core.program cimport Program, alpha_block, alpha_block_free, alpha_block_new, alpha_row
+from alpha._core.types cimport ALPHA_CONTROL, alpha_event
+from alpha.errors import AlphaError
+from alpha.events import EVENT_DTYPE
+
+cdef struct Rows:
+    Py_ssize_t at
+    Py_ssize_t width
+    float *values
+    uint8_t *ready
+    int64_t *index
+    int64_t *ts_ns
+    uint32_t *ids
+
+
+@cython.final
+cdef class RowMaker:
+    """State of every instrument; ``rows(events)`` continues where the last call ended."""
+
+    cdef readonly Program program
+    cdef alpha_guard_config config
+    cdef alpha_guard_state *guards
+    cdef alpha_block **blocks
+    cdef uint32_t n
+    cdef Py_ssize_t seen
+
+    def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard):
+        cdef Py_ssize_t i
+        self.guards, self.blocks = NULL, NULL
+        if not 1 <= len(lots) < 1 << 24:
+            raise AlphaError(f"from 1 to 2**24 instruments can be served, not {len(lots)}")
+        self.program = program
+        self.n = <uint32_t>len(lots)
+        fill_config(&self.config, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"])
+        self.guards = <alpha_guard_state *>calloc(self.n, sizeof(alpha_guard_state))
+        self.blocks = <alpha_block **>calloc(self.n, sizeof(alpha_block *))
+        if self.guards == NULL or self.blocks == NULL:
+            raise MemoryError()
+        for i in range(<Py_ssize_t>self.n):
+            alpha_guard_reset(&self.guards[i])
+            self.guards[i].clock_offset_ns = clock_offsets_ns[i]
+            self.blocks[i] = alpha_block_new(&program.c, lots[i])
+            if self.blocks[i] == NULL:
+                raise MemoryError(f"no {program.c.block_bytes} bytes for instrument {i}")
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.blocks != NULL:
+            for i in range(self.n):
+                alpha_block_free(&self.program.c, self.blocks[i])
+        free(self.blocks)
+        free(self.guards)
+
+    cdef void one(self, const alpha_event *e, uint32_t id, Py_ssize_t index, Rows *out) noexcept nogil:
+        cdef int64_t t
+        cdef uint32_t flags
+        cdef alpha_row row
+        if alpha_guard_check(&self.config, &self.guards[id], e, &t, &flags):
+            return
+        row.x = out.values + out.at * out.width
+        row.ready_each = out.ready + out.at * out.width
+        if self.program.kernels.step(&self.program.c, self.blocks[id], e, t, &row):
+            out.index[out.at] = index
+            out.ts_ns[out.at] = row.ts_ns
+            out.ids[out.at] = id
+            out.at += 1
+
+    def rows(self, events):
+        """Dict of ``row_index`` int64 [N] (into these events), ``values`` float32 [N, F], ``ready`` bool [N, F],
+        ``ts_ns`` int64 [N] (decision time) and ``instrument_id`` uint32 [N]."""
+        cdef const unsigned char[::1] raw
+        cdef const alpha_event *e
+        cdef alpha_event own
+        cdef Py_ssize_t i, n = len(events), f = self.program.c.n_features
+        cdef uint32_t j
+        cdef Rows out
+        if getattr(events, "dtype", None) != EVENT_DTYPE or events.ndim != 1:
+            raise AlphaError("events must be a one-dimensional numpy array of alpha.EVENT_DTYPE")
+        room = n + int(np.count_nonzero(events["instrument_id"] >= self.n)) * self.n + 1
+        values = np.empty((room, f), dtype=np.float32)
+        ready = np.empty((room, f), dtype=np.uint8)
+        index = np.empty(room, dtype=np.int64)
+        ts_ns = np.empty(room, dtype=np.int64)
+        ids = np.empty(room, dtype=np.uint32)
+        cdef float[:, ::1] v = values
+        cdef unsigned char[:, ::1] r = ready
+        cdef int64_t[::1] ix = index
+        cdef int64_t[::1] tx = ts_ns
+        cdef uint32_t[::1] dx = ids
+        out.at, out.width = 0, f
+        out.values, out.ready, out.index, out.ts_ns, out.ids = &v[0, 0], &r[0, 0], &ix[0], &tx[0], &dx[0]
+        if n:
+            raw = np.ascontiguousarray(events).view(np.uint8).reshape(-1)
+            e = <const alpha_event *>&raw[0]
+            with nogil:
+                for i in range(n):
+                    if e[i].kind == ALPHA_CONTROL:
+                        continue
+                    if e[i].instrument_id < self.n:
+                        self.one(e + i, e[i].instrument_id, i, &out)
+                    elif alpha_is_for_all(e + i):
+                        for j in range(self.n):
+                            if alpha_own_event(e + i, j, self.config.use_recv, self.guards[j].last_ns, &own):
+                                self.one(&own, j, i, &out)
+        return {
+            "row_index": index[:out.at],
+            "values": values[:out.at],
+            "ready": ready[:out.at].view(np.bool_),
+            "ts_ns": ts_ns[:out.at],
+            "instrument_id": ids[:out.at],
+        }

@@ -1,0 +1,113 @@
+"""A Bundle: program, model, thresholds and hashes that serve together. Floor 6. Immutable."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from alpha._core import ort
+from alpha._core.model import ModelKernel
+from alpha._core.ort import OrtModel
+from alpha._core.pipeline import Pipeline
+from alpha._core.program import Program
+from alpha.errors import ModelError
+from alpha.events import Reason
+from alpha.features.compile import compile_program
+from alpha.features.feature_set import FeatureSet, Trigger
+from alpha.features.language import parse
+from alpha.instruments import Instruments
+from alpha.models.load import LoadedModel
+from alpha.models.metadata import Decision, Metadata
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a pipeline runs. Without ``model`` every decision is HOLD with ``no_model`` and ``why``."""
+
+    feature_set: FeatureSet
+    program: Program
+    metadata: Metadata | None = None
+    model: OrtModel | None = None
+    model_sha256: str = ""
+    no_model: Reason = Reason.NO_MODEL
+    why: str = ""
+    name: str = ""
+    governed: bool = False
+    revision: int = 0
+
+    @classmethod
+    def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
+        """Features without a model."""
+        return cls(fs, compile_program(fs), why=why, name=f"features:{fs.name}")
+
+    @classmethod
+    def without_anything(cls, why: str) -> Bundle:
+        """When not even the features are known: every event flagged LAST is HOLD with NO_MODEL."""
+        return cls.from_features(FeatureSet("missing", {"mid": parse("mid")}, Trigger("last")), why)
+
+    @classmethod
+    def from_model(cls, loaded: LoadedModel, *, name: str, governed: bool, revision: int = 0) -> Bundle:
+        """A verified artifact. Without ONNX Runtime it serves HOLD with NO_ORT; ModelError if the graph does not fit."""
+        meta, fs = loaded.metadata, loaded.feature_set
+        common = {
+            "feature_set": fs,
+            "program": compile_program(fs),
+            "metadata": meta,
+            "model_sha256": loaded.sha256,
+            "name": name,
+            "governed": governed,
+            "revision": revision,
+        }
+        reason = ort.unavailable_reason()
+        if reason:
+            return cls(no_model=Reason.NO_ORT, why=reason, **common)  # type: ignore[arg-type]
+        model = OrtModel(loaded.model_bytes, output=meta.outputs[0].name)
+        what = f"model {meta.model_id} v{meta.version}"
+        if model.n_in != len(fs.names):
+            raise ModelError(f"{what} takes {model.n_in} features, its metadata lists {len(fs.names)}")
+        if model.n_out != len(meta.actions):
+            raise ModelError(f"{what} gives {model.n_out} scores, its metadata lists {len(meta.actions)} actions")
+        return cls(model=model, **common)  # type: ignore[arg-type]
+
+    def kernel(self) -> ModelKernel | None:
+        """A private model kernel for one pipeline, warmed by a few calls."""
+        if self.model is None:
+            return None
+        kernel = self.model.kernel()
+        kernel.run(np.zeros((8, self.model.n_in), dtype=np.float32))
+        return kernel
+
+    def pipeline(self, instruments: Instruments) -> Pipeline:
+        """A fresh pipeline over these instruments."""
+        fs, meta = self.feature_set, self.metadata
+        n = len(fs.names)
+        g = fs.stream.guard
+        decision = meta.decision if meta else Decision()
+        return Pipeline(
+            self.program,
+            lots=instruments.lots(),
+            clock_offsets_ns=instruments.clock_offsets_ns(),
+            guard={
+                "clock": fs.stream.clock,
+                "crossed": g.crossed,
+                "future_tolerance_ns": g.future_tolerance.ns,
+                "duplicates": g.duplicates,
+            },
+            mean=np.array(meta.mean) if meta else np.zeros(n),
+            std=np.array(meta.std) if meta else np.ones(n),
+            clip=meta.clip if meta else (-5.0, 5.0),
+            gate={
+                "output_kind": meta.outputs[0].kind if meta else "value",
+                "rule": decision.rule if meta else "sign",
+                "actions": meta.action_codes() if meta else [0],
+                "threshold": decision.threshold,
+                "cooldown_ns": decision.cooldown_ns,
+            },
+            model=self.kernel(),
+            no_model=int(self.no_model),
+            model_hash=bytes.fromhex(self.model_sha256)[:16] if self.model_sha256 else bytes(16),
+            definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
+            bundle_revision=self.revision,
+        )

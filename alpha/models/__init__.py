@@ -1,0 +1,1 @@
+"""Model artifacts: their metadata, and how they are loaded and trusted."""

@@ -1,0 +1,74 @@
+"""Loading an artifact: read once, hash those bytes, hand the same bytes on. Floor 3."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alpha.errors import ModelError
+from alpha.features.feature_set import FeatureSet
+from alpha.models.metadata import Metadata, decode
+
+MAX_MODEL_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A verified artifact: ``model_bytes`` are the bytes that were hashed to ``sha256``."""
+
+    directory: Path
+    metadata: Metadata
+    feature_set: FeatureSet
+    model_bytes: bytes
+    sha256: str
+    metadata_sha256: str
+
+
+def read_file(directory: Path, name: str, limit: int) -> bytes:
+    """A file of an artifact; ModelError if it is missing, too large, or lies outside the folder."""
+    path = directory / name
+    if not path.is_file():
+        raise ModelError(f"artifact {directory} has no {name}")
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise ModelError(f"artifact {directory}: {name} is a link that leads outside of it")
+    if path.stat().st_size > limit:
+        raise ModelError(f"artifact {directory}: {name} is larger than {limit} bytes")
+    return path.read_bytes()
+
+
+def load_artifact(
+    directory: str | Path, *, expect_sha256: str | None = None, expect_metadata_sha256: str | None = None
+) -> LoadedModel:
+    """Read and verify ``model.onnx`` and ``metadata.json`` of a folder.
+
+    ``expect_sha256``, ``expect_metadata_sha256``: what the registry recorded. ModelError names the file that
+    differs; the feature set is rebuilt and its hash compared.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise ModelError(f"artifact folder {folder} does not exist")
+    raw = read_file(folder, "metadata.json", 16 * 1024 * 1024)
+    meta_hash = hashlib.sha256(raw).hexdigest()
+    if expect_metadata_sha256 is not None and meta_hash != expect_metadata_sha256:
+        raise ModelError(f"{folder / 'metadata.json'} was altered: sha256 {meta_hash[:12]}…, the registry says {expect_metadata_sha256[:12]}…")
+    meta = decode(raw, str(folder / "metadata.json"))
+    model = read_file(folder, "model.onnx", MAX_MODEL_BYTES)
+    digest = hashlib.sha256(model).hexdigest()
+    for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
+        if expected is not None and digest != expected:
+            raise ModelError(f"{folder / 'model.onnx'} was altered: sha256 {digest[:12]}…, {source} says {expected[:12]}…")
+    return LoadedModel(folder, meta, meta.build_feature_set(), model, digest, meta_hash)
+
+
+def verify_files(directory: Path, meta: Metadata, on_problem: Callable[[str], None]) -> None:
+    """Compare every file that the metadata hashes."""
+    for name, expected in meta.sha256.items():
+        try:
+            digest = hashlib.sha256(read_file(directory, name, MAX_MODEL_BYTES)).hexdigest()
+        except ModelError as exc:
+            on_problem(str(exc))
+            continue
+        if digest != expected:
+            on_problem(f"{directory / name} was altered: sha256 {digest[:12]}…, the metadata says {expected[:12]}…")

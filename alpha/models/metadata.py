@@ -1,0 +1,211 @@
+"""metadata.json: what a model file means. Floor 3.
+
+The fields are those of the design; :func:`from_spec` also understands the specification's short
+form (``model_id version feature_names mean std actions``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+
+from alpha.documents import convert, read_json, to_json
+from alpha.errors import DefinitionError, ModelError
+from alpha.features.feature_set import FeatureSet
+
+SCHEMA_VERSION = 1
+ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
+MAX_SCORES = 8
+
+
+class Carry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One recurrent state: names of the model's input and output that hold it, and its shape."""
+
+    input: str = msgspec.field(name="in")
+    output: str = msgspec.field(name="out")
+    shape: tuple[int, ...] = ()
+
+
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One output of the ONNX graph that is read."""
+
+    name: str
+    kind: Literal["logits", "probabilities", "value"]
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How scores become an action. ``threshold`` is inclusive, on the highest raw probability (``|value|`` for sign)."""
+
+    rule: Literal["argmax", "sign"] = "argmax"
+    threshold: float = 0.0
+    cooldown_ns: int = 0
+
+
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Training distribution of the raw float32 features, per feature; ``quantiles`` maps "0.01" to values."""
+
+    min: list[float] = []
+    max: list[float] = []
+    mean: list[float] = []
+    std: list[float] = []
+    quantiles: dict[str, list[float]] = {}
+
+
+class TrainedOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model has seen."""
+
+    symbols: list[str] = []
+    simulated: bool = False
+    data_sha256: list[str] = []
+    start_ns: int = 0
+    end_ns: int = 0
+    rows: int = 0
+
+
+class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything the runtime needs beside the model's bytes."""
+
+    schema_version: int = SCHEMA_VERSION
+    model_id: str
+    version: int
+    feature_set: dict[str, Any]
+    definition_hash: str
+    feature_names: list[str]
+    mean: list[float]
+    std: list[float]
+    clip: tuple[float, float] = (-5.0, 5.0)
+    input: list[int]
+    carry: list[Carry] = []
+    outputs: list[Output]
+    output_schema: list[str]
+    actions: list[str]
+    decision: Decision = Decision()
+    reference: Reference = Reference()
+    trained_on: TrainedOn = TrainedOn()
+    opset: int = 0
+    ir_version: int = 0
+    sha256: dict[str, str]
+
+    def build_feature_set(self) -> FeatureSet:
+        """The feature set, rebuilt and compared with the recorded hash and names."""
+        try:
+            fs = FeatureSet.from_dict(self.feature_set)
+        except DefinitionError as exc:
+            raise ModelError(f"model {self.model_id} v{self.version}: its feature set cannot be built: {exc}") from None
+        if fs.definition_hash != self.definition_hash:
+            raise ModelError(
+                f"model {self.model_id} v{self.version}: its feature definition hashes to {fs.definition_hash[:12]}…, "
+                f"the metadata says {self.definition_hash[:12]}…: the definition changed, train or revalidate the model"
+            )
+        compare_names(self.feature_names, list(fs.names), f"model {self.model_id} v{self.version}")
+        return fs
+
+    def action_codes(self) -> list[int]:
+        """-1, 0 or 1 for each score, in the model's order."""
+        return [ACTIONS[a] for a in self.actions]
+
+
+def compare_names(model: list[str], features: list[str], what: str) -> None:
+    """Order counts; ModelError shows the first difference."""
+    for i, (a, b) in enumerate(zip(model, features, strict=False)):
+        if a != b:
+            raise ModelError(f"{what}: feature {i} is {a!r} for the model but {b!r} in the feature set")
+    if len(model) != len(features):
+        raise ModelError(f"{what}: the model takes {len(model)} features, the feature set makes {len(features)}")
+
+
+def version_number(text: str | int) -> int:
+    """``1``, ``"1"`` and ``"v1"`` are the same version."""
+    digits = str(text).removeprefix("v")
+    if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < 10**9:
+        raise ModelError(f"version {text!r} is not a positive number such as 3 or v3")
+    return int(digits)
+
+
+def decode(data: bytes, what: str = "metadata.json") -> Metadata:
+    """Strictly read and cross-check metadata; ModelError in one sentence."""
+    raw = read_json(data, what, ModelError)
+    if isinstance(raw, dict) and isinstance(raw.get("version"), str):
+        raw = {**raw, "version": version_number(raw["version"])}
+    meta = convert(raw, Metadata, what, ModelError)
+    check(meta, what)
+    return meta
+
+
+def encode(meta: Metadata) -> bytes:
+    """The bytes of metadata.json."""
+    check(meta, "metadata")
+    return to_json(meta)
+
+
+def check(meta: Metadata, what: str) -> None:
+    """Cross-field checks; ModelError names the field."""
+
+    def bad(message: str) -> ModelError:
+        return ModelError(f"{what}: {message}")
+
+    n = len(meta.feature_names)
+    if meta.schema_version != SCHEMA_VERSION:
+        raise bad(f"schema_version {meta.schema_version} is not understood by this build (it reads {SCHEMA_VERSION})")
+    if meta.version < 1:
+        raise bad(f"version must be at least 1, not {meta.version}")
+    if n == 0 or len(set(meta.feature_names)) != n:
+        raise bad("feature_names must be present and unique")
+    for name, values in (("mean", meta.mean), ("std", meta.std)):
+        if len(values) != n:
+            raise bad(f"{name} has {len(values)} values for {n} features")
+        if not all(math.isfinite(v) for v in values):
+            raise bad(f"{name} contains a value that is not finite")
+    if any(s < 0 for s in meta.std):
+        raise bad("std contains a negative value")
+    if not (math.isfinite(meta.clip[0]) and math.isfinite(meta.clip[1]) and meta.clip[0] < meta.clip[1]):
+        raise bad(f"clip must be a finite range, not {list(meta.clip)}")
+    if meta.input not in ([1, n],) and not (len(meta.input) == 3 and meta.input[0] == 1 and meta.input[2] == n and meta.input[1] > 0):
+        raise bad(f"input shape {meta.input} does not fit {n} features: it is [1, {n}] or [1, T, {n}]")
+    if not meta.outputs:
+        raise bad("outputs is empty: name the output to read and its kind")
+    unknown = [a for a in meta.actions if a not in ACTIONS]
+    if unknown:
+        raise bad(f"action {unknown[0]!r} is unknown: use {', '.join(ACTIONS)}")
+    if not 1 <= len(meta.actions) <= MAX_SCORES or len(set(meta.actions)) != len(meta.actions):
+        raise bad(f"actions must be from 1 to {MAX_SCORES} different ones, not {meta.actions}")
+    d = meta.decision
+    if not (math.isfinite(d.threshold) and 0.0 <= d.threshold) or (d.rule == "argmax" and d.threshold > 1.0):
+        raise bad(f"decision.threshold {d.threshold} is not a probability")
+    if not 0 <= d.cooldown_ns < 2**62:
+        raise bad(f"decision.cooldown_ns {d.cooldown_ns} is not a time")
+    if (d.rule == "sign") != (meta.outputs[0].kind == "value"):
+        raise bad("the sign rule goes with an output of kind value, argmax with logits or probabilities")
+    if "model.onnx" not in meta.sha256:
+        raise bad("sha256 lacks model.onnx")
+
+
+def from_spec(raw: dict[str, Any], feature_set: FeatureSet, *, output: str, kind: str, model_sha256: str) -> Metadata:
+    """Complete the specification's short metadata with what it leaves open.
+
+    ``raw``: model_id, version ("v1" or 1), feature_names, mean, std, actions. ``output``, ``kind``: which
+    output to read and whether it holds logits or probabilities, which the short form does not say.
+    """
+    missing = sorted({"model_id", "version", "feature_names", "mean", "std", "actions"} - set(raw))
+    if missing:
+        raise ModelError(f"metadata lacks {missing[0]!r}")
+    compare_names(list(raw["feature_names"]), list(feature_set.names), f"model {raw['model_id']}")
+    value = {
+        "model_id": raw["model_id"],
+        "version": version_number(raw["version"]),
+        "feature_set": {"name": feature_set.name, **feature_set.definition()},
+        "definition_hash": feature_set.definition_hash,
+        "feature_names": raw["feature_names"],
+        "mean": raw["mean"],
+        "std": raw["std"],
+        "input": [1, len(raw["feature_names"])],
+        "outputs": [{"name": output, "kind": kind}],
+        "output_schema": [f"probability_{a.lower()}" for a in raw["actions"]],
+        "actions": raw["actions"],
+        "sha256": {"model.onnx": model_sha256},
+    }
+    meta = convert(value, Metadata, "metadata", ModelError)
+    check(meta, "metadata")
+    return meta

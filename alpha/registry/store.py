@@ -1,0 +1,143 @@
+"""Finding, reading and writing registry.json. Floor 5."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from alpha.documents import convert, read_json, to_json, write_atomically
+from alpha.errors import ModelError, RegistryError
+from alpha.models.load import LoadedModel, load_artifact
+from alpha.models.metadata import version_number
+from alpha.registry.schema import Entry, RegistryDocument, check
+
+_URI = re.compile(r"^models:/([A-Za-z0-9_.\-]+)(?:@([A-Za-z]+)|/(v?[0-9]+))$")
+LOCK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry as it was read from ``path``."""
+
+    path: Path
+    document: RegistryDocument
+
+    @property
+    def root(self) -> Path:
+        """Folder that model paths are relative to."""
+        return (self.path.parent / self.document.root).resolve()
+
+    def resolve(self, uri: str) -> Entry:
+        """The entry of ``models:/id@production`` or ``models:/id/3``; RegistryError lists what exists."""
+        match = _URI.match(uri)
+        if not match:
+            raise RegistryError(f"model URI {uri!r} is not understood: write models:/ID@production or models:/ID/3")
+        name, alias, version = match.groups()
+        versions = [e for e in self.document.models if e.id == name]
+        if not versions:
+            known = ", ".join(sorted({e.id for e in self.document.models})) or "none"
+            raise RegistryError(f"{self.path} has no model {name!r}; it has: {known}")
+        if alias is not None:
+            if alias not in ("production", "candidate"):
+                raise RegistryError(f"alias {alias!r} is unknown: use production or candidate, or a version such as models:/{name}/1")
+            chosen = [e for e in versions if e.status == alias]
+        else:
+            chosen = [e for e in versions if e.number == version_number(version)]
+        if not chosen:
+            have = ", ".join(f"v{e.number} ({e.status})" for e in versions)
+            raise RegistryError(f"model {name} has no {alias or 'version ' + version} in {self.path}; it has: {have}")
+        return max(chosen, key=lambda e: e.number)
+
+    def artifact_dir(self, entry: Entry) -> Path:
+        """Folder of an entry's model file; RegistryError if the path leaves the registry's root."""
+        path = PurePosixPath(entry.path)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise RegistryError(f"model {entry.id} v{entry.number}: path {entry.path!r} must lie inside the registry's root")
+        folder = (self.root / path).parent
+        if not folder.resolve().is_relative_to(self.root):
+            raise RegistryError(f"model {entry.id} v{entry.number}: {entry.path!r} is a link that leads outside the registry's root")
+        if path.name != "model.onnx":
+            raise RegistryError(f"model {entry.id} v{entry.number}: path {entry.path!r} must end in model.onnx")
+        return folder
+
+    def load_model(self, uri: str) -> tuple[Entry, LoadedModel]:
+        """Entry and verified artifact of a URI; hashes are those of the bytes that were read."""
+        entry = self.resolve(uri)
+        model = load_artifact(
+            self.artifact_dir(entry), expect_sha256=entry.sha256, expect_metadata_sha256=entry.metadata_sha256 or None
+        )
+        meta = model.metadata
+        if (meta.model_id, meta.version) != (entry.id, entry.number):
+            raise ModelError(f"the artifact of {entry.id} v{entry.number} says it is {meta.model_id} v{meta.version}")
+        if entry.feature_definition.hash and entry.feature_definition.hash != meta.definition_hash:
+            raise ModelError(f"model {entry.id} v{entry.number}: the registry and the metadata name different feature definitions")
+        return entry, model
+
+
+def load(path: str | Path) -> Registry:
+    """Read and check a registry; RegistryError in one sentence."""
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise RegistryError(f"registry {file} does not exist: make one with  alpha train RECIPE --registry {file}") from None
+    except OSError as exc:
+        raise RegistryError(f"registry {file} cannot be read: {exc}") from None
+    doc = convert(read_json(data, str(file), RegistryError), RegistryDocument, str(file), RegistryError)
+    check(doc, str(file))
+    return Registry(file, doc)
+
+
+def find(explicit: str | Path | None = None) -> Path:
+    """Path of the registry: ``explicit``, else $ALPHA_REGISTRY, else the nearest registry.json in this folder or
+    above, else the one that was installed with this package."""
+    if explicit is not None:
+        return Path(explicit)
+    named = os.environ.get("ALPHA_REGISTRY")
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "registry.json").is_file():
+            return folder / "registry.json"
+    package = Path(__file__).parent.parent
+    for installed in (package / "_shipped" / "registry.json", package.parent / "registry.json"):
+        if installed.is_file():
+            return installed
+    raise RegistryError("no registry.json in this folder or above: name one with --registry or $ALPHA_REGISTRY, or make one with  alpha train")
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(str(file.with_name(f".{file.name}.lock")), timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise RegistryError(f"registry {file} is locked by another process for more than {LOCK_SECONDS:g} s") from None
+
+
+def update(
+    path: str | Path, change: Callable[[RegistryDocument], RegistryDocument], *, expect_revision: int | None = None, create: bool = False
+) -> Registry:
+    """Apply ``change`` under the file lock and write atomically with the next revision.
+
+    ``expect_revision``: compare-and-swap; RegistryError if somebody else changed the registry meanwhile.
+    ``create``: start from an empty registry if the file is missing.
+    """
+    file = Path(path)
+    with _locked(file):
+        doc = RegistryDocument() if create and not file.exists() else load(file).document
+        if expect_revision is not None and doc.revision != expect_revision:
+            raise RegistryError(f"registry {file} is at revision {doc.revision}, not {expect_revision}: somebody else changed it, read it again")
+        new = msgspec.structs.replace(change(doc), revision=doc.revision + 1)
+        check(new, str(file))
+        write_atomically(file, to_json(new))
+    return Registry(file, new)
