@@ -1,0 +1,86 @@
+"""alpha: machine-learned trading signals with microsecond latency, from Python.
+
+>>> import alpha
+>>> with alpha.Runtime.from_registry("registry.json", "models:/demo@production",
+...                                  instruments=["BTCUSDT"]) as rt:  # doctest: +SKIP
+...     btc = rt.instrument("BTCUSDT")
+...     signal = btc.on_quote(ts_ns, bid_px, ask_px, bid_qty, ask_qty)
+
+Advisory only: nothing here sends an order.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it; loaded on first use, so that `import alpha` stays cheap
+_PUBLIC = {
+    "Action": "alpha.events",
+    "AlphaError": "alpha.errors",
+    "AlphaWarning": "alpha.errors",
+    "Control": "alpha.events",
+    "EVENT_DTYPE": "alpha.events",
+    "EventSource": "alpha.data",
+    "FeatureSet": "alpha.features.feature_set",
+    "Flag": "alpha.events",
+    "Instrument": "alpha.instruments",
+    "Instruments": "alpha.instruments",
+    "Kind": "alpha.events",
+    "Reason": "alpha.events",
+    "Ring": "alpha._core.ring",
+    "Runtime": "alpha.runtime",
+    "SIGNAL_DTYPE": "alpha.events",
+    "Signal": "alpha._core.pipeline",
+    "Status": "alpha.events",
+    "f": "alpha.features.language",
+    "open_events": "alpha.data",
+}
+
+if TYPE_CHECKING:
+    from alpha._core.pipeline import Signal
+    from alpha._core.ring import Ring
+    from alpha.data import EventSource, open_events
+    from alpha.errors import AlphaError, AlphaWarning
+    from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, Status
+    from alpha.features.feature_set import FeatureSet
+    from alpha.features.language import f
+    from alpha.instruments import Instrument, Instruments
+    from alpha.runtime import Runtime
+
+__all__ = [
+    "EVENT_DTYPE",
+    "SIGNAL_DTYPE",
+    "Action",
+    "AlphaError",
+    "AlphaWarning",
+    "Control",
+    "EventSource",
+    "FeatureSet",
+    "Flag",
+    "Instrument",
+    "Instruments",
+    "Kind",
+    "Reason",
+    "Ring",
+    "Runtime",
+    "Signal",
+    "Status",
+    "__version__",
+    "f",
+    "open_events",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'alpha' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

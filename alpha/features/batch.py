@@ -51,13 +51,15 @@ class Rows(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Detail:
     """Rows with what parity needs: readiness per feature [N, F], decision times [N], instruments [N], and
-    ``scale`` [N, F], the largest direct operand of each feature's root operator so far (rule 48)."""
+    ``scale`` [N, F], the largest direct operand of each feature's root operator so far (rule 48);
+    ``exact`` [N, F]: the float64 values before rounding, for labels and prices."""
 
     rows: Rows
     ready: Bools
     ts_ns: Ints
     instrument_id: npt.NDArray[np.uint32]
     scale: Floats | None
+    exact: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def compute_detail(
     f = len(fs.features)
     if not parts:
         empty = Rows(np.zeros(0, np.int64), np.zeros((0, f), np.float32), np.zeros(0, np.bool_))
-        return Detail(empty, np.zeros((0, f), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.uint32), None)
+        return Detail(empty, np.zeros((0, f), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.uint32), None, np.zeros((0, f)))
     index = np.concatenate([p.rows.row_index for p in parts])
     who = np.concatenate([p.instrument_id for p in parts])
     order = np.lexsort((who, index))
@@ -122,6 +124,7 @@ def compute_detail(
         np.concatenate([p.ts_ns for p in parts])[order],
         who[order],
         np.concatenate(scales)[order] if scales else None,
+        np.concatenate([p.exact for p in parts])[order],
     )
 
 
@@ -129,21 +132,22 @@ def _evaluate(fs: FeatureSet, line: _Timeline, instrument: int, with_scale: bool
     columns = _Columns(line)
     pick = line.rows
     n, f = len(pick), len(fs.features)
-    values = np.empty((n, f), np.float32)
+    exact = np.empty((n, f))
     ready = np.empty((n, f), np.bool_)
     scale = np.zeros((n, f)) if with_scale else None
     with np.errstate(all="ignore"):
         for j, e in enumerate(fs.features.values()):
             column = columns.of(e)
-            values[:, j] = column.value[pick].astype(np.float32)
+            exact[:, j] = column.value[pick]
             ready[:, j] = column.ready[pick]
             if scale is not None:
                 for a in e.args or (e,):
                     operand = np.abs(columns.of(a).value)
                     largest = np.maximum.accumulate(np.where(np.isfinite(operand), operand, 0.0))
                     scale[:, j] = np.maximum(scale[:, j], largest[pick])
+        values = exact.astype(np.float32)
     rows = Rows(line.event_of[pick], values, ready.all(axis=1))
-    return Detail(rows, ready, line.t[pick], np.full(n, instrument, np.uint32), scale)
+    return Detail(rows, ready, line.t[pick], np.full(n, instrument, np.uint32), scale, exact)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,354 @@
+"""The façade a trading loop uses. Floor 6.
+
+One Runtime serves one Bundle for a table of instruments. It belongs to one thread at a time: the
+caller's (inline calls, ``run``) or a worker's (``start``), and all of them execute the same native
+function. Whatever goes wrong while it serves is HOLD with a counted reason, never an exception.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha._core.pipeline import Instrument as InstrumentHandle
+from alpha._core.pipeline import Pipeline, Signal
+from alpha._core.ring import Ring
+from alpha._core.worker import Worker
+from alpha.bundle import Bundle
+from alpha.data import EventSource, open_events
+from alpha.errors import AlphaError, AlphaWarning, StateError
+from alpha.events import ALL_INSTRUMENTS, SIGNAL_DTYPE, Control
+from alpha.features.feature_set import FeatureSet
+from alpha.instruments import Instrument, Instruments
+from alpha.latency import percentiles
+from alpha.models.load import load_artifact
+from alpha.registry.store import find, load
+
+Signals = npt.NDArray[Any]
+
+
+class Runtime:
+    """Made by :meth:`from_registry`, :meth:`from_artifact` or :meth:`from_features`; a context manager."""
+
+    def __init__(self, bundle: Bundle, instruments: Instruments | Sequence[str | Instrument]) -> None:
+        table = instruments if isinstance(instruments, Instruments) else Instruments.of(*instruments)
+        if len(table) == 0:
+            raise AlphaError("a runtime needs at least one instrument: instruments=['BTCUSDT']")
+        self.bundle = bundle
+        self.instruments = table
+        self._pipeline: Pipeline = bundle.pipeline(table)
+        self._handles: dict[str, InstrumentHandle] = {}
+        self._worker: Worker | None = None
+        self._closed = False
+        self._kill_reason = ""
+        self._warn_untrained()
+
+    @classmethod
+    def from_registry(
+        cls,
+        registry: str | Path | None,
+        uri: str,
+        *,
+        instruments: Instruments | Sequence[str | Instrument],
+        missing: str = "raise",
+    ) -> Runtime:
+        """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
+
+        Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
+        be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
+        """
+        if missing not in ("raise", "hold"):
+            raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
+        try:
+            book = load(find(registry))
+            entry, model = book.load_model(uri)
+            name = f"{entry.id}/{entry.number}"
+            bundle = Bundle.from_model(model, name=name, governed=True, revision=book.document.revision)
+        except AlphaError as exc:
+            if missing == "raise":
+                raise
+            bundle = Bundle.without_anything(str(exc))
+        return cls(bundle, instruments)
+
+    @classmethod
+    def from_artifact(cls, directory: str | Path, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
+        """Serve an artifact folder without a registry; marked ungoverned."""
+        model = load_artifact(directory)
+        meta = model.metadata
+        return cls(Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False), instruments)
+
+    @classmethod
+    def from_features(cls, features: FeatureSet, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
+        """Features without a model: every warm row is HOLD with NO_MODEL; read rows with :meth:`feature_vector`."""
+        return cls(Bundle.from_features(features), instruments)
+
+    def _warn_untrained(self) -> None:
+        meta = self.bundle.metadata
+        if meta is None or not meta.trained_on.symbols:
+            return
+        strangers = [s for s in self.instruments.symbols if s not in meta.trained_on.symbols]
+        if strangers:
+            kind = "simulated data" if meta.trained_on.simulated else "other instruments"
+            warnings.warn(
+                f"model {self.bundle.name} was trained on {kind} ({', '.join(meta.trained_on.symbols[:5])}) "
+                f"and now serves {', '.join(strangers[:5])}",
+                AlphaWarning,
+                stacklevel=4,
+            )
+
+    # -- one event at a time
+
+    def instrument(self, symbol: str) -> InstrumentHandle:
+        """The handle whose ``on_quote on_trade on_bar on_depth`` a loop calls; names resolve once.
+        InstrumentError for an unknown symbol."""
+        if symbol not in self._handles:
+            self._handles[symbol] = self._pipeline.instrument(symbol, self.instruments.id(symbol))
+        return self._handles[symbol]
+
+    def on_quote(self, symbol: str, ts_ns: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float, **more: Any) -> Signal | None:
+        """``instrument(symbol).on_quote(...)``; keep the handle where speed matters."""
+        return self.instrument(symbol).on_quote(ts_ns, bid_px, ask_px, bid_qty, ask_qty, **more)
+
+    def on_trade(self, symbol: str, ts_ns: int, px: float, qty: float, side: float = 0.0, **more: Any) -> Signal | None:
+        """``instrument(symbol).on_trade(...)``."""
+        return self.instrument(symbol).on_trade(ts_ns, px, qty, side, **more)
+
+    def on_bar(
+        self, symbol: str, ts_ns: int, open: float, high: float, low: float, close: float, volume: float, **more: Any
+    ) -> Signal | None:
+        """``instrument(symbol).on_bar(...)``; ``ts_ns`` is the bar's close."""
+        return self.instrument(symbol).on_bar(ts_ns, open, high, low, close, volume, **more)
+
+    def on_depth(
+        self, symbol: str, ts_ns: int, level: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float, **more: Any
+    ) -> Signal | None:
+        """``instrument(symbol).on_depth(...)``."""
+        return self.instrument(symbol).on_depth(ts_ns, level, bid_px, ask_px, bid_qty, ask_qty, **more)
+
+    def on_event(self, event: npt.NDArray[Any] | np.void) -> Signal | None:
+        """One EVENT_DTYPE record whose ids are this runtime's."""
+        return self._pipeline.on_event(event)
+
+    def on_time(self, ts_ns: int) -> list[Signal]:
+        """Time passed without an event: closes bars, makes rows of ``every(d)``. Stream time, not the wall clock."""
+        return self._pipeline.on_time(ts_ns)
+
+    def on_features(self, symbol: str, ts_ns: int, values: npt.ArrayLike) -> Signal:
+        """Your own raw features (float32 [F], the model's order) through the same model and gate."""
+        return self._pipeline.on_features(self.instruments.id(symbol), ts_ns, values)
+
+    # -- whole streams
+
+    def run(self, data: Any) -> Signals:
+        """Process a stream; all Signals as one SIGNAL_DTYPE array.
+
+        ``data``: an EVENT_DTYPE array or an iterable of them with this runtime's ids, or anything
+        :func:`alpha.open_events` reads (a path, a DataFrame), or the EventSource it returned.
+        """
+        parts = list(self.stream(data))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=SIGNAL_DTYPE)
+
+    def stream(self, data: Any) -> Iterator[Signals]:
+        """Like :meth:`run`, chunk by chunk, in bounded memory."""
+        if isinstance(data, np.ndarray):
+            yield self._pipeline.run(data)
+            return
+        if not isinstance(data, EventSource) and (isinstance(data, (str, Path)) or hasattr(data, "columns")):
+            data = open_events(data, instrument=self.instruments.symbols[0] if len(self.instruments) == 1 else None)
+        if isinstance(data, EventSource):
+            yield from self._source(data)
+            return
+        if not isinstance(data, Iterable):
+            raise AlphaError(f"cannot run over {type(data).__name__}: give events, a path or a DataFrame")
+        for chunk in data:
+            yield self._pipeline.run(chunk)
+
+    def _source(self, source: EventSource) -> Iterator[Signals]:
+        """Remap the source's instrument ids to this runtime's, at the door."""
+        known: Instruments | None = None
+        ids = np.zeros(0, dtype=np.uint32)
+        for chunk in source:
+            if source.instruments is not known:
+                known = source.instruments
+                ids = np.array([self.instruments.id(s) for s in known.symbols], dtype=np.uint32)
+            if not np.array_equal(ids, np.arange(len(ids))):
+                chunk = chunk.copy()
+                own = chunk["instrument_id"] != ALL_INSTRUMENTS
+                chunk["instrument_id"][own] = ids[chunk["instrument_id"][own]]
+            yield self._pipeline.run(chunk)
+
+    # -- a thread of its own
+
+    def start(self, cpu: int | None = None, *, capacity: int = 65_536, overrun: str = "drop", ring: Ring | None = None) -> Worker:
+        """Hand the pipeline to a pinned worker thread. ``ring``: one you made, e.g. in shared memory.
+
+        Push events (or let another process push), poll Signals; ``stop()`` drains the ring and gives the
+        pipeline back. Inline calls raise StateError meanwhile.
+        """
+        self._check_open()
+        if self._worker is not None and self._worker.running:
+            raise StateError("a worker already runs: stop it first")
+        self._worker = Worker(self._pipeline, ring or Ring(capacity, overrun=overrun), cpu=cpu)
+        return self._worker
+
+    # -- looking
+
+    def latest(self, symbol: str) -> Signal | None:
+        """The last Signal of an instrument, or None before any."""
+        return self._pipeline.latest(self.instruments.id(symbol))
+
+    def feature_vector(self, symbol: str, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32] | None:
+        """Raw features of the last row, float32 [F] (into ``out`` if given); None before any row."""
+        row = self._pipeline.features(self.instruments.id(symbol), out)
+        return None if row is None else row[0]
+
+    def explain(self, symbol: str) -> dict[str, Any]:
+        """The last decision taken apart: each feature raw and normalised with its training range, scores, gates."""
+        instrument_id = self.instruments.id(symbol)
+        row = self._pipeline.features(instrument_id)
+        signal = self._pipeline.latest(instrument_id)
+        meta = self.bundle.metadata
+        features = []
+        if row is not None:
+            raw, ready, _ = row
+            for j, name in enumerate(self.bundle.feature_set.names):
+                item: dict[str, Any] = {"name": name, "raw": float(raw[j]), "ready": bool(ready[j])}
+                if meta is not None:
+                    item["normalised"] = normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip)
+                    if meta.reference.min:
+                        item["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
+                features.append(item)
+        out: dict[str, Any] = {
+            "instrument": symbol,
+            "model": self.bundle.name,
+            "governed": self.bundle.governed,
+            "why": self.why,
+            "features": features,
+            "gates": self._gates(row, signal),
+        }
+        if signal is not None:
+            names = meta.actions if meta else []
+            out |= {
+                "action": signal.action.name,
+                "reason": signal.reason.name,
+                "confidence": signal.confidence,
+                "scores": dict(zip(names, signal.scores, strict=False)),
+            }
+        return out
+
+    def _gates(self, row: Any, signal: Signal | None) -> list[dict[str, Any]]:
+        """Each gate's value against its limit, in the order of checking."""
+        if signal is None:
+            return []
+        gates: list[dict[str, Any]] = [{"gate": "killed", "value": int(self._pipeline.killed), "limit": 0, "passed": not self._pipeline.killed}]
+        if row is not None:
+            raw, ready, _ = row
+            n = len(raw)
+            gates.append({"gate": "warm features", "value": int(ready.sum()), "limit": n, "passed": bool(ready.all())})
+            finite = int(np.isfinite(raw).sum())
+            gates.append({"gate": "finite features", "value": finite, "limit": n, "passed": finite == n})
+        gates.append({"gate": "model", "value": int(self._pipeline.has_model), "limit": 1, "passed": self._pipeline.has_model})
+        meta = self.bundle.metadata
+        if meta is not None and signal.scores:
+            limit = meta.decision.threshold
+            value = abs(signal.value) if meta.decision.rule == "sign" else signal.confidence
+            passed = bool(np.float32(value) >= np.float32(limit))
+            sign = ">=" if passed else "<"
+            gates.append({"gate": "threshold", "value": value, "limit": limit, "passed": passed, "text": f"{value:.4g} {sign} {limit:.4g}"})
+        return gates
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost."""
+        counts, largest = self._pipeline.latency_counts()
+        worker = self._worker
+        return {
+            **self._pipeline.counters(),
+            "latency_ns": dict(percentiles(counts, largest)),
+            "lost": 0 if worker is None else worker.ring.dropped + worker.lost_signals,
+            "model": self.bundle.name,
+            "governed": self.bundle.governed,
+            "why": self.why,
+            "killed": self._pipeline.killed,
+            "kill_reason": self._kill_reason,
+            "isa": self.bundle.program.isa,
+        }
+
+    def measure_latency(self, on: bool = True) -> None:
+        """Measure each decision with the monotonic clock (adds about 40 ns); never influences one."""
+        self._pipeline.measure_latency(on)
+
+    def latency_counts(self) -> tuple[npt.NDArray[np.uint64] | None, int]:
+        """(histogram counts, largest ns); see :mod:`alpha.latency`."""
+        return self._pipeline.latency_counts()
+
+    @property
+    def why(self) -> str:
+        """Why there is no model, empty if there is one."""
+        return self.bundle.why
+
+    @property
+    def definition_hash(self) -> str:
+        """sha256 of the feature definition, hex."""
+        return self.bundle.feature_set.definition_hash
+
+    @property
+    def model_sha256(self) -> str:
+        """sha256 of the model bytes that serve, hex; empty without a model."""
+        return self.bundle.model_sha256
+
+    # -- control
+
+    def kill(self, reason: str) -> None:
+        """From the next event on every decision is HOLD with KILLED, until :meth:`revive`."""
+        self._pipeline.control(Control.KILL)
+        self._kill_reason = reason
+
+    def revive(self) -> None:
+        """Take the kill back."""
+        self._pipeline.control(Control.REVIVE)
+        self._kill_reason = ""
+
+    def close(self) -> None:
+        """Stop the worker. May be called twice."""
+        if self._worker is not None:
+            self._worker.stop()
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StateError("this runtime is closed")
+
+    def __enter__(self) -> Runtime:
+        self._check_open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        governed = "governed" if self.bundle.governed else "ungoverned"
+        return f"Runtime({self.bundle.name}, {governed}, {len(self.instruments)} instruments)"
+
+
+def normalised(raw: float, mean: float, std: float, clip: tuple[float, float]) -> float:
+    """z = float32((float64(float32 x) - mean)/std), clipped (numerics rule 30)."""
+    d = float(np.float32(raw)) - mean
+    z = float(np.float32(d / std if std > 0 else d))
+    return min(max(z, clip[0]), clip[1])
+
+
+def signals_sha256(parts: Iterable[Signals]) -> str:
+    """sha256 over the bytes of Signals in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()

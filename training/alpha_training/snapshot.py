@@ -1,0 +1,120 @@
+"""Events to a snapshot: guarded rows of float32 features with everything needed to prove where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha.data import open_events
+from alpha.data.simulate import simulate
+from alpha.errors import DataError, need
+from alpha.features import batch, parity
+from alpha.features.feature_set import FeatureSet
+from alpha.instruments import Instruments
+from alpha_training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """The events of a recipe. ``planted``: the simulator's signal per event, None for real data."""
+
+    events: npt.NDArray[Any]
+    instruments: Instruments
+    sha256: str
+    simulated: bool
+    planted: npt.NDArray[np.float64] | None
+    description: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Rows that are ready and finite, in order: ``x`` float32 [N, F], ``ts_ns`` int64 [N], ``instrument_id`` [N],
+    ``row_index`` int64 [N] into the events; ``certificate``: parity of the twins over these very events."""
+
+    x: npt.NDArray[np.float32]
+    ts_ns: npt.NDArray[np.int64]
+    instrument_id: npt.NDArray[np.uint32]
+    row_index: npt.NDArray[np.int64]
+    all_rows: int
+    certificate: dict[str, Any]
+
+
+def read(recipe: Recipe, folder: Path) -> Source:
+    """The events a recipe names; file names are relative to the recipe's folder."""
+    if recipe.data.simulate is not None:
+        try:
+            stream = simulate(**{"seed": recipe.seed, **recipe.data.simulate})
+        except TypeError as exc:
+            raise DataError(f"data.simulate: {exc}") from None
+        digest = hashlib.sha256(stream.events.tobytes()).hexdigest()
+        return Source(stream.events, stream.instruments, digest, True, stream.signal, stream.describe())
+    paths = [folder / f for f in recipe.data.files]
+    source = open_events(paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels)
+    events = source.read_all()
+    if len(events) == 0:
+        raise DataError(f"the data has no events; bad rows: {source.bad_rows or 'none'}")
+    return Source(events, source.instruments, source.data_sha256(), False, None, source.describe())
+
+
+def make(fs: FeatureSet, source: Source) -> Snapshot:
+    """Both twins over the events; the batch twin's rows, the certificate of their agreement."""
+    certificate = parity.check(fs, source.events, source.instruments)
+    accepted = parity.guard(fs, source.events, source.instruments) == 0
+    detail = batch.compute_detail(fs, source.events, source.instruments, accepted)
+    good = detail.rows.ready & np.isfinite(detail.rows.values).all(axis=1)
+    if not good.any():
+        raise DataError("no row of the data is warm and finite: the data lacks what the features need, or is too short")
+    return Snapshot(
+        detail.rows.values[good],
+        detail.ts_ns[good],
+        detail.instrument_id[good],
+        detail.rows.row_index[good],
+        len(good),
+        certificate,
+    )
+
+
+def git_commit(folder: Path) -> str:
+    """Commit of the definition's repository; empty outside of git or with local changes."""
+    try:
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+        )
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "" if status.stdout.strip() else head.stdout.strip()
+
+
+def write(snapshot: Snapshot, fs: FeatureSet, source: Source, commit: str, path: Path) -> str:
+    """Parquet (zstd) with the lineage in the schema's metadata; returns the file's sha256."""
+    pa, pq = need("pyarrow", "train"), need("pyarrow.parquet", "train")
+    columns: dict[str, Any] = {
+        "ts_ns": snapshot.ts_ns,
+        "instrument": pa.DictionaryArray.from_arrays(snapshot.instrument_id.astype(np.int32), list(source.instruments.symbols)),
+        "event": snapshot.row_index,
+    }
+    columns |= {name: snapshot.x[:, j] for j, name in enumerate(fs.names)}
+    statistics = {
+        name: {"min": float(c.min()), "max": float(c.max()), "mean": float(c.mean(dtype=np.float64)), "std": float(c.std(dtype=np.float64))}
+        for name, c in zip(fs.names, snapshot.x.T, strict=True)
+    }
+    lineage = {
+        "definition": fs.canonical(),
+        "definition_hash": fs.definition_hash,
+        "data_sha256": source.sha256,
+        "simulated": source.simulated,
+        "git_commit": commit,
+        "statistics": statistics,
+    }
+    table = pa.table(columns).replace_schema_metadata({"alpha": json.dumps(lineage, sort_keys=True)})
+    pq.write_table(table, path, compression="zstd")
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
