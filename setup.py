@@ -37,7 +37,12 @@ if X86:
 FLAGS = ["-std=gnu11", "-O1" if DEBUG else "-O3", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-pthread"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 # what Cython's generated C is known to do; our own C is compiled without these exceptions
-GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-unused-function", "-Wno-cast-function-type"]
+GENERATED = [
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+    "-Wno-unused-function",
+    "-Wno-cast-function-type",
+]
 MACROS: list[tuple[str, str | None]] = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
 LINK = ["-pthread"]
 if X86:
@@ -120,7 +125,9 @@ class BuildPy(build_py):
         target.mkdir(parents=True)
         shutil.copy2(ROOT / "registry.json", target)
         shutil.copytree(ROOT / "artifacts", target / "artifacts")
-        shutil.copytree(ROOT / "training" / "recipes", Path(self.build_lib) / "alpha_training" / "recipes", dirs_exist_ok=True)
+        shutil.copytree(
+            ROOT / "training" / "recipes", Path(self.build_lib) / "alpha_training" / "recipes", dirs_exist_ok=True
+        )
 
 
 setup(

@@ -112,7 +112,9 @@ class Runtime:
             self._handles[symbol] = self._pipeline.instrument(symbol, self.instruments.id(symbol))
         return self._handles[symbol]
 
-    def on_quote(self, symbol: str, ts_ns: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float, **more: Any) -> Signal | None:
+    def on_quote(
+        self, symbol: str, ts_ns: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float, **more: Any
+    ) -> Signal | None:
         """``instrument(symbol).on_quote(...)``; keep the handle where speed matters."""
         return self.instrument(symbol).on_quote(ts_ns, bid_px, ask_px, bid_qty, ask_qty, **more)
 
@@ -127,7 +129,15 @@ class Runtime:
         return self.instrument(symbol).on_bar(ts_ns, open, high, low, close, volume, **more)
 
     def on_depth(
-        self, symbol: str, ts_ns: int, level: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float, **more: Any
+        self,
+        symbol: str,
+        ts_ns: int,
+        level: int,
+        bid_px: float,
+        ask_px: float,
+        bid_qty: float,
+        ask_qty: float,
+        **more: Any,
     ) -> Signal | None:
         """``instrument(symbol).on_depth(...)``."""
         return self.instrument(symbol).on_depth(ts_ns, level, bid_px, ask_px, bid_qty, ask_qty, **more)
@@ -188,7 +198,9 @@ class Runtime:
 
     # -- a thread of its own
 
-    def start(self, cpu: int | None = None, *, capacity: int = 65_536, overrun: str = "drop", ring: Ring | None = None) -> Worker:
+    def start(
+        self, cpu: int | None = None, *, capacity: int = 65_536, overrun: str = "drop", ring: Ring | None = None
+    ) -> Worker:
         """Hand the pipeline to a pinned worker thread. ``ring``: one you made, e.g. in shared memory.
 
         Push events (or let another process push), poll Signals; ``stop()`` drains the ring and gives the
@@ -249,21 +261,33 @@ class Runtime:
         """Each gate's value against its limit, in the order of checking."""
         if signal is None:
             return []
-        gates: list[dict[str, Any]] = [{"gate": "killed", "value": int(self._pipeline.killed), "limit": 0, "passed": not self._pipeline.killed}]
+        gates: list[dict[str, Any]] = [
+            {"gate": "killed", "value": int(self._pipeline.killed), "limit": 0, "passed": not self._pipeline.killed}
+        ]
         if row is not None:
             raw, ready, _ = row
             n = len(raw)
             gates.append({"gate": "warm features", "value": int(ready.sum()), "limit": n, "passed": bool(ready.all())})
             finite = int(np.isfinite(raw).sum())
             gates.append({"gate": "finite features", "value": finite, "limit": n, "passed": finite == n})
-        gates.append({"gate": "model", "value": int(self._pipeline.has_model), "limit": 1, "passed": self._pipeline.has_model})
+        gates.append(
+            {"gate": "model", "value": int(self._pipeline.has_model), "limit": 1, "passed": self._pipeline.has_model}
+        )
         meta = self.bundle.metadata
         if meta is not None and signal.scores:
             limit = meta.decision.threshold
             value = abs(signal.value) if meta.decision.rule == "sign" else signal.confidence
             passed = bool(np.float32(value) >= np.float32(limit))
             sign = ">=" if passed else "<"
-            gates.append({"gate": "threshold", "value": value, "limit": limit, "passed": passed, "text": f"{value:.4g} {sign} {limit:.4g}"})
+            gates.append(
+                {
+                    "gate": "threshold",
+                    "value": value,
+                    "limit": limit,
+                    "passed": passed,
+                    "text": f"{value:.4g} {sign} {limit:.4g}",
+                }
+            )
         return gates
 
     def stats(self) -> dict[str, Any]:
@@ -331,7 +355,9 @@ class Runtime:
         self._check_open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -13,7 +13,9 @@ def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) 
     """``n`` events of a random tick stream. ``faults`` adds what a guard must reject."""
     rng = np.random.default_rng(seed)
     e = np.zeros(n, EVENT_DTYPE)
-    steps = rng.choice([0, 1, 10**6, 10**7, 10**8, 3 * 10**8, 10**9, 20 * 10**9], n, p=[0.2, 0.05, 0.2, 0.2, 0.2, 0.1, 0.04, 0.01])
+    steps = rng.choice(
+        [0, 1, 10**6, 10**7, 10**8, 3 * 10**8, 10**9, 20 * 10**9], n, p=[0.2, 0.05, 0.2, 0.2, 0.2, 0.1, 0.04, 0.01]
+    )
     e["ts_event_ns"] = T0 + np.cumsum(steps * rng.integers(1, 4, n))
     if rng.random() < 0.5:
         e["ts_recv_ns"] = e["ts_event_ns"]
@@ -68,8 +70,12 @@ def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) 
 
 
 _SOURCES = ("mid", "spread", "bid_px", "ask_qty", "microprice", "imbalance", "px", "qty", "side")
-_BARS = tuple(f'bar("{w}", "{s}").{f}' for w in ("1s", "300ms") for s in ("trade", "mid", "feed")
-              for f in ("open", "high", "low", "close", "volume"))
+_BARS = tuple(
+    f'bar("{w}", "{s}").{f}'
+    for w in ("1s", "300ms")
+    for s in ("trade", "mid", "feed")
+    for f in ("open", "high", "low", "close", "volume")
+)
 
 
 def expression(rng: np.random.Generator, depth: int = 3) -> str:
@@ -101,5 +107,13 @@ def expression(rng: np.random.Generator, depth: int = 3) -> str:
             return f"{rng.choice(['count', 'sum', 'mean', 'std', 'zscore'])}({x}, {window})"
 
 
-TRIGGERS = ("quote", "trade", "last", 'bar("1m", "feed")', 'bar("1s", "trade")', 'bar("300ms", "mid")',
-            'every("100ms")', 'every("1s")')
+TRIGGERS = (
+    "quote",
+    "trade",
+    "last",
+    'bar("1m", "feed")',
+    'bar("1s", "trade")',
+    'bar("300ms", "mid")',
+    'every("100ms")',
+    'every("1s")',
+)

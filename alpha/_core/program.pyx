@@ -7,6 +7,7 @@ import os
 
 from libc.stdlib cimport free, malloc
 
+import cython
 import numpy as np
 
 from alpha.errors import AlphaError
@@ -178,11 +179,11 @@ def native_exp2n(double t):
     return alpha_exp2n(t)
 
 
+@cython.final
 cdef class Program:
     """Instructions of one feature set. ``n_features``: columns of a row; ``block_bytes``: state per instrument."""
 
     def __cinit__(self, *, run, refresh, all, bars, features, n_slots, block_bytes, trigger, trigger_bar, every_ns):
-        cdef const uint8_t[::1] raw
         cdef const uint16_t[::1] slots
         cdef Py_ssize_t i, j
         self.bars = NULL

@@ -14,8 +14,8 @@ import cython
 import numpy as np
 
 from alpha._core.pipeline cimport Pipeline, Signal, alpha_pipeline
-from alpha._core.ring cimport Ring, alpha_ring, alpha_ring_push, alpha_ring_released
-from alpha._core.types cimport ALPHA_BAR, ALPHA_HOLD, ALPHA_QUOTE, ALPHA_TRADE, alpha_event, alpha_signal
+from alpha._core.ring cimport Ring, alpha_ring, alpha_ring_push
+from alpha._core.types cimport ALPHA_HOLD, ALPHA_QUOTE, ALPHA_TRADE, alpha_event, alpha_signal
 from alpha.errors import AlphaError, StateError
 from alpha.events import SIGNAL_DTYPE, Reason
 
@@ -185,4 +185,3 @@ cdef class Worker:
     def pinned(self):
         """True if the thread runs on the CPU asked for."""
         return bool(self.w.pinned)
-

@@ -28,8 +28,12 @@ def run(args: argparse.Namespace) -> int:
         events = source.read_all()
         for kind, count in zip(*np.unique(events["kind"], return_counts=True), strict=True):
             kinds[Kind(kind).name] += int(count)
-        verdict = guard_events(events, max(1, len(source.instruments)), clock_offset_ns=source.instruments.clock_offsets_ns())
-        rejected = {Reason(r).name: int(n) for r, n in zip(*np.unique(verdict[verdict > 0], return_counts=True), strict=True)}
+        verdict = guard_events(
+            events, max(1, len(source.instruments)), clock_offset_ns=source.instruments.clock_offsets_ns()
+        )
+        rejected = {
+            Reason(r).name: int(n) for r, n in zip(*np.unique(verdict[verdict > 0], return_counts=True), strict=True)
+        }
         result = {
             "files": args.data,
             "rows": source.rows_read,
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
             "bad_rows": source.bad_rows,
             "rejected": rejected,
             "instruments": [
-                {"symbol": i.symbol, "tick_size": i.tick_size, "lot_size": i.lot_size, "source": i.source} for i in source.instruments
+                {"symbol": i.symbol, "tick_size": i.tick_size, "lot_size": i.lot_size, "source": i.source}
+                for i in source.instruments
             ],
             "first_ns": int(events["ts_event_ns"][0]) if len(events) else None,
             "last_ns": int(events["ts_event_ns"][-1]) if len(events) else None,
@@ -48,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
         show.print_json("data", result)
         return 0
     rows = [("events", result["events"])] + [(f"{k.lower()} events", v) for k, v in kinds.items()]
-    rows += [(f"bad rows: {k}", v) for k, v in source.bad_rows.items()] + [(f"guard rejects: {k}", v) for k, v in rejected.items()]
+    rows += [(f"bad rows: {k}", v) for k, v in source.bad_rows.items()] + [
+        (f"guard rejects: {k}", v) for k, v in rejected.items()
+    ]
     if len(events):
         times = np.array([result["first_ns"], result["last_ns"]], dtype="datetime64[ns]")
         rows += [("first event", times[0]), ("last event", times[1])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 
 from alpha.cli import show
 
@@ -27,12 +26,13 @@ def run(args: argparse.Namespace) -> int:
     with show.opened(args, "running") as source, show.warnings_on_stderr():
         symbol = args.instrument or source.instruments.symbols[0]
         with Runtime.from_registry(args.registry, args.model, instruments=source.instruments) as rt:
-            left = args.events
-            for chunk in itertools.takewhile(lambda _: left is None or left > 0, source):
-                part = chunk if left is None else chunk[:left]
+            done = 0
+            for chunk in source:
+                part = chunk if args.events is None else chunk[: args.events - done]
                 rt.run(part)
-                if left is not None:
-                    left -= len(part)
+                done += len(part)
+                if done == args.events:
+                    break
             result = rt.explain(symbol)
     if args.json:
         show.print_json("explain", result)
@@ -52,5 +52,9 @@ def run(args: argparse.Namespace) -> int:
         ],
     )
     show.table("scores", ("action", "score"), list(result.get("scores", {}).items()))
-    show.table("gates", ("gate", "value", "limit", "passed"), [(g["gate"], g.get("text", g["value"]), g["limit"], g["passed"]) for g in result["gates"]])
+    show.table(
+        "gates",
+        ("gate", "value", "limit", "passed"),
+        [(g["gate"], g.get("text", g["value"]), g["limit"], g["passed"]) for g in result["gates"]],
+    )
     return 0

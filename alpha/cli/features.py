@@ -31,9 +31,20 @@ def run(args: argparse.Namespace) -> int:
     if args.set is None:
         sets = [catalog.get(n) for n in catalog.names()]
         if args.json:
-            show.print_json("features", {"sets": [{"name": s.name, "features": len(s.names), "definition_hash": s.definition_hash} for s in sets]})
+            show.print_json(
+                "features",
+                {
+                    "sets": [
+                        {"name": s.name, "features": len(s.names), "definition_hash": s.definition_hash} for s in sets
+                    ]
+                },
+            )
         else:
-            show.table("feature sets", ("name", "features", "trigger", "hash"), [(s.name, len(s.names), str(s.trigger), s.definition_hash[:12]) for s in sets])
+            show.table(
+                "feature sets",
+                ("name", "features", "trigger", "hash"),
+                [(s.name, len(s.names), str(s.trigger), s.definition_hash[:12]) for s in sets],
+            )
         return 0
     from alpha.features.compile import compile_program
 
@@ -42,9 +53,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         show.print_json(
             "features",
-            {"name": fs.name, "definition_hash": fs.definition_hash, **fs.definition(), "bytes_per_instrument": program.block_bytes},
+            {
+                "name": fs.name,
+                "definition_hash": fs.definition_hash,
+                **fs.definition(),
+                "bytes_per_instrument": program.block_bytes,
+            },
         )
         return 0
-    show.table(f"{fs.name}: trigger {fs.trigger}", ("feature", "expression"), [(n, canonical(e)) for n, e in fs.features.items()])
+    show.table(
+        f"{fs.name}: trigger {fs.trigger}",
+        ("feature", "expression"),
+        [(n, canonical(e)) for n, e in fs.features.items()],
+    )
     print(f"definition hash {fs.definition_hash}; {program.block_bytes:,} bytes per instrument beyond time windows")
     return 0

@@ -23,7 +23,11 @@ def run(args: argparse.Namespace) -> int:
 
     fs = catalog.find(args.features)
     with show.opened(args, "reading", clock=fs.stream.clock) as source:
-        result = {**parity.check(fs, source, source.instruments), "data_sha256": source.data_sha256(), "features_name": fs.name}
+        result = {
+            **parity.check(fs, source, source.instruments),
+            "data_sha256": source.data_sha256(),
+            "features_name": fs.name,
+        }
     if args.out:
         Path(args.out).write_bytes(to_json(result))
     if args.json:
@@ -32,7 +36,12 @@ def run(args: argparse.Namespace) -> int:
         show.table(
             f"parity of {fs.name} ({result['definition_hash'][:12]}…) on {', '.join(args.data)}: {'PASS' if result['pass'] else 'FAIL'}",
             ("feature", "values", "mismatch ppm", "max ulp", "readiness", "pass"),
-            [(f["name"], f["values"], f["mismatch_ppm"], f["max_ulp"], f["ready_mismatch"], f["pass"]) for f in result["features"]],
+            [
+                (f["name"], f["values"], f["mismatch_ppm"], f["max_ulp"], f["ready_mismatch"], f["pass"])
+                for f in result["features"]
+            ],
         )
-        print(f"{result['values']:,} values, share equal {result['share']:.8f}, largest distance {result['max_ulp']} ulp, worst: {result['worst']}")
+        print(
+            f"{result['values']:,} values, share equal {result['share']:.8f}, largest distance {result['max_ulp']} ulp, worst: {result['worst']}"
+        )
     return 0 if result["pass"] else 1

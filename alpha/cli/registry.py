@@ -45,19 +45,37 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "promote":
         registry = promote(path, args.model, approver=args.approver)
         entry = registry.resolve(args.model.split("@")[0] + "@production" if "@" in args.model else args.model)
-        return _print(args, {"model": f"{entry.id}/{entry.number}", "status": entry.status, "revision": registry.document.revision, "approved_by": entry.approved_by})
+        return _print(
+            args,
+            {
+                "model": f"{entry.id}/{entry.number}",
+                "status": entry.status,
+                "revision": registry.document.revision,
+                "approved_by": entry.approved_by,
+            },
+        )
     registry = load(path)
     if args.action == "show":
         return _print(args, msgspec.to_builtins(registry.resolve(args.model)))
     models = registry.document.models
     if args.json:
-        show.print_json("registry-list", {"path": str(path), "revision": registry.document.revision, "models": msgspec.to_builtins(models)})
+        show.print_json(
+            "registry-list",
+            {"path": str(path), "revision": registry.document.revision, "models": msgspec.to_builtins(models)},
+        )
     else:
         show.table(
             f"{path}, revision {registry.document.revision}",
             ("model", "version", "status", "checks", "approved by", "created"),
             [
-                (e.id, e.number, e.status, f"{sum(c.passed for c in e.checks)}/{len(e.checks)}", ", ".join(e.approved_by) or "-", e.created_at)
+                (
+                    e.id,
+                    e.number,
+                    e.status,
+                    f"{sum(c.passed for c in e.checks)}/{len(e.checks)}",
+                    ", ".join(e.approved_by) or "-",
+                    e.created_at,
+                )
                 for e in models
             ],
         )
@@ -71,7 +89,11 @@ def _print(args: argparse.Namespace, payload: dict[str, Any]) -> int:
     rows = [(k, v) for k, v in payload.items() if not isinstance(v, (list, dict))]
     show.table(str(payload.get("model") or payload.get("id")), ("field", "value"), rows)
     if payload.get("checks"):
-        show.table("checks", ("name", "value", "limit", "passed"), [(c["name"], c["value"], c["limit"], c["passed"]) for c in payload["checks"]])
+        show.table(
+            "checks",
+            ("name", "value", "limit", "passed"),
+            [(c["name"], c["value"], c["limit"], c["passed"]) for c in payload["checks"]],
+        )
     if payload.get("approved_by"):
         print("approved by " + ", ".join(payload["approved_by"]))
     return 0

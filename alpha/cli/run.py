@@ -13,9 +13,13 @@ from alpha.cli import show
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha run``."""
     parser.add_argument("--model", required=True, metavar="URI", help="models:/ID@production or models:/ID/3")
-    parser.add_argument("--registry", metavar="FILE", help="registry.json (default: $ALPHA_REGISTRY, or the nearest one)")
+    parser.add_argument(
+        "--registry", metavar="FILE", help="registry.json (default: $ALPHA_REGISTRY, or the nearest one)"
+    )
     parser.add_argument("--signals", metavar="PARQUET", help="write every signal to this file")
-    parser.add_argument("--mode", choices=("inline", "worker"), default="inline", help="this thread, or a worker thread behind a ring")
+    parser.add_argument(
+        "--mode", choices=("inline", "worker"), default="inline", help="this thread, or a worker thread behind a ring"
+    )
     parser.add_argument("--cpu", type=int, help="pin the worker to this CPU")
     show.add_data(parser)
     show.add_json(parser)

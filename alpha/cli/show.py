@@ -22,11 +22,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Options of every verb that reads market data."""
-    parser.add_argument("--data", nargs="+", required=required, metavar="FILE", help="Parquet, CSV, LOBSTER zip or Binance .gz; several are merged by time")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=required,
+        metavar="FILE",
+        help="Parquet, CSV, LOBSTER zip or Binance .gz; several are merged by time",
+    )
     parser.add_argument("--instrument", metavar="SYM", help="symbol of the data (default: the file's name)")
-    parser.add_argument("--instruments", metavar="TOML", help="instruments.toml (default: beside the registry or data, if any)")
+    parser.add_argument(
+        "--instruments", metavar="TOML", help="instruments.toml (default: beside the registry or data, if any)"
+    )
     parser.add_argument("--format", help="parquet, csv, lobster-zip or binance-raw (default: by the file's name)")
-    parser.add_argument("--column", action="append", default=[], metavar="NAME=YOURS", help="map a column, e.g. ts=time; may repeat")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="NAME=YOURS", help="map a column, e.g. ts=time; may repeat"
+    )
     parser.add_argument("--ts-unit", choices=("ns", "us", "ms", "s"), help="unit of numeric times")
     parser.add_argument("--tz", help="zone of times that carry none, e.g. UTC")
     parser.add_argument("--bar-stamp", choices=("start", "close"), help="bars are stamped at their start or close")

@@ -52,7 +52,7 @@ class _Line(msgspec.Struct):
     asks: _Side = []
 
 
-Record = tuple[int, int, int, int, int, float, float, float, float, float]  # ts, recv, kind, level, flags, v
+Record = tuple[tuple[int, int, int, int, int], tuple[float, ...]]  # (ts, recv, kind, level, flags), v
 
 
 def _levels(side: object) -> list[Level]:
@@ -70,7 +70,7 @@ class _Writer:
         values = (*v, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
         ts = event_ms * 10**6 if event_ms else recv
         extra = 0 if event_ms else int(Flag.NO_TS_EVENT)
-        self.records.append((ts, recv, int(kind), level, flags | extra, *values))
+        self.records.append(((ts, recv, int(kind), level, flags | extra), values))
 
     def book(self, event_ms: int, recv: int, book: BookBuilder, writer: LevelWriter, with_quote: bool) -> int:
         """DEPTH of changed deeper levels, then the QUOTE; returns 1 if one side of the book is empty."""
@@ -90,9 +90,9 @@ class _Writer:
     def take(self) -> Events:
         e = np.zeros(len(self.records), dtype=EVENT_DTYPE)
         if self.records:
-            ints = np.array([r[:5] for r in self.records], dtype=np.int64)
+            ints = np.array([r[0] for r in self.records], dtype=np.int64)
             e["ts_event_ns"], e["ts_recv_ns"], e["kind"], e["level"], e["flags"] = ints.T
-            e["v"] = np.array([r[5:] for r in self.records])
+            e["v"] = np.array([r[1] for r in self.records])
         e["instrument_id"] = self.instrument_id
         self.records.clear()
         return e

@@ -103,7 +103,9 @@ class LevelWriter:
         self.levels = levels
         self._before: list[tuple[float, float, float, float]] = []
 
-    def changes(self, top: list[tuple[float, float, float, float]]) -> list[tuple[int, tuple[float, float, float, float]]]:
+    def changes(
+        self, top: list[tuple[float, float, float, float]]
+    ) -> list[tuple[int, tuple[float, float, float, float]]]:
         """(level, values) of every level that differs from the last call, best level last."""
         empty = (0.0, 0.0, 0.0, 0.0)
         before, self._before = self._before, top

@@ -60,7 +60,9 @@ def to_ns(column: Any, name: str, unit: str | None, tz: str | None) -> npt.NDArr
         raise DataError(f"column {name!r} of type {dtype} cannot be read as a time")
     if column.dtype.time_zone is None:
         if tz is None:
-            raise DataError(f"column {name!r} holds times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'")
+            raise DataError(
+                f"column {name!r} holds times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'"
+            )
         _zone(tz)
         column = column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
     utc = column.dt.convert_time_zone("UTC").dt.cast_time_unit("ns")
@@ -80,7 +82,9 @@ def _parse_text(column: Any, name: str, tz: str | None) -> Any:
     if zoned.any():
         return column.str.replace(r"Z$", "+00:00").str.to_datetime(time_unit="ns", time_zone="UTC", strict=False)
     if tz is None:
-        raise DataError(f"column {name!r} holds times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'")
+        raise DataError(
+            f"column {name!r} holds times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'"
+        )
     return column.str.to_datetime(time_unit="ns", strict=False)
 
 

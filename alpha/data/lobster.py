@@ -39,14 +39,20 @@ def zip_frames(path: Path) -> Iterator[Any]:
     with archive:
         found = [m for n in archive.namelist() if (m := _MESSAGE.search(n))]
         if len(found) != 1:
-            raise DataError(f"{path} must hold one LOBSTER message file named TICKER_DATE_START_END_message_LEVEL.csv; it holds {archive.namelist()}")
+            raise DataError(
+                f"{path} must hold one LOBSTER message file named TICKER_DATE_START_END_message_LEVEL.csv; it holds {archive.namelist()}"
+            )
         match = found[0]
         levels = int(match[5])
         book_name = match.string.replace("_message_", "_orderbook_")
         if book_name not in archive.namelist():
             raise DataError(f"{path} holds {match.string} without its {book_name}")
         midnight = _midnight_ns(*(int(match[i]) for i in (2, 3, 4)))
-        book_columns = [f"{s}_{k}_{i}" for i in range(levels) for s, k in (("ask", "px"), ("ask", "sz"), ("bid", "px"), ("bid", "sz"))]
+        book_columns = [
+            f"{s}_{k}_{i}"
+            for i in range(levels)
+            for s, k in (("ask", "px"), ("ask", "sz"), ("bid", "px"), ("bid", "sz"))
+        ]
         message_columns = ["time", "event_type", "order_id", "event_size", "event_px", "order_dir"]
         with archive.open(match.string) as messages, archive.open(book_name) as books:
             streams = []
@@ -92,7 +98,11 @@ def _frame(pl: Any, message: Any, book: Any, midnight: int) -> Any:
     parts = message["time"].str.split_exact(".", 1).struct.unnest()
     nanos = parts["field_1"].fill_null("").str.slice(0, 9).str.pad_end(9, "0").cast(pl.Int64)
     ts = parts["field_0"].cast(pl.Int64) * 10**9 + nanos + midnight
-    prices = [pl.when(pl.col(c).abs() == _DUMMY).then(None).otherwise(pl.col(c) / 10_000).alias(c) for c in book.columns if "_px_" in c]
+    prices = [
+        pl.when(pl.col(c).abs() == _DUMMY).then(None).otherwise(pl.col(c) / 10_000).alias(c)
+        for c in book.columns
+        if "_px_" in c
+    ]
     frame = book.with_columns(prices)
     kind = pl.Series("kind", np.where(message["event_type"].is_in([4, 5]).to_numpy(), 2, 1).astype(np.uint8))
     return frame.with_columns(

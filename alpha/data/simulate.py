@@ -66,13 +66,17 @@ def drift(strength: float, half_life_s: float) -> float:
     v = (2.0 / theta) * (half_life_s - 2.0 * b + (1.0 - math.exp(-2.0 * theta * half_life_s)) / (2.0 * theta))
     room = b * b - strength**2 * (b * b + v)
     if not 0.0 <= strength < 1.0 or room <= 0.0:
-        raise DataError(f"a strength of {strength} cannot be planted: it must lie from 0 to {math.sqrt(b * b / (b * b + v)):.2f}")
+        raise DataError(
+            f"a strength of {strength} cannot be planted: it must lie from 0 to {math.sqrt(b * b / (b * b + v)):.2f}"
+        )
     return strength * SIGMA * math.sqrt(half_life_s / room)
 
 
 def simulated_instruments(n: int) -> Instruments:
     """SIM0, SIM1, …"""
-    return Instruments.of(*(Instrument(symbol=f"SIM{i}", tick_size=TICK, lot_size=1.0, currency="USD") for i in range(n)))
+    return Instruments.of(
+        *(Instrument(symbol=f"SIM{i}", tick_size=TICK, lot_size=1.0, currency="USD") for i in range(n))
+    )
 
 
 def simulate(
@@ -89,7 +93,9 @@ def simulate(
         raise DataError(f"n_events must be at least 1, not {n_events}")
     parts = []
     made = 0
-    for events, signal in simulate_blocks(seed, n_instruments=n_instruments, strength=strength, half_life=half_life, levels=levels):
+    for events, signal in simulate_blocks(
+        seed, n_instruments=n_instruments, strength=strength, half_life=half_life, levels=levels
+    ):
         parts.append((events, signal))
         made += len(events)
         if made >= n_events:
@@ -147,7 +153,9 @@ def _paths(state: _State, t: Any, noise: Any, beta: float, half_life_s: float) -
     keep = np.exp2(-dt / half_life_s)
     shock = np.sqrt(1.0 - keep * keep) * noise[0]
     s = np.fromiter(
-        accumulate(zip(keep.tolist(), shock.tolist(), strict=True), lambda x, ks: ks[0] * x + ks[1], initial=state.s), float, len(t) + 1
+        accumulate(zip(keep.tolist(), shock.tolist(), strict=True), lambda x, ks: ks[0] * x + ks[1], initial=state.s),
+        float,
+        len(t) + 1,
     )
     # over a gap the drift is that of the mean of the exponentially decaying s
     theta = math.log(2.0) / half_life_s

@@ -125,9 +125,7 @@ def open_events(
         if progress is not None:
             progress(rows)
 
-    streams = []
-    for item in items:
-        streams.append(_open_one(item, options, bad, table, instrument, format, count))
+    streams = [_open_one(item, options, bad, table, instrument, format, count) for item in items]
     out.clock = clock
     merged = streams[0] if len(streams) == 1 else merge(streams, clock)
     first = next(merged, np.zeros(0, dtype=EVENT_DTYPE))
@@ -172,7 +170,13 @@ def _infer(table: _Table, events: Events, declared: Instruments | None) -> None:
 
 
 def _open_one(
-    item: Any, options: Options, bad: BadRows, table: _Table, instrument: str | None, format: str | None, count: Callable[[int], None]
+    item: Any,
+    options: Options,
+    bad: BadRows,
+    table: _Table,
+    instrument: str | None,
+    format: str | None,
+    count: Callable[[int], None],
 ) -> Iterator[Events]:
     if not isinstance(item, (str, Path)):
         file = _file("DataFrame", None, options, bad, table, instrument, count)
@@ -212,14 +216,26 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
 
 def _format_of(path: Path) -> str:
     name = path.name.lower()
-    for suffix, kind in ((".parquet", "parquet"), (".pq", "parquet"), (".csv", "csv"), (".zip", "lobster-zip"), (".gz", "binance-raw")):
+    for suffix, kind in (
+        (".parquet", "parquet"),
+        (".pq", "parquet"),
+        (".csv", "csv"),
+        (".zip", "lobster-zip"),
+        (".gz", "binance-raw"),
+    ):
         if name.endswith(suffix):
             return kind
     raise DataError(f"{path}: cannot tell its format from its name; give format=, one of {', '.join(FORMATS[:-1])}")
 
 
 def _file(
-    name: str, path: Path | None, options: Options, bad: BadRows, table: _Table, instrument: str | None, count: Callable[[int], None]
+    name: str,
+    path: Path | None,
+    options: Options,
+    bad: BadRows,
+    table: _Table,
+    instrument: str | None,
+    count: Callable[[int], None],
 ) -> File:
     known = table.instruments.for_file(path) if path is not None else None
     own = instrument or (known.symbol if known else None)
@@ -248,7 +264,9 @@ def _from_frame(frame: Any, options: Options) -> Any:
     if isinstance(times, pd.DatetimeIndex):
         if times.tz is None:
             if options.tz is None:
-                raise DataError("the DataFrame's index has no time zone: localize it, or say which with tz=, e.g. tz='UTC'")
+                raise DataError(
+                    "the DataFrame's index has no time zone: localize it, or say which with tz=, e.g. tz='UTC'"
+                )
             times = times.tz_localize(options.tz)
         # pandas 3 keeps microseconds by default: force ns before taking integers
         data["ts"] = times.tz_convert("UTC").tz_localize(None).astype("datetime64[ns]").to_numpy().view(np.int64)

@@ -24,7 +24,15 @@ CANONICAL = (
     "open", "high", "low", "close", "volume", "symbol",
 )  # fmt: skip
 _TEXT = ("ts", "ts_recv", "symbol")
-L1 = {"bid": "bid_px", "ask": "ask_px", "bid_size": "bid_qty", "ask_size": "ask_qty", "last": "px", "last_size": "qty", "id": "seq"}
+L1 = {
+    "bid": "bid_px",
+    "ask": "ask_px",
+    "bid_size": "bid_qty",
+    "ask_size": "ask_qty",
+    "last": "px",
+    "last_size": "qty",
+    "id": "seq",
+}
 _KIND_NAMES = {"quote": 1, "q": 1, "1": 1, "trade": 2, "t": 2, "2": 2, "bar": 3, "b": 3, "3": 3}
 
 
@@ -85,7 +93,9 @@ def csv_frames(path: Path, bad: BadRows) -> Iterator[Any]:
             path,
             read_options=csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
             parse_options=csv.ParseOptions(invalid_row_handler=ragged),
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True
+            ),
         )
         for batch in reader:
             yield pl.from_arrow(batch)
@@ -185,7 +195,11 @@ def _kinds(frame: Any, n: int) -> list[tuple[int, npt.NDArray[np.bool_]]]:
     if "kind" in frame.columns:
         column = frame["kind"]
         if column.dtype == pl.String:
-            column = column.str.strip_chars().str.to_lowercase().replace_strict(_KIND_NAMES, default=0, return_dtype=pl.Int64)
+            column = (
+                column.str.strip_chars()
+                .str.to_lowercase()
+                .replace_strict(_KIND_NAMES, default=0, return_dtype=pl.Int64)
+            )
         kinds = column.cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         return [(k, kinds == k) for k in (2, 1, 3)]
     out = []
@@ -232,12 +246,14 @@ def _ids(frame: Any, file: File, n: int) -> npt.NDArray[np.uint32]:
     pl = need("polars", "data")
     symbols = frame["symbol"].cast(pl.String).fill_null("")
     ids = {s: file.instrument_id(s or None) for s in symbols.unique(maintain_order=True)}
-    return symbols.replace_strict(ids, return_dtype=pl.UInt32).to_numpy()
+    return np.asarray(symbols.replace_strict(ids, return_dtype=pl.UInt32).to_numpy(), dtype=np.uint32)
 
 
 def _fill(e: Events, kind: int, frame: Any, at: npt.NDArray[np.int64], file: File) -> None:
     """The values of quotes, trades or bars at rows ``at``."""
     v = e["v"]
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
     if kind == Kind.QUOTE:
         names, sizes = ("bid_px", "ask_px", "bid_qty", "ask_qty"), (2, 3)
     elif kind == Kind.TRADE:

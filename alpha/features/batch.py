@@ -111,7 +111,9 @@ def compute_detail(
     f = len(fs.features)
     if not parts:
         empty = Rows(np.zeros(0, np.int64), np.zeros((0, f), np.float32), np.zeros(0, np.bool_))
-        return Detail(empty, np.zeros((0, f), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.uint32), None, np.zeros((0, f)))
+        return Detail(
+            empty, np.zeros((0, f), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.uint32), None, np.zeros((0, f))
+        )
     index = np.concatenate([p.rows.row_index for p in parts])
     who = np.concatenate([p.instrument_id for p in parts])
     order = np.lexsort((who, index))
@@ -119,7 +121,7 @@ def compute_detail(
     values = np.concatenate([p.rows.values for p in parts])[order]
     scales = [p.scale for p in parts if p.scale is not None]
     return Detail(
-        Rows(index[order], values, ready.all(axis=1)),
+        Rows(index[order], values, np.asarray(ready.all(axis=1))),
         ready,
         np.concatenate([p.ts_ns for p in parts])[order],
         who[order],
@@ -146,7 +148,7 @@ def _evaluate(fs: FeatureSet, line: _Timeline, instrument: int, with_scale: bool
                     largest = np.maximum.accumulate(np.where(np.isfinite(operand), operand, 0.0))
                     scale[:, j] = np.maximum(scale[:, j], largest[pick])
         values = exact.astype(np.float32)
-    rows = Rows(line.event_of[pick], values, ready.all(axis=1))
+    rows = Rows(line.event_of[pick], values, np.asarray(ready.all(axis=1)))
     return Detail(rows, ready, line.t[pick], np.full(n, instrument, np.uint32), scale, exact)
 
 
@@ -216,11 +218,11 @@ class _Timeline:
             assert trigger.bar is not None
             if trigger.bar.source != "feed":
                 return self.closes[(trigger.bar.interval.ns, trigger.bar.source)][0]
-            return self.own[kind == Kind.BAR]
+            return np.asarray(self.own[kind == Kind.BAR])
         if trigger.kind == "last":
             data = (kind == Kind.QUOTE) | (kind == Kind.TRADE) | (kind == Kind.DEPTH) | (kind == Kind.BAR)
-            return self.own[data & ((self.events["flags"] & Flag.LAST) != 0)]
-        return self.own[kind == (Kind.QUOTE if trigger.kind == "quote" else Kind.TRADE)]
+            return np.asarray(self.own[data & ((self.events["flags"] & Flag.LAST) != 0)])
+        return np.asarray(self.own[kind == (Kind.QUOTE if trigger.kind == "quote" else Kind.TRADE)])
 
 
 def _bar_specs(fs: FeatureSet) -> list[tuple[int, str]]:
@@ -426,9 +428,7 @@ class _Columns:
         return self.counted(u, self.kernels.rsi(u.x, n), n + 1)
 
 
-def _statistic(
-    op: str, n: Floats, total: Floats, spread: Floats, flat: Bools, newest: Floats, ddof: int
-) -> Floats:
+def _statistic(op: str, n: Floats, total: Floats, spread: Floats, flat: Bools, newest: Floats, ddof: int) -> Floats:
     """Rules 10 to 15 and 41 from exact sums."""
     if op == "sum":
         return total + 0.0

@@ -28,7 +28,7 @@ class GuardSpec:
     """
 
     crossed: Literal["reject", "flag"] = "reject"
-    future_tolerance: Duration = Duration(10 * 10**9)
+    future_tolerance: Duration = field(default_factory=lambda: Duration(10 * 10**9))
     duplicates: Literal["reject", "keep"] = "reject"
 
 
@@ -137,7 +137,9 @@ class FeatureSet:
         list of [name, expression] pairs as :meth:`definition` writes it)."""
         unknown = set(data) - {"name", "trigger", "stream", "features", "operators"}
         if unknown:
-            raise DefinitionError(f"unknown key {sorted(unknown)[0]!r} in a feature set: it has name, trigger, stream, features")
+            raise DefinitionError(
+                f"unknown key {sorted(unknown)[0]!r} in a feature set: it has name, trigger, stream, features"
+            )
         raw = data.get("features")
         pairs = list(raw.items()) if isinstance(raw, Mapping) else list(raw or [])
         features: dict[str, Expr] = {}

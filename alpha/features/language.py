@@ -15,9 +15,9 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Union
+from typing import TypeVar
 
 from alpha.errors import DefinitionError
 from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, OPERATORS, Operator, Param
@@ -45,7 +45,9 @@ def duration(text: str) -> Duration:
     """Read ``"250ms"``, ``"1s"``, ``"5m"``, ``"1.5h"``; DefinitionError if it is no positive whole ns."""
     match = _DURATION.match(text)
     if not match:
-        raise DefinitionError(f"{text!r} is not a duration: write a number and one of {', '.join(_UNITS)}, e.g. \"250ms\"")
+        raise DefinitionError(
+            f'{text!r} is not a duration: write a number and one of {", ".join(_UNITS)}, e.g. "250ms"'
+        )
     whole, _, part = match[1].partition(".")
     scaled = int(whole + part) * _UNITS[match[2]]
     ns, rest = divmod(scaled, 10 ** len(part))
@@ -54,7 +56,8 @@ def duration(text: str) -> Duration:
     return Duration(ns)
 
 
-ParamValue = Union[int, float, str, Duration]
+ParamValue = int | float | str | Duration
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=True)
@@ -289,7 +292,7 @@ def parse_bar(text: str) -> BarRef:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise DefinitionError(f"{text!r} is not a bar: write bar(\"1m\", \"trade\")") from None
+        raise DefinitionError(f'{text!r} is not a bar: write bar("1m", "trade")') from None
     return _Reader(text.strip()).bar_ref(tree)
 
 
@@ -340,7 +343,7 @@ class _Reader:
                 return self.call(node, name, depth)
         raise self.fail(node, "this has no meaning in a feature expression")
 
-    def guarded(self, node: ast.AST, build):  # type: ignore[no-untyped-def]
+    def guarded(self, node: ast.AST, build: Callable[[], T]) -> T:
         try:
             return build()
         except DefinitionError as exc:
@@ -367,14 +370,15 @@ class _Reader:
             if keyword.arg is None or keyword.arg in named:
                 raise self.fail(node, "parameters are written name=value, each once")
             named[keyword.arg] = self.literal(keyword.value)
-        built: Expr = self.guarded(node, lambda: call(name, operands, positional, named))
-        return built
+        return self.guarded(node, lambda: call(name, operands, positional, named))
 
     def bar_ref(self, node: ast.expr) -> BarRef:
         match node:
             case ast.Call(func=ast.Name(id="bar"), args=args, keywords=keywords):
-                values = [self.literal(a) for a in args] + [self.literal(k.value) for k in keywords if k.arg == "source"]
-                if 1 <= len(values) <= 2 and all(isinstance(v, str) for v in values):
-                    ref: BarRef = self.guarded(node, lambda: bar(*values))
-                    return ref
+                values = [self.literal(a) for a in args] + [
+                    self.literal(k.value) for k in keywords if k.arg == "source"
+                ]
+                texts = [v for v in values if isinstance(v, str)]
+                if 1 <= len(values) <= 2 and len(texts) == len(values):
+                    return self.guarded(node, lambda: bar(*texts))
         raise self.fail(node, 'only bar("1m", "trade") has fields')

@@ -134,8 +134,15 @@ OPERATORS: dict[str, Operator] = {
             example="ema(mid, span=20)",
         ),
         # Wilder (rules 20, 40)
-        Operator("rsi", "stateful", "100 g/(g + l), Wilder averages of gains and losses", "n + 1 updates", 1,
-                 (Param("n", "count"),), example="rsi(mid, 14)"),
+        Operator(
+            "rsi",
+            "stateful",
+            "100 g/(g + l), Wilder averages of gains and losses",
+            "n + 1 updates",
+            1,
+            (Param("n", "count"),),
+            example="rsi(mid, 14)",
+        ),
     )
 }
 

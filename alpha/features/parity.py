@@ -27,7 +27,7 @@ def float32_ulps(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> npt.
         bits = np.ascontiguousarray(a, np.float32).view(np.int32).astype(np.int64)
         return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
-    return np.abs(ordered(x) - ordered(y))
+    return np.asarray(np.abs(ordered(x) - ordered(y)))
 
 
 def guard(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) -> npt.NDArray[np.uint8]:
@@ -44,7 +44,9 @@ def guard(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) ->
     )
 
 
-def check(fs: FeatureSet, events: npt.NDArray[Any] | Iterable[npt.NDArray[Any]], instruments: Instruments) -> dict[str, Any]:
+def check(
+    fs: FeatureSet, events: npt.NDArray[Any] | Iterable[npt.NDArray[Any]], instruments: Instruments
+) -> dict[str, Any]:
     """Compare the twins over a stream; the keys of the design's parity JSON and one record per feature.
 
     ``values``: ready finite values compared; ``share``: equal float32 bits / values; ``max_ulp``: largest distance
@@ -83,7 +85,9 @@ def compare(fs: FeatureSet, native: dict[str, npt.NDArray[Any]], twin: batch.Det
         "pass": False,
     }
     if not same_rows:
-        result["worst"] = f"the twins make different rows: {len(native['row_index'])} native, {len(twin.rows.row_index)} batch"
+        result["worst"] = (
+            f"the twins make different rows: {len(native['row_index'])} native, {len(twin.rows.row_index)} batch"
+        )
         return result
     assert twin.scale is not None
     matching = 0
@@ -104,11 +108,23 @@ def compare(fs: FeatureSet, native: dict[str, npt.NDArray[Any]], twin: batch.Det
         worst = int(hard.max(initial=0))
         ok = unready == 0 and broken == 0 and worst <= 1 and differ <= PPM_LIMIT * n
         result["features"].append(
-            {"name": name, "values": n, "mismatch_ppm": differ / n * 1e6 if n else 0.0, "max_ulp": worst, "ready_mismatch": unready, "pass": ok}
+            {
+                "name": name,
+                "values": n,
+                "mismatch_ppm": differ / n * 1e6 if n else 0.0,
+                "max_ulp": worst,
+                "ready_mismatch": unready,
+                "pass": ok,
+            }
         )
         if worst > result["max_ulp"] or broken:
             at = int(np.argmax(hard)) if worst else int(np.argmax(both & (finite[0] != finite[1])))
-            result["worst"] = {"feature": name, "event": int(native["row_index"][at]), "native": float(x[at]), "batch": float(y[at])}
+            result["worst"] = {
+                "feature": name,
+                "event": int(native["row_index"][at]),
+                "native": float(x[at]),
+                "batch": float(y[at]),
+            }
         result["max_ulp"] = max(result["max_ulp"], worst)
         result["values"] += n
         result["ready_mismatch"] += unready

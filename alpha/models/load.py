@@ -52,13 +52,17 @@ def load_artifact(
     raw = read_file(folder, "metadata.json", 16 * 1024 * 1024)
     meta_hash = hashlib.sha256(raw).hexdigest()
     if expect_metadata_sha256 is not None and meta_hash != expect_metadata_sha256:
-        raise ModelError(f"{folder / 'metadata.json'} was altered: sha256 {meta_hash[:12]}…, the registry says {expect_metadata_sha256[:12]}…")
+        raise ModelError(
+            f"{folder / 'metadata.json'} was altered: sha256 {meta_hash[:12]}…, the registry says {expect_metadata_sha256[:12]}…"
+        )
     meta = decode(raw, str(folder / "metadata.json"))
     model = read_file(folder, "model.onnx", MAX_MODEL_BYTES)
     digest = hashlib.sha256(model).hexdigest()
     for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
         if expected is not None and digest != expected:
-            raise ModelError(f"{folder / 'model.onnx'} was altered: sha256 {digest[:12]}…, {source} says {expected[:12]}…")
+            raise ModelError(
+                f"{folder / 'model.onnx'} was altered: sha256 {digest[:12]}…, {source} says {expected[:12]}…"
+            )
     return LoadedModel(folder, meta, meta.build_feature_set(), model, digest, meta_hash)
 
 

@@ -162,7 +162,9 @@ def check(meta: Metadata, what: str) -> None:
         raise bad("std contains a negative value")
     if not (math.isfinite(meta.clip[0]) and math.isfinite(meta.clip[1]) and meta.clip[0] < meta.clip[1]):
         raise bad(f"clip must be a finite range, not {list(meta.clip)}")
-    if meta.input not in ([1, n],) and not (len(meta.input) == 3 and meta.input[0] == 1 and meta.input[2] == n and meta.input[1] > 0):
+    if meta.input not in ([1, n],) and not (
+        len(meta.input) == 3 and meta.input[0] == 1 and meta.input[2] == n and meta.input[1] > 0
+    ):
         raise bad(f"input shape {meta.input} does not fit {n} features: it is [1, {n}] or [1, T, {n}]")
     if not meta.outputs:
         raise bad("outputs is empty: name the output to read and its kind")
@@ -172,7 +174,7 @@ def check(meta: Metadata, what: str) -> None:
     if not 1 <= len(meta.actions) <= MAX_SCORES or len(set(meta.actions)) != len(meta.actions):
         raise bad(f"actions must be from 1 to {MAX_SCORES} different ones, not {meta.actions}")
     d = meta.decision
-    if not (math.isfinite(d.threshold) and 0.0 <= d.threshold) or (d.rule == "argmax" and d.threshold > 1.0):
+    if not (math.isfinite(d.threshold) and d.threshold >= 0.0) or (d.rule == "argmax" and d.threshold > 1.0):
         raise bad(f"decision.threshold {d.threshold} is not a probability")
     if not 0 <= d.cooldown_ns < 2**62:
         raise bad(f"decision.cooldown_ns {d.cooldown_ns} is not a time")

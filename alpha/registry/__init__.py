@@ -6,4 +6,15 @@ from alpha.registry.lifecycle import promote, register, verify
 from alpha.registry.schema import Check, Entry, FeatureDefinition, RegistryDocument
 from alpha.registry.store import Registry, find, load
 
-__all__ = ["Check", "Entry", "FeatureDefinition", "Registry", "RegistryDocument", "find", "load", "promote", "register", "verify"]
+__all__ = [
+    "Check",
+    "Entry",
+    "FeatureDefinition",
+    "Registry",
+    "RegistryDocument",
+    "find",
+    "load",
+    "promote",
+    "register",
+    "verify",
+]

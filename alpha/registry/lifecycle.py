@@ -12,7 +12,12 @@ from alpha.models.load import verify_files
 from alpha.registry.schema import Change, Entry, RegistryDocument, Status
 from alpha.registry.store import Registry, load, update
 
-LEGAL: set[tuple[str, str]] = {("candidate", "production"), ("candidate", "archived"), ("production", "archived"), ("archived", "production")}
+LEGAL: set[tuple[str, str]] = {
+    ("candidate", "production"),
+    ("candidate", "archived"),
+    ("production", "archived"),
+    ("archived", "production"),
+}
 
 
 def utc_now() -> str:
@@ -29,14 +34,22 @@ def register(path: str | Path, entry: Entry, *, by: str = "", at: str | None = N
         if any((e.id, e.number) == (entry.id, entry.number) for e in doc.models):
             raise RegistryError(f"model {entry.id} v{entry.number} is already registered in {path}")
         change = Change(
-            revision=doc.revision + 1, at=at or utc_now(), action="register", id=entry.id, version=entry.number, after="candidate", by=by
+            revision=doc.revision + 1,
+            at=at or utc_now(),
+            action="register",
+            id=entry.id,
+            version=entry.number,
+            after="candidate",
+            by=by,
         )
         return msgspec.structs.replace(doc, models=[*doc.models, entry], history=[*doc.history, change])
 
     return update(path, add, create=True)
 
 
-def promote(path: str | Path, uri: str, *, approver: str, at: str | None = None, expect_revision: int | None = None) -> Registry:
+def promote(
+    path: str | Path, uri: str, *, approver: str, at: str | None = None, expect_revision: int | None = None
+) -> Registry:
     """Make a version the production one; the previous one is archived.
 
     RegistryError if a check failed and was not waived, if the move is not legal, or without an approver.
@@ -48,7 +61,9 @@ def promote(path: str | Path, uri: str, *, approver: str, at: str | None = None,
         target = Registry(Path(path), doc).resolve(uri)
         failed = [c for c in target.checks if not c.passed and not c.waived]
         if failed:
-            raise RegistryError(f"model {target.id} v{target.number} failed its check {failed[0].name}: {failed[0].value:g}, limit {failed[0].limit:g}")
+            raise RegistryError(
+                f"model {target.id} v{target.number} failed its check {failed[0].name}: {failed[0].value:g}, limit {failed[0].limit:g}"
+            )
         if not target.checks:
             raise RegistryError(f"model {target.id} v{target.number} has no checks on record: it cannot be promoted")
         when = at or utc_now()

@@ -85,7 +85,9 @@ class RegistryDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 def check(doc: RegistryDocument, what: str) -> None:
     """Rules over the whole document; RegistryError names the model."""
     if doc.schema_version != SCHEMA_VERSION:
-        raise RegistryError(f"{what}: schema_version {doc.schema_version} is not understood by this build (it reads {SCHEMA_VERSION})")
+        raise RegistryError(
+            f"{what}: schema_version {doc.schema_version} is not understood by this build (it reads {SCHEMA_VERSION})"
+        )
     seen: set[tuple[str, int]] = set()
     serving: set[str] = set()
     for entry in doc.models:

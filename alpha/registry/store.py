@@ -46,7 +46,9 @@ class Registry:
             raise RegistryError(f"{self.path} has no model {name!r}; it has: {known}")
         if alias is not None:
             if alias not in ("production", "candidate"):
-                raise RegistryError(f"alias {alias!r} is unknown: use production or candidate, or a version such as models:/{name}/1")
+                raise RegistryError(
+                    f"alias {alias!r} is unknown: use production or candidate, or a version such as models:/{name}/1"
+                )
             chosen = [e for e in versions if e.status == alias]
         else:
             chosen = [e for e in versions if e.number == version_number(version)]
@@ -59,10 +61,14 @@ class Registry:
         """Folder of an entry's model file; RegistryError if the path leaves the registry's root."""
         path = PurePosixPath(entry.path)
         if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise RegistryError(f"model {entry.id} v{entry.number}: path {entry.path!r} must lie inside the registry's root")
+            raise RegistryError(
+                f"model {entry.id} v{entry.number}: path {entry.path!r} must lie inside the registry's root"
+            )
         folder = (self.root / path).parent
         if not folder.resolve().is_relative_to(self.root):
-            raise RegistryError(f"model {entry.id} v{entry.number}: {entry.path!r} is a link that leads outside the registry's root")
+            raise RegistryError(
+                f"model {entry.id} v{entry.number}: {entry.path!r} is a link that leads outside the registry's root"
+            )
         if path.name != "model.onnx":
             raise RegistryError(f"model {entry.id} v{entry.number}: path {entry.path!r} must end in model.onnx")
         return folder
@@ -77,7 +83,9 @@ class Registry:
         if (meta.model_id, meta.version) != (entry.id, entry.number):
             raise ModelError(f"the artifact of {entry.id} v{entry.number} says it is {meta.model_id} v{meta.version}")
         if entry.feature_definition.hash and entry.feature_definition.hash != meta.definition_hash:
-            raise ModelError(f"model {entry.id} v{entry.number}: the registry and the metadata name different feature definitions")
+            raise ModelError(
+                f"model {entry.id} v{entry.number}: the registry and the metadata name different feature definitions"
+            )
         return entry, model
 
 
@@ -87,7 +95,9 @@ def load(path: str | Path) -> Registry:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise RegistryError(f"registry {file} does not exist: make one with  alpha train RECIPE --registry {file}") from None
+        raise RegistryError(
+            f"registry {file} does not exist: make one with  alpha train RECIPE --registry {file}"
+        ) from None
     except OSError as exc:
         raise RegistryError(f"registry {file} cannot be read: {exc}") from None
     doc = convert(read_json(data, str(file), RegistryError), RegistryDocument, str(file), RegistryError)
@@ -111,7 +121,9 @@ def find(explicit: str | Path | None = None) -> Path:
     for installed in (package / "_shipped" / "registry.json", package.parent / "registry.json"):
         if installed.is_file():
             return installed
-    raise RegistryError("no registry.json in this folder or above: name one with --registry or $ALPHA_REGISTRY, or make one with  alpha train")
+    raise RegistryError(
+        "no registry.json in this folder or above: name one with --registry or $ALPHA_REGISTRY, or make one with  alpha train"
+    )
 
 
 @contextmanager
@@ -125,7 +137,11 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def update(
-    path: str | Path, change: Callable[[RegistryDocument], RegistryDocument], *, expect_revision: int | None = None, create: bool = False
+    path: str | Path,
+    change: Callable[[RegistryDocument], RegistryDocument],
+    *,
+    expect_revision: int | None = None,
+    create: bool = False,
 ) -> Registry:
     """Apply ``change`` under the file lock and write atomically with the next revision.
 
@@ -136,7 +152,9 @@ def update(
     with _locked(file):
         doc = RegistryDocument() if create and not file.exists() else load(file).document
         if expect_revision is not None and doc.revision != expect_revision:
-            raise RegistryError(f"registry {file} is at revision {doc.revision}, not {expect_revision}: somebody else changed it, read it again")
+            raise RegistryError(
+                f"registry {file} is at revision {doc.revision}, not {expect_revision}: somebody else changed it, read it again"
+            )
         new = msgspec.structs.replace(change(doc), revision=doc.revision + 1)
         check(new, str(file))
         write_atomically(file, to_json(new))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from alpha._core.ort import OrtModel
+
 from alpha.errors import need
 from alpha.registry import Check
 from alpha_training.fit import fit
@@ -71,7 +71,12 @@ def checks(
         _check("export_decision_flips", flips, 0, flips == 0),
         _check("feature_parity_share", certificate["share"], 0.99999, bool(certificate["pass"])),
         _check("auc", auc, gates.min_auc, auc >= gates.min_auc),
-        _check("log_loss_against_base", valid["log_loss"] / valid["base_log_loss"], 1.0, valid["log_loss"] < valid["base_log_loss"]),
+        _check(
+            "log_loss_against_base",
+            valid["log_loss"] / valid["base_log_loss"],
+            1.0,
+            valid["log_loss"] < valid["base_log_loss"],
+        ),
         _check("auc_on_shuffled_labels", blind_auc, gates.max_shuffled_auc, blind_auc <= gates.max_shuffled_auc),
     ]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from alpha.cli import show
+from alpha.errors import DataError
 
 
 class _Train:
@@ -15,12 +17,35 @@ class _Train:
 
     __doc__ = "Train, audit and register the models of a recipe as candidates."
 
+    def recipe(self, name: str) -> Path:
+        """Path of a shipped recipe."""
+        package = Path(__file__).parent
+        for folder in (package / "recipes", package.parent / "recipes"):
+            if (folder / f"{name}.toml").is_file():
+                return folder / f"{name}.toml"
+        raise DataError(f"no recipe {name!r} is shipped with this installation")
+
+    def train(self, *args: Any, **named: Any) -> Any:
+        """:func:`alpha_training.train.train`, for verbs of the main package that end with a trained model."""
+        from alpha_training.train import train
+
+        return train(*args, **named)
+
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Options of ``alpha train``."""
         parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, e.g. training/recipes/demo.toml")
-        parser.add_argument("--registry", metavar="FILE", default="registry.json", help="made if missing (default registry.json)")
+        parser.add_argument(
+            "--registry", metavar="FILE", default="registry.json", help="made if missing (default registry.json)"
+        )
         parser.add_argument("--small", action="store_true", help="the recipe's quick variant")
-        parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides", help="change a value, e.g. labels.horizon=5s")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="K=V",
+            dest="overrides",
+            help="change a value, e.g. labels.horizon=5s",
+        )
         parser.add_argument("--run-dir", metavar="DIR", help="where snapshot, metrics and resolved recipe go")
         parser.add_argument("--dry-run", action="store_true", help="only resolve and print the recipe")
         show.add_json(parser)
@@ -44,7 +69,9 @@ class _Train:
         def say(text: str) -> None:
             print(f"{time.monotonic() - began:6.1f} s  {text}", file=sys.stderr)
 
-        result = train(args.recipe, args.registry, overrides=args.overrides, small=args.small, run_dir=args.run_dir, progress=say)
+        result = train(
+            args.recipe, args.registry, overrides=args.overrides, small=args.small, run_dir=args.run_dir, progress=say
+        )
         models = [
             {
                 "model": m.model_id,
@@ -61,9 +88,19 @@ class _Train:
             show.print_json("train", {**first, "models": models, "run_dir": str(result.run_dir)})
         else:
             for m in result.models:
-                show.table(f"{m.model_id} v{m.version}", ("check", "value", "limit", "passed"), [(c["name"], c["value"], c["limit"], c["passed"]) for c in m.checks])
-                show.table("quality", ("metric", "valid", "test"), [(k, m.metrics["valid"].get(k, "-"), v) for k, v in m.metrics["test"].items()])
-            print(f"registered as candidates in {args.registry}; promote one with  alpha registry promote models:/ID/N --approver NAME")
+                show.table(
+                    f"{m.model_id} v{m.version}",
+                    ("check", "value", "limit", "passed"),
+                    [(c["name"], c["value"], c["limit"], c["passed"]) for c in m.checks],
+                )
+                show.table(
+                    "quality",
+                    ("metric", "valid", "test"),
+                    [(k, m.metrics["valid"].get(k, "-"), v) for k, v in m.metrics["test"].items()],
+                )
+            print(
+                f"registered as candidates in {args.registry}; promote one with  alpha registry promote models:/ID/N --approver NAME"
+            )
         return 0 if all(c["passed"] or c["waived"] for m in result.models for c in m.checks) else 1
 
 

@@ -41,7 +41,13 @@ def estimator(spec: Model, seed: int) -> Any:
     try:
         if spec.kind == "logistic":
             return linear.LogisticRegression(**{"max_iter": 500, **spec.params})
-        defaults = {"hidden_layer_sizes": (32,), "max_iter": 40, "early_stopping": True, "batch_size": 512, "random_state": seed}
+        defaults = {
+            "hidden_layer_sizes": (32,),
+            "max_iter": 40,
+            "early_stopping": True,
+            "batch_size": 512,
+            "random_state": seed,
+        }
         return neural.MLPClassifier(**{**defaults, **spec.params})
     except TypeError as exc:
         raise DataError(f"models.params of {spec.id}: {exc}") from None
@@ -51,7 +57,9 @@ def fit(spec: Model, z: npt.NDArray[np.float32], y: npt.NDArray[np.int64], seed:
     """A fitted classifier that knows all three classes."""
     present = np.unique(y)
     if len(present) < 3:
-        raise DataError(f"the training part has only the classes {present.tolist()} of 0 SELL, 1 HOLD, 2 BUY: change horizon or dead band")
+        raise DataError(
+            f"the training part has only the classes {present.tolist()} of 0 SELL, 1 HOLD, 2 BUY: change horizon or dead band"
+        )
     model = estimator(spec, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence is judged by the validation metrics

@@ -65,7 +65,9 @@ def write(
         "parity.json": to_json(certificate),
         "card.md": card.encode(),
     }
-    meta = msgspec.structs.replace(meta, sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+    meta = msgspec.structs.replace(
+        meta, sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    )
     files["metadata.json"] = encode(meta)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:

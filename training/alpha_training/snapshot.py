@@ -56,7 +56,9 @@ def read(recipe: Recipe, folder: Path) -> Source:
         digest = hashlib.sha256(stream.events.tobytes()).hexdigest()
         return Source(stream.events, stream.instruments, digest, True, stream.signal, stream.describe())
     paths = [folder / f for f in recipe.data.files]
-    source = open_events(paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels)
+    source = open_events(
+        paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels
+    )
     events = source.read_all()
     if len(events) == 0:
         raise DataError(f"the data has no events; bad rows: {source.bad_rows or 'none'}")
@@ -85,9 +87,16 @@ def git_commit(folder: Path) -> str:
     """Commit of the definition's repository; empty outside of git or with local changes."""
     try:
         status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
         )
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=30)
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return "" if status.stdout.strip() else head.stdout.strip()
@@ -98,12 +107,19 @@ def write(snapshot: Snapshot, fs: FeatureSet, source: Source, commit: str, path:
     pa, pq = need("pyarrow", "train"), need("pyarrow.parquet", "train")
     columns: dict[str, Any] = {
         "ts_ns": snapshot.ts_ns,
-        "instrument": pa.DictionaryArray.from_arrays(snapshot.instrument_id.astype(np.int32), list(source.instruments.symbols)),
+        "instrument": pa.DictionaryArray.from_arrays(
+            snapshot.instrument_id.astype(np.int32), list(source.instruments.symbols)
+        ),
         "event": snapshot.row_index,
     }
     columns |= {name: snapshot.x[:, j] for j, name in enumerate(fs.names)}
     statistics = {
-        name: {"min": float(c.min()), "max": float(c.max()), "mean": float(c.mean(dtype=np.float64)), "std": float(c.std(dtype=np.float64))}
+        name: {
+            "min": float(c.min()),
+            "max": float(c.max()),
+            "mean": float(c.mean(dtype=np.float64)),
+            "std": float(c.std(dtype=np.float64)),
+        }
         for name, c in zip(fs.names, snapshot.x.T, strict=True)
     }
     lineage = {

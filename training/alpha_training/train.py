@@ -117,8 +117,12 @@ def train(
             snapshot=f"snapshot.parquet#sha256={digest}",
             commit=commit,
         )
-        result.models.append(Trained(spec.id, version, artifact, [msgspec.structs.asdict(c) for c in checks], quality, threshold))
-    (folder / "metrics.json").write_bytes(to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks} for m in result.models}))
+        result.models.append(
+            Trained(spec.id, version, artifact, [msgspec.structs.asdict(c) for c in checks], quality, threshold)
+        )
+    (folder / "metrics.json").write_bytes(
+        to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks} for m in result.models})
+    )
     return result
 
 
@@ -144,7 +148,9 @@ def _metadata(
     threshold: float,
 ) -> Metadata:
     x = snap.x[parts.train].astype(np.float64)
-    quantiles = {str(q): np.quantile(x, q, axis=0).tolist() for q in (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)}
+    quantiles = {
+        str(q): np.quantile(x, q, axis=0).tolist() for q in (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
+    }
     cooldown = duration(recipe.decision.cooldown).ns if recipe.decision.cooldown else 0
     actions = ["SELL", "HOLD", "BUY"]
     return Metadata(
@@ -162,7 +168,11 @@ def _metadata(
         actions=actions,
         decision=Decision(rule="argmax", threshold=threshold, cooldown_ns=cooldown),
         reference=Reference(
-            min=x.min(axis=0).tolist(), max=x.max(axis=0).tolist(), mean=x.mean(axis=0).tolist(), std=x.std(axis=0).tolist(), quantiles=quantiles
+            min=x.min(axis=0).tolist(),
+            max=x.max(axis=0).tolist(),
+            mean=x.mean(axis=0).tolist(),
+            std=x.std(axis=0).tolist(),
+            quantiles=quantiles,
         ),
         trained_on=TrainedOn(
             symbols=list(source.instruments.symbols),
@@ -195,7 +205,10 @@ def _card(meta: Metadata, data: str, checks: list[Any], quality: dict[str, dict[
         "",
         "| metric | valid | test |",
         "|---|---|---|",
-        *(f"| {name} | {quality['valid'].get(name, float('nan')):.4f} | {value:.4f} |" for name, value in quality["test"].items()),
+        *(
+            f"| {name} | {quality['valid'].get(name, float('nan')):.4f} | {value:.4f} |"
+            for name, value in quality["test"].items()
+        ),
         "",
     ]
     return "\n".join(lines)

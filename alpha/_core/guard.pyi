@@ -1,0 +1,16 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+def guard_events(
+    events: npt.NDArray[Any],
+    n_instruments: int,
+    *,
+    clock: str = ...,
+    crossed: str = ...,
+    future_tolerance_ns: int = ...,
+    duplicates: str = ...,
+    clock_offset_ns: Sequence[int] | npt.NDArray[np.int64] | None = ...,
+) -> npt.NDArray[np.uint8]: ...

@@ -1,0 +1,142 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha._core.model import ModelKernel
+from alpha._core.program import Program
+from alpha.events import Action, Control, Reason
+
+OUTPUT_KINDS: dict[str, int]
+RULES: dict[str, int]
+
+@final
+class Signal:
+    @property
+    def action(self) -> Action: ...
+    @property
+    def reason(self) -> Reason: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def scores(self) -> tuple[float, ...]: ...
+    @property
+    def ref_px(self) -> float: ...
+    @property
+    def instrument_id(self) -> int: ...
+    @property
+    def ts_event_ns(self) -> int: ...
+    @property
+    def ts_recv_ns(self) -> int: ...
+    @property
+    def event_index(self) -> int: ...
+    @property
+    def model_slot(self) -> int: ...
+    @property
+    def model_hash(self) -> bytes: ...
+    @property
+    def definition_hash(self) -> bytes: ...
+    @property
+    def bundle_revision(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Pipeline:
+    program: Program
+    busy: bool
+    def __new__(
+        cls,
+        program: Program,
+        *,
+        lots: Sequence[float] | npt.NDArray[np.float64],
+        clock_offsets_ns: Sequence[int] | npt.NDArray[np.int64],
+        guard: Mapping[str, Any],
+        mean: npt.ArrayLike,
+        std: npt.ArrayLike,
+        clip: tuple[float, float],
+        gate: Mapping[str, Any],
+        model: ModelKernel | None = ...,
+        no_model: int = ...,
+        model_hash: bytes = ...,
+        definition_hash: bytes = ...,
+        bundle_revision: int = ...,
+    ) -> Pipeline: ...
+    def measure_latency(self, on: bool = ...) -> None: ...
+    def latency_counts(self) -> tuple[npt.NDArray[np.uint64] | None, int]: ...
+    def run(self, events: npt.NDArray[Any], out: npt.NDArray[Any] | None = ...) -> npt.NDArray[Any]: ...
+    def room_for(self, events: npt.NDArray[Any]) -> int: ...
+    def on_event(self, event: npt.NDArray[Any] | np.void) -> Signal | None: ...
+    def on_time(self, ts_ns: int) -> list[Signal]: ...
+    def on_features(self, instrument_id: int, ts_ns: int, values: npt.ArrayLike) -> Signal: ...
+    def control(self, code: Control, argument: float = ...) -> None: ...
+    def latest(self, instrument_id: int) -> Signal | None: ...
+    def features(
+        self, instrument_id: int, out: npt.NDArray[np.float32] | None = ...
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], int] | None: ...
+    def counters(self) -> dict[str, Any]: ...
+    def instrument(self, symbol: str, instrument_id: int) -> Instrument: ...
+    @property
+    def killed(self) -> bool: ...
+    @property
+    def n_instruments(self) -> int: ...
+    @property
+    def has_model(self) -> bool: ...
+
+@final
+class Instrument:
+    pipeline: Pipeline
+    symbol: str
+    id: int
+    def on_quote(
+        self,
+        ts_ns: int,
+        bid_px: float,
+        ask_px: float,
+        bid_qty: float,
+        ask_qty: float,
+        ts_recv_ns: int = ...,
+        venue_seq: float = ...,
+        flags: int = ...,
+    ) -> Signal | None: ...
+    def on_trade(
+        self,
+        ts_ns: int,
+        px: float,
+        qty: float,
+        side: float = ...,
+        ts_recv_ns: int = ...,
+        venue_seq: float = ...,
+        flags: int = ...,
+    ) -> Signal | None: ...
+    def on_bar(
+        self,
+        ts_ns: int,
+        open: float,
+        high: float,
+        low: float,
+        close: float,
+        volume: float,
+        ts_recv_ns: int = ...,
+        flags: int = ...,
+    ) -> Signal | None: ...
+    def on_depth(
+        self,
+        ts_ns: int,
+        level: int,
+        bid_px: float,
+        ask_px: float,
+        bid_qty: float,
+        ask_qty: float,
+        ts_recv_ns: int = ...,
+        flags: int = ...,
+    ) -> Signal | None: ...
+    @property
+    def latest(self) -> Signal | None: ...

@@ -1,0 +1,20 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha._core.program import Program
+
+@final
+class RowMaker:
+    program: Program
+    def __new__(
+        cls,
+        program: Program,
+        *,
+        lots: Sequence[float] | npt.NDArray[np.float64],
+        clock_offsets_ns: Sequence[int] | npt.NDArray[np.int64],
+        guard: Mapping[str, Any],
+    ) -> RowMaker: ...
+    def rows(self, events: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]: ...

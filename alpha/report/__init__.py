@@ -1,0 +1,1 @@
+"""What people look at: signal files, pictures, reports."""
