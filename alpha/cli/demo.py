@@ -6,6 +6,7 @@ import argparse
 import datetime as dt
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _pictures(
         ("latency p50 / p99", f"{ns['p50'] / 1e3:.1f} / {ns['p99'] / 1e3:.1f} µs"),
     ]
     names = ("SELL", "HOLD", "BUY")
-    tables = [
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[Any]]]] = [
         (
             "Advice against what happened after 2 s, beyond half a spread",
             ("advice", "down", "flat", "up"),

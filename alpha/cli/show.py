@@ -40,7 +40,7 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("--ts-unit", choices=("ns", "us", "ms", "s"), help="unit of numeric times")
     parser.add_argument("--tz", help="zone of times that carry none, e.g. UTC")
     parser.add_argument("--bar-stamp", choices=("start", "close"), help="bars are stamped at their start or close")
-    parser.add_argument("--bar", default="1m", help="length of a bar (default 1m)")
+    parser.add_argument("--bar", help="length of a bar (default: as the instrument declares, else 1m)")
     parser.add_argument("--levels", type=int, default=1, help="book levels to read, 1 to 10 (default 1)")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row with file and line")
 

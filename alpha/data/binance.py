@@ -42,6 +42,7 @@ class _Data(msgspec.Struct):
     p: str = ""
     q: str = ""
     m: bool = False
+    s: str = ""
 
 
 class _Line(msgspec.Struct):
@@ -72,19 +73,20 @@ class _Writer:
         extra = 0 if event_ms else int(Flag.NO_TS_EVENT)
         self.records.append(((ts, recv, int(kind), level, flags | extra), values))
 
-    def book(self, event_ms: int, recv: int, book: BookBuilder, writer: LevelWriter, with_quote: bool) -> int:
+    def book(
+        self, event_ms: int, recv: int, book: BookBuilder, writer: LevelWriter, with_quote: bool, snapshot: bool = False
+    ) -> int:
         """DEPTH of changed deeper levels, then the QUOTE; returns 1 if one side of the book is empty."""
         changed = [c for c in writer.changes(book.top(writer.levels)) if with_quote or c[0] > 0]
         one_sided = bool(changed and changed[-1][0] == 0 and 0.0 in changed[-1][1][:2])
         if one_sided:
             changed = changed[:-1]
-        gap = int(Flag.GAP) if book.take_gap() else 0
-        for i, (level, values) in enumerate(changed):
-            last = int(Flag.LAST) if i == len(changed) - 1 else 0
-            self.add(event_ms, recv, Kind.DEPTH if level else Kind.QUOTE, level, last | gap, *values)
-            gap = 0
-        if gap:
-            book.gap = True  # nothing was emitted: the next event carries it
+        if changed:
+            common = (int(Flag.GAP) if book.take_gap() else 0) | (int(Flag.SNAPSHOT) if snapshot else 0)
+            for level, values in changed:
+                last = int(Flag.LAST) if (level, values) == changed[-1] else 0
+                kind = Kind.DEPTH if level else Kind.QUOTE
+                self.add(event_ms, recv, kind, level, last | common, *values)
         return int(one_sided)
 
     def take(self) -> Events:
@@ -106,6 +108,7 @@ def raw_events(path: Path, file: File) -> Iterator[Events]:
     deep = file.options.levels > 1
     book, writer = BookBuilder(), LevelWriter(file.options.levels)
     number = 0
+    symbol = ""  # of the first message; the file belongs to one instrument
     try:
         with gzip.open(path, "rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -113,7 +116,8 @@ def raw_events(path: Path, file: File) -> Iterator[Events]:
                 try:
                     recv = int(head)
                     message = decode(body)
-                    known = _message(message, recv, out, book, writer, deep)
+                    symbol = symbol or (message.data.s if message.data else "")
+                    known = _message(message, recv, symbol, out, book, writer, deep)
                 except (ValueError, msgspec.DecodeError):
                     known = "unparsable"
                 if known:
@@ -122,6 +126,7 @@ def raw_events(path: Path, file: File) -> Iterator[Events]:
                     yield out.take()
                 if number % 8192 == 0:
                     file.on_rows(8192)
+            file.on_rows(number % 8192)
     except (OSError, EOFError, zlib.error) as exc:
         raise DataError(f"{path}:{number + 1}: not a readable gzip file: {exc}") from None
     if deep:
@@ -129,15 +134,17 @@ def raw_events(path: Path, file: File) -> Iterator[Events]:
     yield out.take()
 
 
-def _message(m: _Line, recv: int, out: _Writer, book: BookBuilder, writer: LevelWriter, deep: bool) -> str:
+def _message(m: _Line, recv: int, symbol: str, out: _Writer, book: BookBuilder, writer: LevelWriter, deep: bool) -> str:
     """Turn one message into records; the reason if it cannot be."""
     d = m.data
+    if d is not None and d.s != symbol:
+        return "other_symbol"
     if d is None:
         if not m.lastUpdateId:
             return "unknown_message"
         if deep:
-            book.snapshot(m.lastUpdateId, _levels(m.bids), _levels(m.asks))
-            out.book(0, recv, book, writer, with_quote=False)
+            fresh = book.snapshot(m.lastUpdateId, _levels(m.bids), _levels(m.asks))
+            out.book(0, recv, book, writer, with_quote=False, snapshot=fresh)
     elif d.e == "depthUpdate":
         if deep and book.update(d.U, d.u, _levels(d.b), _levels(d.a), None if d.pu < 0 else d.pu):
             out.book(d.T or d.E, recv, book, writer, with_quote=False)
@@ -158,23 +165,42 @@ def _report_book(file: File, book: BookBuilder) -> None:
             file.bad.counts[reason] = file.bad.counts.get(reason, 0) + count
 
 
+_DEPTH_COLUMNS = ["seq", "ts", "ts_exch", "snapshot", "first_u", "last_u", "side", "px", "qty"]
+_PROBE_ROWS = 100_000  # the rules of a feed are seen in this many first rows, however the file is cut
+
+
+def _probed(frames: Iterator[Any]) -> Iterator[Any]:
+    """The same rows; the first frame holds at least the rows that are probed, if there are so many."""
+    pl = need("polars", "data")
+    head: list[Any] = []
+    while sum(map(len, head)) < _PROBE_ROWS and (frame := next(frames, None)) is not None:
+        head.append(frame)
+    if head:
+        yield pl.concat(head)
+    yield from frames
+
+
+def _book_for(rows: Any) -> BookBuilder:
+    updates = rows.filter(rows["snapshot"] == 0).unique("seq", maintain_order=True)
+    joined = (updates["first_u"] == updates["last_u"].shift(1) + 1).mean() or 0.0
+    return BookBuilder(require_snapshot=bool((rows["snapshot"] == 1).any()), consecutive=joined > 0.5)
+
+
 def depth_events(frames: Iterator[Any], file: File) -> Iterator[Events]:
     """Events of a table of level changes: ts ts_exch seq snapshot first_u last_u side px qty.
 
     Rows of one ``seq`` are one atomic update. A file without a snapshot starts from an empty book, its first
-    event flagged GAP. Whether ids are consecutive (spot) or have holes (futures) is seen in the first chunk.
+    event flagged GAP. Whether ids are consecutive (spot) or have holes (futures) is seen in the first rows.
     """
     need("polars", "data")
     out = _Writer(file.instrument_id(None))
     writer = LevelWriter(file.options.levels)
     book: BookBuilder | None = None
     pending: list[tuple[Any, ...]] = []
-    for frame in frames:
-        rows = frame.select("seq", "ts", "ts_exch", "snapshot", "first_u", "last_u", "side", "px", "qty")
+    for frame in _probed(frames):
+        rows = frame.select(_DEPTH_COLUMNS)
         if book is None:
-            firsts = rows.filter(rows["snapshot"] == 0).unique("seq", maintain_order=True)
-            joined = (firsts["first_u"] == firsts["last_u"].shift(1) + 1).mean() or 0.0
-            book = BookBuilder(require_snapshot=bool((rows["snapshot"] == 1).any()), consecutive=joined > 0.5)
+            book = _book_for(rows[:_PROBE_ROWS])
         for row in rows.iter_rows():
             if pending and row[0] != pending[0][0]:
                 _apply(pending, book, writer, out, file)
@@ -193,9 +219,10 @@ def _apply(rows: list[tuple[Any, ...]], book: BookBuilder, writer: LevelWriter, 
     _, ts, ts_exch, snapshot, first, last, *_ = rows[0]
     bids = [(r[7], r[8]) for r in rows if r[6] > 0]
     asks = [(r[7], r[8]) for r in rows if r[6] < 0]
+    fresh = False
     if snapshot:
-        book.snapshot(last, bids, asks)
+        fresh = book.snapshot(last, bids, asks)
     elif not book.update(first, last, bids, asks):
         return
-    if out.book((ts_exch or 0) // 10**6, ts, book, writer, with_quote=True):
+    if out.book((ts_exch or 0) // 10**6, ts, book, writer, with_quote=True, snapshot=fresh):
         file.bad.counts["empty_side"] = file.bad.counts.get("empty_side", 0) + 1

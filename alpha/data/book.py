@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 
 Level = tuple[float, float]
 MAX_EARLY = 100_000  # updates kept while waiting for a snapshot
@@ -13,7 +14,9 @@ class BookBuilder:
 
     Sequence rules follow Binance's documentation of its depth streams: an update whose last id is not
     above the snapshot's is old; spot updates continue where the one before ended (``first == last + 1``),
-    futures updates name their predecessor (``previous``). A hole sets ``gap`` until :meth:`take_gap`.
+    futures updates name their predecessor (``previous``). A hole sets ``gap`` until the next
+    snapshot, because levels may be wrong until then; a book that starts without a snapshot, or jumps to a new
+    one, has a gap for one event.
     ``consecutive=False`` skips the check for feeds whose ids have holes by design.
     """
 
@@ -25,52 +28,62 @@ class BookBuilder:
         self._fresh = False  # nothing was applied to the snapshot yet
         self.ready = not require_snapshot
         self.gap = not require_snapshot
+        self.lost = False  # a hole since the last snapshot
         self.consecutive = consecutive
         self.duplicates = 0
-        self._early: list[tuple[int, int, list[Level], list[Level], int | None]] = []
+        self._early: deque[tuple[int, int, list[Level], list[Level], int | None]] = deque(maxlen=MAX_EARLY)
+        self._overflown = 0
 
     @property
     def before_snapshot(self) -> int:
-        """Updates that still wait for a snapshot."""
-        return len(self._early)
+        """Updates that no snapshot has made use of: those that wait for one, and those that waited in vain."""
+        return len(self._early) + self._overflown
 
-    def snapshot(self, last_id: int, bids: list[Level], asks: list[Level]) -> None:
-        """Replace the whole book, then apply the updates that came early and are newer than the snapshot."""
-        self.gap = self.gap or self.ready  # a second snapshot means that something was lost
+    def snapshot(self, last_id: int, bids: list[Level], asks: list[Level]) -> bool:
+        """Replace the whole book, then apply the updates that came early and are newer than the snapshot.
+
+        False for a snapshot that is older than a sound book, which stays as it is.
+        """
+        if self.ready and not self.lost and last_id < self.last_id:
+            return False
+        self.gap = self.gap or self.lost  # what was seen last and what is true now may lie apart
+        self.lost = False
         self._bids, self._asks = [], []
         self._qty = ({}, {})
         self._set(0, bids)
         self._set(1, asks)
         self.last_id, self.ready = last_id, True
         self._fresh = True
-        early, self._early = self._early, []
+        early = list(self._early)
+        self._early.clear()
         for update in early:
             if update[1] > last_id:
                 self.update(*update)
+        return True
 
     def update(self, first: int, last: int, bids: list[Level], asks: list[Level], previous: int | None = None) -> bool:
         """Apply one update; False if it was a duplicate or came before the snapshot."""
         if not self.ready:
-            if len(self._early) < MAX_EARLY:
-                self._early.append((first, last, bids, asks, previous))
+            self._overflown += len(self._early) == MAX_EARLY
+            self._early.append((first, last, bids, asks, previous))
             return False
         if last <= self.last_id:
             self.duplicates += 1
             return False
         if self.last_id:
             if previous is not None:
-                joined = previous == self.last_id or self._fresh
+                joined = previous == self.last_id or (self._fresh and first <= self.last_id + 1)
             else:
                 joined = first <= self.last_id + 1 or not self.consecutive
-            self.gap = self.gap or not joined
+            self.lost = self.lost or not joined
         self._set(0, bids)
         self._set(1, asks)
         self.last_id, self._fresh = last, False
         return True
 
     def take_gap(self) -> bool:
-        """Whether events were lost since the last call."""
-        gap, self.gap = self.gap, False
+        """Whether the next event must say that something was lost before it."""
+        gap, self.gap = self.gap or self.lost, False
         return gap
 
     def _set(self, side: int, levels: list[Level]) -> None:

@@ -32,60 +32,115 @@ class BadRows:
         self.counts[reason] = self.counts.get(reason, 0) + len(rows)
 
 
+_NAIVE = "times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'"
+_SOONEST_NS = 10**17  # 1973 in ns, the year 5138 in seconds: whole numbers above can only be ns
+
+
 def to_ns(column: Any, name: str, unit: str | None, tz: str | None) -> npt.NDArray[np.int64]:
     """A polars column of times as int64 ns UTC; 0 where a value is missing or unreadable.
 
-    Integers and floats need ``unit``; text and datetimes must carry a zone, or ``tz`` must say it.
-    Times that do not exist or are ambiguous in ``tz`` (daylight saving) count as unreadable.
+    Numbers need ``unit``, unless they are too large for anything but ns. Text holds numbers (read digit by
+    digit, without a float in between) or ISO 8601 times. Datetimes and ISO times must carry a zone, or ``tz``
+    must say it; times that do not exist or are ambiguous there (daylight saving) count as unreadable.
     """
     pl = need("polars", "data")
     dtype = column.dtype
+    if dtype == pl.Null:
+        return np.zeros(len(column), np.int64)
     if dtype.is_integer():
-        if unit not in UNITS:
-            raise DataError(f"column {name!r} holds integers: say their unit with ts_unit=, one of {', '.join(UNITS)}")
-        values = column.cast(pl.Int64)
-        limit = 2**62 // UNITS[unit]
+        factor = UNITS[_unit(column, name, unit)]
+        values = column.cast(pl.Int64, strict=False)
+        limit = 2**62 // factor
         fits = (values > -limit) & (values < limit)
-        return np.asarray((values * UNITS[unit]).set(~fits, None).fill_null(0).to_numpy(), dtype=np.int64)
+        return np.asarray((values * factor).set(~fits, None).fill_null(0).to_numpy(), dtype=np.int64)
     if dtype.is_float():
-        if unit not in UNITS:
-            raise DataError(f"column {name!r} holds floats: say their unit with ts_unit=, one of {', '.join(UNITS)}")
-        values = column.to_numpy().astype(np.float64) * UNITS[unit]
-        return np.where(np.isfinite(values) & (np.abs(values) < 2.0**62), np.rint(values), 0).astype(np.int64)
+        factor = UNITS[_unit(column, name, unit)]
+        floats = column.fill_null(float("nan")).to_numpy().astype(np.float64) * factor
+        sound = np.isfinite(floats) & (np.abs(floats) < 2.0**62)
+        return np.rint(np.where(sound, floats, 0.0)).astype(np.int64)
     if dtype == pl.String:
-        column = _parse_text(column, name, tz)
-    elif dtype == pl.Date:
+        return _text_ns(column.str.strip_chars(), name, unit, tz)
+    if dtype == pl.Date:
         raise DataError(f"column {name!r} holds dates without a time of day: events need timestamps")
-    elif not isinstance(dtype, pl.Datetime):
+    if not isinstance(dtype, pl.Datetime):
         raise DataError(f"column {name!r} of type {dtype} cannot be read as a time")
-    if column.dtype.time_zone is None:
-        if tz is None:
-            raise DataError(
-                f"column {name!r} holds times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'"
-            )
-        _zone(tz)
-        column = column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
+    if dtype.time_zone is None:
+        column = _in_zone(column, name, tz)
     utc = column.dt.convert_time_zone("UTC").dt.cast_time_unit("ns")
     return np.asarray(utc.dt.timestamp("ns").fill_null(0).to_numpy(), dtype=np.int64)
 
 
-def _zone(tz: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise DataError(f"time zone {tz!r} is unknown: use a name such as UTC or America/New_York") from None
+def _unit(numbers: Any, name: str, unit: str | None) -> str:
+    """The unit of numeric times: the declared one, or ns where nothing else is possible."""
+    if unit in UNITS:
+        return str(unit)
+    largest = numbers.max()
+    if unit is None and (largest is None or largest >= _SOONEST_NS):
+        return "ns"
+    raise DataError(f"column {name!r} holds numbers: say their unit with ts_unit=, one of {', '.join(UNITS)}")
 
 
-def _parse_text(column: Any, name: str, tz: str | None) -> Any:
-    """ISO text to datetimes; with zones to UTC, without to naive. A column must be one or the other."""
-    zoned = column.str.contains(r"(Z|[+-]\d{2}:?\d{2})$").fill_null(False)
-    if zoned.any():
-        return column.str.replace(r"Z$", "+00:00").str.to_datetime(time_unit="ns", time_zone="UTC", strict=False)
+def _in_zone(column: Any, name: str, tz: str | None) -> Any:
     if tz is None:
-        raise DataError(
-            f"column {name!r} holds times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'"
-        )
-    return column.str.to_datetime(time_unit="ns", strict=False)
+        raise DataError(f"column {name!r} holds {_NAIVE}")
+    try:
+        ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise DataError(f"time zone {tz!r} is unknown: use a name such as UTC or America/New_York") from None
+    return column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
+
+
+def decimal_ns(text: Any, digits: int) -> Any:
+    """Decimal text as whole numbers of 10**-digits, exactly; further digits round half up; null if it is no number."""
+    pl = need("polars", "data")
+    parts = text.str.extract_groups(r"^(-?)([0-9]{1,19})(?:\.([0-9]*))?$").struct.unnest()
+    sign, whole, fraction = (parts[column] for column in parts.columns)
+    fraction = fraction.fill_null("")
+    kept = pl.Series([0] * len(text), dtype=pl.Int64)
+    if digits:
+        kept = fraction.str.slice(0, digits).str.pad_end(digits, "0").cast(pl.Int64, strict=False)
+    up = fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5
+    number = whole.cast(pl.Int64, strict=False)
+    limit = 2**62 // 10**digits
+    number = number.set((number >= limit).fill_null(False), None)
+    value = number * 10**digits + kept + up.cast(pl.Int64)
+    return value * pl.select(pl.when(sign == "-").then(-1).otherwise(1)).to_series()
+
+
+def _text_ns(text: Any, name: str, unit: str | None, tz: str | None) -> npt.NDArray[np.int64]:
+    """Times written as text, row by row: what a row means does not depend on its neighbours."""
+    pl = need("polars", "data")
+    out = np.zeros(len(text), np.int64)
+    numeric = text.str.contains(r"^-?[0-9]+(\.[0-9]*)?$").fill_null(False).to_numpy()
+    if numeric.any():
+        numbers = text.filter(pl.Series(numeric))
+        digits = {"ns": 0, "us": 3, "ms": 6, "s": 9}[_unit(numbers.cast(pl.Float64), name, unit)]
+        out[numeric] = decimal_ns(numbers, digits).fill_null(0).to_numpy()
+    groups = text.str.extract_groups(
+        r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,9}))?)?"
+        r" ?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
+    ).struct.unnest()
+    date, minutes, seconds, fraction, zone = (groups[column] for column in groups.columns)
+    iso = date.is_not_null().to_numpy()
+    if not iso.any():
+        return out
+    wall = date + " " + minutes.fill_null("00:00") + seconds.fill_null(":00")
+    clock = wall.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="ms", strict=False)
+    nanos = fraction.fill_null("").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
+    zoned = iso & zone.is_not_null().to_numpy()
+    naive = iso & ~zoned
+    if zoned.any():
+        offset = zone.str.replace("Z", "+00:00").str.replace(":", "")
+        minutes_off = offset.str.slice(1, 2).cast(pl.Int64) * 60 + offset.str.slice(3, 2).cast(pl.Int64)
+        minutes_off = minutes_off * pl.select(pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)).to_series()
+        ms = clock.dt.timestamp("ms") - minutes_off * 60_000
+        fine = zoned & ms.is_not_null().to_numpy()
+        out[fine] = ms.fill_null(0).to_numpy()[fine] * 10**6 + nanos[fine]
+    if naive.any():
+        ms = _in_zone(clock, name, tz).dt.convert_time_zone("UTC").dt.timestamp("ms")
+        fine = naive & ms.is_not_null().to_numpy()
+        out[fine] = ms.fill_null(0).to_numpy()[fine] * 10**6 + nanos[fine]
+    return out
 
 
 def blank(n: int, kind: Kind, instrument_id: int | npt.NDArray[np.uint32]) -> Events:
@@ -135,6 +190,7 @@ def infer_sizes(e: Events) -> tuple[float | None, float | None]:
     """(tick_size, lot_size) that fit the first events of an instrument."""
     v, kind = e["v"], e["kind"]
     quote, trade, bar = v[kind == Kind.QUOTE], v[kind == Kind.TRADE], v[kind == Kind.BAR]
-    prices = np.concatenate([quote[:, :2].ravel(), trade[:, 0], bar[:, :4].ravel()])
+    # quotes stand on the grid of orders; hidden orders and crosses trade between its points
+    prices = next((p for p in (quote[:, :2].ravel(), trade[:, 0], bar[:, :4].ravel()) if len(p)), quote[:, 0])
     sizes = np.concatenate([quote[:, 2:4].ravel(), trade[:, 1], bar[:, 4]])
-    return decimal_grid(prices[:20_000]), decimal_grid(sizes[:20_000])
+    return decimal_grid(prices), decimal_grid(sizes)

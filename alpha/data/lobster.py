@@ -19,19 +19,22 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from alpha.data.build import Events, blank, weave
+from alpha.data.build import Events, blank, decimal_ns, weave
 from alpha.data.tables import File
+from alpha.data.text import LINE, Lines, parse_lines
 from alpha.errors import DataError, need
 from alpha.events import Flag, Kind, Status
 
 _MESSAGE = re.compile(r"([^/]*)_(\d{4})-(\d{2})-(\d{2})_\d+_\d+_message_(\d+)\.csv$")
 _DUMMY = 9_999_999_999
 _ROWS = 65_536
+_TRADES = (4, 5, 6)  # execution of a visible order, of a hidden one, and a cross
+_CROSS = 6
+_HALT = 7
 
 
-def zip_frames(path: Path) -> Iterator[Any]:
+def zip_frames(path: Path, file: File) -> Iterator[Any]:
     """The two CSV files of a LOBSTER zip, joined, as frames in the columns of :func:`lobster_events`."""
-    pl, csv, pa = need("polars", "data"), need("pyarrow.csv", "data"), need("pyarrow", "data")
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as exc:
@@ -40,7 +43,8 @@ def zip_frames(path: Path) -> Iterator[Any]:
         found = [m for n in archive.namelist() if (m := _MESSAGE.search(n))]
         if len(found) != 1:
             raise DataError(
-                f"{path} must hold one LOBSTER message file named TICKER_DATE_START_END_message_LEVEL.csv; it holds {archive.namelist()}"
+                f"{path} must hold one LOBSTER message file named TICKER_DATE_START_END_message_LEVEL.csv; "
+                f"it holds {', '.join(archive.namelist()) or 'nothing'}"
             )
         match = found[0]
         levels = int(match[5])
@@ -48,44 +52,24 @@ def zip_frames(path: Path) -> Iterator[Any]:
         if book_name not in archive.namelist():
             raise DataError(f"{path} holds {match.string} without its {book_name}")
         midnight = _midnight_ns(*(int(match[i]) for i in (2, 3, 4)))
-        book_columns = [
-            f"{s}_{k}_{i}"
-            for i in range(levels)
-            for s, k in (("ask", "px"), ("ask", "sz"), ("bid", "px"), ("bid", "sz"))
-        ]
+        book_columns = [f"{s}_{k}_{i}" for i in range(levels) for s in ("ask", "bid") for k in ("px", "sz")]
         message_columns = ["time", "event_type", "order_id", "event_size", "event_px", "order_dir"]
         with archive.open(match.string) as messages, archive.open(book_name) as books:
-            streams = []
-            for handle, names, types in (
-                (messages, message_columns, {n: pa.int64() for n in message_columns[1:]} | {"time": pa.string()}),
-                (books, book_columns, {n: pa.int64() for n in book_columns}),
-            ):
-                reader = csv.open_csv(
-                    handle,
-                    read_options=csv.ReadOptions(column_names=names, use_threads=False),
-                    convert_options=csv.ConvertOptions(column_types=types),
-                )
-                streams.append(_slices(pl, reader, _ROWS))
-            try:
-                for message, book in zip(*streams, strict=True):
-                    if len(message) != len(book):
-                        raise ValueError
-                    yield _frame(pl, message, book, midnight)
-            except (ValueError, pa.ArrowInvalid) as exc:
-                raise DataError(f"{path}: message and order book files do not match: {exc}") from None
-
-
-def _slices(pl: Any, reader: Any, rows: int) -> Iterator[Any]:
-    """Frames of exactly ``rows`` rows (the last one shorter), so that both files advance in step."""
-    held = None
-    for batch in reader:
-        frame = pl.from_arrow(batch)
-        held = frame if held is None else pl.concat([held, frame])
-        while len(held) >= rows:
-            yield held[:rows]
-            held = held[rows:]
-    if held is not None and len(held):
-        yield held
+            left, right = Lines(messages, f"{path}:{match.string}"), Lines(books, f"{path}:{book_name}")
+            number = 1
+            while block := left.take(_ROWS):
+                message, fault = parse_lines(block, message_columns, ",")
+                beside = right.take(_ROWS)
+                book, book_fault = parse_lines(beside, book_columns, ",") if beside else (message[:0], fault[:0])
+                if len(message) != len(book):
+                    shorter = number - 1 + min(len(message), len(book))
+                    which = ("message", "order book") if len(message) > len(book) else ("order book", "message")
+                    raise DataError(f"{path}: the {which[0]} file goes on after line {shorter} of the {which[1]} file")
+                place = np.arange(number, number + len(message), dtype=np.int64)
+                number += len(message)
+                yield _frame(message, book, (fault, book_fault), midnight, place, file)
+            if right.take(1):
+                raise DataError(f"{path}: the order book file goes on after line {number - 1} of the message file")
 
 
 def _midnight_ns(year: int, month: int, day: int) -> int:
@@ -93,30 +77,37 @@ def _midnight_ns(year: int, month: int, day: int) -> int:
     return int(midnight.timestamp()) * 10**9
 
 
-def _frame(pl: Any, message: Any, book: Any, midnight: int) -> Any:
-    """Integer prices of 1e-4 $ and text seconds after midnight, exactly."""
-    parts = message["time"].str.split_exact(".", 1).struct.unnest()
-    nanos = parts["field_1"].fill_null("").str.slice(0, 9).str.pad_end(9, "0").cast(pl.Int64)
-    ts = parts["field_0"].cast(pl.Int64) * 10**9 + nanos + midnight
-    prices = [
-        pl.when(pl.col(c).abs() == _DUMMY).then(None).otherwise(pl.col(c) / 10_000).alias(c)
-        for c in book.columns
-        if "_px_" in c
-    ]
-    frame = book.with_columns(prices)
-    kind = pl.Series("kind", np.where(message["event_type"].is_in([4, 5]).to_numpy(), 2, 1).astype(np.uint8))
-    return frame.with_columns(
-        ts.alias("ts"),
-        kind,
+def _frame(message: Any, book: Any, faults: tuple[Any, Any], midnight: int, line: Any, file: File) -> Any:
+    """Integer prices of 1e-4 $ and text seconds after midnight, exactly; lines that cannot be read are bad rows."""
+    pl = need("polars", "data")
+    seconds = decimal_ns(message["time"].str.strip_chars(), 9)
+    message = message.select(pl.exclude("time").str.strip_chars().cast(pl.Int64, strict=False))
+    book = book.select(pl.all().str.strip_chars().cast(pl.Int64, strict=False))
+    empty = (faults[0] == 2) & (faults[1] == 2)
+    missing = seconds.is_null() | message.select(pl.any_horizontal(pl.all().is_null())).to_series()
+    broken = (missing | book.select(pl.any_horizontal(pl.all().is_null())).to_series()).to_numpy()
+    file.bad.add("unparsable", file.name, line[broken & ~empty])
+    prices = [_dollars(book[c].set(book[c].abs() == _DUMMY, None)) for c in book.columns if "_px_" in c]
+    cross = message["event_type"] == _CROSS
+    return book.with_columns(
+        *prices,
+        (seconds + midnight).alias("ts"),
         message["event_type"],
-        (message["event_px"] / 10_000).alias("last"),
+        _dollars(message["event_px"]).alias("last"),
         message["event_size"].cast(pl.Float64).alias("last_size"),
-        (-message["order_dir"]).alias("side"),
-    )
+        (-message["order_dir"]).set(cross, 0).alias("side"),
+        pl.Series(LINE, line),
+    ).filter(pl.Series(~broken))
+
+
+def _dollars(prices: Any) -> Any:
+    """Correctly rounded: polars multiplies by 1/10000 instead, which is off by a bit in a third of the prices."""
+    pl = need("polars", "data")
+    return pl.Series(prices.name, prices.cast(pl.Float64).to_numpy() / 10_000.0, nan_to_null=True)
 
 
 def lobster_events(frames: Iterator[Any], file: File) -> Iterator[Events]:
-    """Events of frames with ts, kind, event_type, last, last_size, side and bid_px_i bid_sz_i ask_px_i ask_sz_i."""
+    """Events of frames with ts, event_type, last, last_size, side and bid_px_i bid_sz_i ask_px_i ask_sz_i."""
     pl = need("polars", "data")
     before: npt.NDArray[np.float64] | None = None
     row = 0
@@ -130,33 +121,41 @@ def lobster_events(frames: Iterator[Any], file: File) -> Iterator[Events]:
         empty = ~np.isfinite(book[:, :, :2]) | (book[:, :, :2] <= 0) | (np.abs(book[:, :, :2]) >= 99_999)
         book[:, :, :2][empty] = 0.0
         book[:, :, 2:][empty] = 0.0
-        yield _rows(frame, book, before, file, row)
-        if len(book):
-            before = book[-1]
+        line = frame[LINE].to_numpy() if LINE in frame.columns else np.arange(row + 1, row + len(frame) + 1)
+        events, before = _rows(frame, book, before, file, line)
+        yield events
         row += len(frame)
         file.on_rows(len(frame))
 
 
-def _rows(frame: Any, book: Any, before: Any, file: File, first_row: int) -> Events:
+def _rows(frame: Any, book: Any, before: Any, file: File, line: Any) -> tuple[Events, Any]:
+    """Events of one frame, and the last book that was emitted."""
     levels = book.shape[1]
     ts = frame["ts"].to_numpy().astype(np.int64)
-    kind, what = frame["kind"].to_numpy(), frame["event_type"].to_numpy()
-    previous = np.concatenate([book[:1] * np.nan if before is None else before[None], book[:-1]])
-    changed = np.any(book != previous, axis=2)
+    what = frame["event_type"].to_numpy()
     instrument = file.instrument_id(None)
-    trade, halt = kind == 2, what == 7
+    trade, halt = np.isin(what, _TRADES), what == _HALT
     one_sided = np.any(book[:, 0, :2] == 0.0, axis=1) & ~halt
-    quote = ~halt & ~one_sided & (~trade | changed[:, 0])
-    file.bad.add("empty_side", file.name, first_row + 1 + np.flatnonzero(one_sided & ~(trade & ~changed[:, 0])))
+    file.bad.add("empty_side", file.name, line[one_sided])
+    # a book with an empty best side is not emitted, so the next one is compared with the one before it
+    sound = np.flatnonzero(~halt & ~one_sided)
+    shown = book[sound]
+    changed = np.zeros((len(book), levels), np.bool_)
+    if len(sound):
+        previous = np.concatenate([np.full((1, levels, 4), np.nan) if before is None else before[None], shown[:-1]])
+        changed[sound] = np.any(shown != previous, axis=2)
+        before = shown[-1]
+    quote = ~halt & ~one_sided & (~trade | changed.any(axis=1))
     parts = []
     at = np.flatnonzero(trade)
     e = blank(len(at), Kind.TRADE, instrument)
     e["v"][:, 0] = frame["last"].to_numpy()[at]
     e["v"][:, 1] = frame["last_size"].to_numpy()[at]
     e["v"][:, 2] = frame["side"].to_numpy()[at]
+    e["flags"][what[at] == _CROSS] |= np.uint16(Flag.AUCTION)
     parts.append((at, 0, e))
     for level in range(levels - 1, 0, -1):
-        at = np.flatnonzero(changed[:, level] & ~halt)
+        at = np.flatnonzero(changed[:, level])
         e = blank(len(at), Kind.DEPTH, instrument)
         e["level"], e["v"][:, :4] = level, book[at, level]
         parts.append((at, levels - level, e))
@@ -174,5 +173,5 @@ def _rows(frame: Any, book: Any, before: Any, file: File, first_row: int) -> Eve
     rows.sort()
     out["ts_event_ns"] = ts[rows]
     last = np.append(rows[1:] != rows[:-1], True) if len(rows) else np.zeros(0, np.bool_)
-    out["flags"] = np.where(last, int(Flag.LAST), 0).astype(np.uint16)
-    return out
+    out["flags"][~last] &= np.uint16(~Flag.LAST & 0xFFFF)
+    return out, before

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from alpha.data.binance import depth_events, raw_events
-from alpha.data.build import BadRows, Events, infer_sizes
+from alpha.data.build import UNITS, BadRows, Events, infer_sizes
 from alpha.data.lobster import lobster_events, zip_frames
-from alpha.data.tables import File, Options, csv_frames, layout, parquet_frames, table_events
+from alpha.data.tables import File, Options, layout, parquet_frames, table_events
+from alpha.data.text import LINE, csv_frames
 from alpha.errors import DataError, need
 from alpha.events import EVENT_DTYPE, stream_time
-from alpha.instruments import BAR_STAMPS, Instruments, duration_ns
+from alpha.instruments import BAR_STAMPS, Instrument, Instruments, duration_ns
 
 FORMATS = ("parquet", "csv", "lobster-zip", "binance-raw", "frame")
+_INFERENCE_EVENTS = 20_000  # tick and lot are inferred from this many first events
 
 
 class EventSource:
@@ -83,7 +85,7 @@ def open_events(
     ts_unit: str | None = None,
     tz: str | None = None,
     bar_stamp: str | None = None,
-    bar: str = "1m",
+    bar: str | None = None,
     levels: int = 1,
     strict: bool = False,
     clock: str = "recv",
@@ -97,7 +99,8 @@ def open_events(
     ``instrument``: symbol of the data where it names none itself (default: the table's entry for this path,
     else the file's stem). ``columns``: canonical name -> column of yours. ``ts_unit``: ns, us, ms or s for
     numeric times; ``tz``: zone of times that carry none. ``bar_stamp``: bars are stamped at their ``start`` or
-    ``close``; ``bar``: their length. ``levels``: book levels to emit, 1 to 10. ``strict``: raise at the first bad row.
+    ``close``; ``bar``: their length (default: what the instrument says, else 1m). ``levels``: book levels to
+    emit, 1 to 10. ``strict``: raise at the first bad row.
     ``progress``: called with the number of rows read since the last call.
 
     Memory is bounded by a few chunks, whatever the file's size. Raises DataError or InstrumentError.
@@ -108,7 +111,15 @@ def open_events(
         raise DataError(f"bar_stamp must be 'start' or 'close', not {bar_stamp!r}")
     if not 1 <= levels <= 10:
         raise DataError(f"levels must be from 1 to 10, not {levels}")
-    options = Options(dict(columns or {}), ts_unit, tz, bar_stamp, duration_ns(bar), levels, chunk_events)
+    if chunk_events < 1:
+        raise DataError(f"chunk_events must be at least 1, not {chunk_events}")
+    if clock not in ("recv", "event"):
+        raise DataError(f"clock must be 'recv' or 'event', not {clock!r}")
+    if ts_unit is not None and ts_unit not in UNITS:
+        raise DataError(f"ts_unit must be one of {', '.join(UNITS)}, not {ts_unit!r}")
+    options = Options(
+        dict(columns or {}), ts_unit, tz, bar_stamp, None if bar is None else duration_ns(bar), levels, chunk_events
+    )
     bad = BadRows(strict)
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     if not items:
@@ -128,10 +139,10 @@ def open_events(
     streams = [_open_one(item, options, bad, table, instrument, format, count) for item in items]
     out.clock = clock
     merged = streams[0] if len(streams) == 1 else merge(streams, clock)
-    first = next(merged, np.zeros(0, dtype=EVENT_DTYPE))
-    _infer(table, first, declared=instruments)
+    head = _head(merged)
+    _infer(table, np.concatenate(head)[:_INFERENCE_EVENTS] if head else np.zeros(0, dtype=EVENT_DTYPE))
     out.instruments = table.instruments
-    out._chunks = _with_first(first, merged, table, out)
+    out._chunks = _with_head(head, merged, table, out)
     if frames:
         everything = out.read_all()
         out.events_read = 0
@@ -140,11 +151,19 @@ def open_events(
     return out
 
 
-def _with_first(first: Events, rest: Iterator[Events], table: _Table, out: EventSource) -> Iterator[Events]:
-    yield first
+def _head(stream: Iterator[Events]) -> list[Events]:
+    """Chunks that hold the events from which tick and lot are inferred: the same ones however the stream is cut."""
+    chunks: list[Events] = []
+    while sum(map(len, chunks)) < _INFERENCE_EVENTS and (chunk := next(stream, None)) is not None:
+        chunks.append(chunk)
+    return chunks
+
+
+def _with_head(head: list[Events], rest: Iterator[Events], table: _Table, out: EventSource) -> Iterator[Events]:
+    yield from head
     for chunk in rest:
         if len(table.instruments) != len(out.instruments):  # a symbol that appeared later in the file
-            _infer(table, chunk, declared=None)
+            _infer(table, chunk)
             out.instruments = table.instruments
         yield chunk
 
@@ -158,11 +177,11 @@ class _Table:
 
     def id(self, symbol: str) -> int:
         if symbol not in self.instruments and not self.closed:
-            self.instruments = self.instruments.with_instrument(symbol)
+            self.instruments = self.instruments.with_instrument(Instrument(symbol=symbol, source="inferred"))
         return self.instruments.id(symbol)
 
 
-def _infer(table: _Table, events: Events, declared: Instruments | None) -> None:
+def _infer(table: _Table, events: Events) -> None:
     for i, item in enumerate(table.instruments):
         if item.tick_size is None or item.lot_size is None:
             tick, lot = infer_sizes(events[events["instrument_id"] == i])
@@ -190,15 +209,15 @@ def _open_one(
     file = _file(str(path), path, options, bad, table, instrument, count)
     kind = format or _format_of(path)
     if kind == "lobster-zip":
-        return lobster_events(zip_frames(path), file)
+        return lobster_events(zip_frames(path, file), file)
     if kind == "binance-raw":
         return raw_events(path, file)
-    frames = parquet_frames(path, options.chunk) if kind == "parquet" else csv_frames(path, bad)
+    frames = parquet_frames(path, options.chunk) if kind == "parquet" else csv_frames(path, bad, options.chunk)
     first = next(frames, None)
     if first is None:
         return iter(())
     try:
-        shape = layout(first.columns, options.columns)
+        shape = layout([name for name in first.columns if name != LINE], options.columns)
     except DataError as exc:
         raise DataError(f"{path}: {exc}") from None
     both = _chain(first, frames)
@@ -214,15 +233,20 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     yield from rest
 
 
+_SUFFIXES = (
+    (".parquet", "parquet"),
+    (".pq", "parquet"),
+    (".csv", "csv"),
+    (".csv.gz", "csv"),
+    (".tsv", "csv"),
+    (".zip", "lobster-zip"),
+    (".gz", "binance-raw"),
+)
+
+
 def _format_of(path: Path) -> str:
     name = path.name.lower()
-    for suffix, kind in (
-        (".parquet", "parquet"),
-        (".pq", "parquet"),
-        (".csv", "csv"),
-        (".zip", "lobster-zip"),
-        (".gz", "binance-raw"),
-    ):
+    for suffix, kind in _SUFFIXES:
         if name.endswith(suffix):
             return kind
     raise DataError(f"{path}: cannot tell its format from its name; give format=, one of {', '.join(FORMATS[:-1])}")
@@ -248,7 +272,8 @@ def _file(
     def resolve(symbol: str | None) -> int:
         return table.id(symbol or own)
 
-    return File(name, options, bad, resolve, stamp, count)
+    bar_ns = options.bar_ns or (declared.bar_ns if declared else duration_ns("1m"))
+    return File(name, options, bad, resolve, stamp, bar_ns, count)
 
 
 def _from_frame(frame: Any, options: Options) -> Any:
@@ -259,8 +284,10 @@ def _from_frame(frame: Any, options: Options) -> Any:
     pd = need("pandas", "data")
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"cannot read events from {type(frame).__name__}: give a path, or a pandas or polars DataFrame")
-    times = frame.index.get_level_values(0) if isinstance(frame.index, pd.MultiIndex) else frame.index
-    data = {str(c): frame[c].to_numpy() for c in frame.columns}
+    several = isinstance(frame.index, pd.MultiIndex)
+    times = frame.index.get_level_values(0) if several else frame.index
+    # pandas writes a missing value as NaN: read it as missing, not as a price that is not a number
+    data = pl.from_pandas(frame.reset_index(drop=True).rename(columns=str), nan_to_null=True)
     if isinstance(times, pd.DatetimeIndex):
         if times.tz is None:
             if options.tz is None:
@@ -268,16 +295,19 @@ def _from_frame(frame: Any, options: Options) -> Any:
                     "the DataFrame's index has no time zone: localize it, or say which with tz=, e.g. tz='UTC'"
                 )
             times = times.tz_localize(options.tz)
-        # pandas 3 keeps microseconds by default: force ns before taking integers
-        data["ts"] = times.tz_convert("UTC").tz_localize(None).astype("datetime64[ns]").to_numpy().view(np.int64)
+        # pandas 3 keeps microseconds by default: force ns; typed as datetimes, so that no ts_unit applies to them
+        ns = times.tz_convert("UTC").tz_localize(None).astype("datetime64[ns]").to_numpy()
+        data = data.with_columns(pl.Series("ts", ns, dtype=pl.Datetime("ns")).dt.replace_time_zone("UTC"))
         if options.columns:
             options.columns.setdefault("ts", "ts")
-        options.ts_unit = "ns"
-    elif "ts" not in {*data, *options.columns}:
+    elif "ts" not in {*data.columns, *options.columns}:
         raise DataError("the DataFrame needs a DatetimeIndex with a zone, or a column mapped to ts")
-    if isinstance(frame.index, pd.MultiIndex):
-        data["symbol"] = frame.index.get_level_values(1).astype(str).to_numpy()
-    return pl.DataFrame({k: (v.astype(str) if v.dtype == object else v) for k, v in data.items()})
+    if several:
+        data = data.with_columns(pl.Series("symbol", frame.index.get_level_values(1).astype(str).to_list()))
+        if options.columns:
+            options.columns.setdefault("symbol", "symbol")
+        data = data.sort("ts", maintain_order=True)  # such frames are often sorted by instrument: a stream is by time
+    return data
 
 
 def merge(streams: Sequence[Iterator[Events]], clock: str) -> Iterator[Events]:

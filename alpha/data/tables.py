@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.data.build import BadRows, Events, blank, set_times, to_ns, weave
+from alpha.data.text import LINE
 from alpha.errors import DataError, need
 from alpha.events import Flag, Kind
 
@@ -23,7 +24,7 @@ CANONICAL = (
     "ts", "ts_recv", "kind", "bid_px", "ask_px", "bid_qty", "ask_qty", "px", "qty", "side", "seq",
     "open", "high", "low", "close", "volume", "symbol",
 )  # fmt: skip
-_TEXT = ("ts", "ts_recv", "symbol")
+_TEXT = ("ts", "ts_recv", "symbol", "kind", LINE)
 L1 = {
     "bid": "bid_px",
     "ask": "ask_px",
@@ -44,7 +45,7 @@ class Options:
     ts_unit: str | None = None
     tz: str | None = None
     bar_stamp: str | None = None
-    bar_ns: int = 60 * 10**9
+    bar_ns: int | None = None  # None: what the instrument says
     levels: int = 1
     chunk: int = 262_144
 
@@ -58,6 +59,7 @@ class File:
     bad: BadRows
     instrument_id: Callable[[str | None], int]  # symbol in the data (None: the file's own) -> id
     bar_stamp: str | None
+    bar_ns: int
     on_rows: Callable[[int], None]
 
 
@@ -65,44 +67,14 @@ def parquet_frames(path: Path, chunk: int) -> Iterator[Any]:
     """A Parquet file as polars frames of at most ``chunk`` rows."""
     pl, pq = need("polars", "data"), need("pyarrow.parquet", "data")
     try:
-        file = pq.ParquetFile(path)
+        # no pre-buffering: memory must not grow with the size of a row group
+        file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except Exception as exc:
         raise DataError(f"{path} is not a readable Parquet file: {_first_line(exc)}") from None
     if file.metadata.num_rows == 0:
         yield pl.from_arrow(file.schema_arrow.empty_table())
     for batch in file.iter_batches(batch_size=chunk):
         yield pl.from_arrow(batch)
-
-
-def csv_frames(path: Path, bad: BadRows) -> Iterator[Any]:
-    """A CSV file with a header as polars frames of text columns; rows of another width are bad rows."""
-    pl, csv = need("polars", "data"), need("pyarrow.csv", "data")
-    pa = need("pyarrow", "data")
-    with path.open("rb") as handle:
-        header = handle.readline().decode("utf-8-sig", "replace").strip()
-    names = [n.strip().strip('"') for n in header.split(",")]
-    if not header or len(set(names)) != len(names):
-        raise DataError(f"{path}:1: the first line must name the columns, each once; it is {header[:80]!r}")
-
-    def ragged(row: Any) -> str:
-        bad.add("wrong_number_of_columns", str(path), np.array([row.number or 0]))
-        return "skip"
-
-    try:
-        reader = csv.open_csv(
-            path,
-            read_options=csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
-            parse_options=csv.ParseOptions(invalid_row_handler=ragged),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True
-            ),
-        )
-        for batch in reader:
-            yield pl.from_arrow(batch)
-    except pa.ArrowInvalid as exc:
-        if "Empty CSV" not in str(exc):
-            raise DataError(f"{path} is not a readable CSV file: {_first_line(exc)}") from None
-        yield pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 
 
 def _first_line(exc: Exception) -> str:
@@ -130,8 +102,9 @@ def layout(columns: list[str], declared: dict[str, str]) -> str:
     if ("ts" in have or "ts_recv" in have) and (quotes or trades or bars):
         return "generic"
     raise DataError(
-        f"these columns are not understood: {', '.join(columns[:30])}. Expected ts and bid_px, ask_px (quotes), or px (trades), "
-        f"or open, high, low, close (bars): map them with columns={{'ts': 'time', 'bid_px': 'b', ...}}"
+        f"these columns are not understood: {', '.join(columns[:30])}. "
+        "Expected ts and bid_px, ask_px (quotes), or px (trades), "
+        "or open, high, low, close (bars): map them with columns={'ts': 'time', 'bid_px': 'b', ...}"
     )
 
 
@@ -143,26 +116,15 @@ def table_events(frames: Iterator[Any], file: File, kind_of_layout: str) -> Iter
             names = {old: new for old, new in L1.items() if old in frame.columns}
             if "ts_exch" in frame.columns:  # then ts is the local receive time
                 names.update({"ts": "ts_recv", "ts_exch": "ts"})
-                frame = frame.drop([c for c in ("seq",) if c in frame.columns])
-            frame = frame.rename(names)
-            unit: str | None = "ns"
+            frame = frame.drop([c for c in ("seq",) if c in frame.columns and "id" in frame.columns]).rename(names)
         else:
-            frame = frame.rename({old: new for new, old in file.options.columns.items()})
-            unit = file.options.ts_unit or _default_unit(frame)
+            names = {old: new for new, old in file.options.columns.items()}
+            frame = frame.drop([new for old, new in names.items() if old != new and new in frame.columns]).rename(names)
+        line = frame[LINE].to_numpy() if LINE in frame.columns else np.arange(row + 1, row + len(frame) + 1)
         frame = frame.select([c for c in frame.columns if c in CANONICAL])
-        yield _events(frame, file, unit, row)
+        yield _events(frame, file, line)
         row += len(frame)
         file.on_rows(len(frame))
-
-
-def _default_unit(frame: Any) -> str | None:
-    """ns where nobody said so, but only if the numbers cannot be anything else (1973 or later in ns)."""
-    for name in ("ts", "ts_recv"):
-        if name in frame.columns and frame[name].dtype.is_integer():
-            low = frame[name].min()
-            if low is None or low < 10**17:
-                return None
-    return "ns"
 
 
 def _numbers(frame: Any, n: int) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -170,13 +132,10 @@ def _numbers(frame: Any, n: int) -> tuple[Any, npt.NDArray[np.bool_]]:
     pl = need("polars", "data")
     broken = np.zeros(n, np.bool_)
     for name in frame.columns:
-        if frame[name].dtype != pl.String or name in ("symbol", "kind"):
+        if frame[name].dtype != pl.String or name in _TEXT:
             continue
         text = frame[name].str.strip_chars()
-        if name in _TEXT and not text.str.contains(r"^-?\d+(\.\d+)?$").fill_null(True).all():
-            continue  # ISO times
-        whole = name in _TEXT and not text.str.contains(r"\.").fill_null(False).any()
-        numbers = text.cast(pl.Int64 if whole else pl.Float64, strict=False)
+        numbers = text.cast(pl.Float64, strict=False)
         broken |= (numbers.is_null() & text.is_not_null() & (text != "")).to_numpy()
         frame = frame.with_columns(numbers.alias(name))
     return frame, broken
@@ -195,11 +154,8 @@ def _kinds(frame: Any, n: int) -> list[tuple[int, npt.NDArray[np.bool_]]]:
     if "kind" in frame.columns:
         column = frame["kind"]
         if column.dtype == pl.String:
-            column = (
-                column.str.strip_chars()
-                .str.to_lowercase()
-                .replace_strict(_KIND_NAMES, default=0, return_dtype=pl.Int64)
-            )
+            names = column.str.strip_chars().str.to_lowercase()
+            column = names.replace_strict(_KIND_NAMES, default=0, return_dtype=pl.Int64)
         kinds = column.cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         return [(k, kinds == k) for k in (2, 1, 3)]
     out = []
@@ -211,8 +167,9 @@ def _kinds(frame: Any, n: int) -> list[tuple[int, npt.NDArray[np.bool_]]]:
     return out
 
 
-def _events(frame: Any, file: File, unit: str | None, first_row: int) -> Events:
+def _events(frame: Any, file: File, line: npt.NDArray[np.int64]) -> Events:
     n = len(frame)
+    unit = file.options.ts_unit
     frame, broken = _numbers(frame, n)
     ts = to_ns(frame["ts"], "ts", unit, file.options.tz) if "ts" in frame.columns else None
     recv = to_ns(frame["ts_recv"], "ts_recv", unit, file.options.tz) if "ts_recv" in frame.columns else None
@@ -224,7 +181,6 @@ def _events(frame: Any, file: File, unit: str | None, first_row: int) -> Events:
     known = np.zeros(n, np.bool_)
     for _, rows in kinds:
         known |= rows
-    line = np.arange(first_row + 1, first_row + n + 1)
     file.bad.add("unparsable", file.name, line[broken])
     file.bad.add("bad_time", file.name, line[timeless & ~broken])
     file.bad.add("unknown_kind", file.name, line[~known & ~timeless & ~broken])
@@ -233,6 +189,8 @@ def _events(frame: Any, file: File, unit: str | None, first_row: int) -> Events:
     parts = []
     for rank, (kind, rows) in enumerate(kinds):
         at = np.flatnonzero(rows & good)
+        if len(at) == 0:
+            continue
         e = blank(len(at), Kind(kind), ids[at])
         set_times(e, None if ts is None else ts[at], None if recv is None else recv[at])
         _fill(e, kind, frame, at, file)
@@ -263,12 +221,13 @@ def _fill(e: Events, kind: int, frame: Any, at: npt.NDArray[np.int64], file: Fil
         names, sizes = ("open", "high", "low", "close", "volume"), (4,)
         if file.bar_stamp is None:
             raise DataError(
-                f"{file.name}: say whether its bars are stamped at their start or their close: bar_stamp='start' or 'close' "
+                f"{file.name}: say whether its bars are stamped at their start or their close: "
+                "bar_stamp='start' or 'close' "
                 "(command line: --bar-stamp; instruments.toml: bar_stamp)"
             )
         if file.bar_stamp == "start":
-            e["ts_event_ns"] += file.options.bar_ns
-            e["ts_recv_ns"][e["ts_recv_ns"] != 0] += file.options.bar_ns
+            e["ts_event_ns"] += file.bar_ns
+            e["ts_recv_ns"][e["ts_recv_ns"] != 0] += file.bar_ns
     for i, name in enumerate(names):
         v[:, i] = _floats(frame, name, at)
     unsized = np.any(np.isnan(v[:, sizes]), axis=1)

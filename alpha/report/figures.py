@@ -115,11 +115,12 @@ def latency(counts: npt.NDArray[np.uint64], max_ns: int, path: Path, what: str) 
     axis.stairs(counts[use].astype(float), np.append(lower[use], upper[use][-1]), fill=True, color=ACCENT, alpha=0.75)
     p = percentiles(counts, max_ns)
     height = float(counts.max())
+    box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
     for (name, value), y in zip(
         (("p50", p["p50"]), ("p99", p["p99"]), ("p99.9", p["p999"])), (0.75, 0.35, 0.15), strict=True
     ):
         axis.axvline(value, color=INK, lw=1, ls="--")
-        axis.text(value * 1.03, height * y, f"{name} {value / 1000:.2f} µs", fontsize=9, va="center")
+        axis.text(value * 1.03, height * y, f"{name} {value / 1000:.2f} µs", fontsize=9, va="center", bbox=box)
     axis.set(
         xscale="log",
         yscale="log",
