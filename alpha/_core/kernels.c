@@ -94,11 +94,10 @@ static __attribute__((noinline, cold)) void rebuild(alpha_window *w, const alpha
 static inline void take(alpha_window *w, double x, int squares)
 {
     w->s = alpha_dd_add_d(w->s, x);
-    if (squares) {
-        w->q = alpha_dd_add(w->q, alpha_two_prod(x, x));
-    } else {
+    if (squares)
+        w->q = alpha_dd_accumulate(w->q, alpha_two_prod(x, x));
+    else
         w->q.hi += x * x; /* only a magnitude, for the rebuild test */
-    }
     if (w->q.hi > w->q_max)
         w->q_max = w->q.hi;
 }
@@ -106,11 +105,10 @@ static inline void take(alpha_window *w, double x, int squares)
 static inline void drop(alpha_window *w, double x, int squares)
 {
     w->s = alpha_dd_add_d(w->s, -x);
-    if (squares) {
-        w->q = alpha_dd_add(w->q, alpha_dd_neg(alpha_two_prod(x, x)));
-    } else {
+    if (squares)
+        w->q = alpha_dd_accumulate(w->q, alpha_dd_neg(alpha_two_prod(x, x)));
+    else
         w->q.hi -= x * x;
-    }
 }
 
 static inline void settle(alpha_window *w, const alpha_history *h)
@@ -127,15 +125,17 @@ static inline void window_count(alpha_block *b, const alpha_instr *i, uint32_t p
     alpha_window *w = AT(alpha_window, i->state);
     if (h->upd != pass)
         return;
-    take(w, h->newest, squares);
     uint64_t n = (uint64_t)i->n;
-    if (h->head > n) {
-        drop(w, h->x[(h->head - 1 - n) & h->mask], squares);
-        w->tail = h->head - n;
+    alpha_window v = *w; /* in registers */
+    take(&v, h->newest, squares);
+    if (likely(h->head > n)) {
+        drop(&v, h->x[(h->head - 1 - n) & h->mask], squares);
+        v.tail = h->head - n;
     }
+    v.warm = h->head >= n;
+    v.ready = h->n_gap >= n;
+    *w = v;
     settle(w, h);
-    w->warm = h->head >= n;
-    w->ready = h->n_gap >= n;
 }
 
 static inline void window_time(alpha_block *b, const alpha_instr *i, int64_t now, uint32_t pass, int squares)
@@ -186,7 +186,7 @@ static inline double window_var(const alpha_window *w, const alpha_history *h, u
         return 0.0;
     double n = (double)w->n;
     alpha_dd nq = alpha_dd_mul_d(w->q, n);
-    double num = alpha_dd_add(nq, alpha_dd_neg(alpha_dd_sqr(w->s))).hi;
+    double num = alpha_dd_accumulate(nq, alpha_dd_neg(alpha_dd_sqr(w->s))).hi;
     /* long windows pay for a second look only where float32 results could feel it */
     if (unlikely(num < nq.hi * (w->n <= 64 ? 0x1p-44 : 0x1p-60)))
         num = close_numerator(w, h);
@@ -195,13 +195,14 @@ static inline double window_var(const alpha_window *w, const alpha_history *h, u
 }
 
 /* Reader of a window: needs `samples` updates inside; empty windows are NaN except count and sum. */
-static inline void read_window(alpha_block *b, const alpha_instr *i, uint32_t pass)
+static inline __attribute__((always_inline)) void read_window(alpha_block *b, const alpha_instr *i, uint32_t pass,
+                                                              enum alpha_op op)
 {
     const alpha_window *w = AT(const alpha_window, i->state);
     const alpha_history *h = AT(const alpha_history, i->history);
     alpha_slot *d = &b->slots[i->dst];
-    uint64_t samples = i->op == ALPHA_OP_READ_COUNT || i->op == ALPHA_OP_READ_SUM ? 0
-                       : i->op == ALPHA_OP_READ_MEAN                              ? 1
+    uint64_t samples = op == ALPHA_OP_READ_COUNT || op == ALPHA_OP_READ_SUM ? 0
+                       : op == ALPHA_OP_READ_MEAN                              ? 1
                                                                                   : i->ddof + 1;
     uint32_t enough = w->n >= samples;
     d->ready = w->ready & enough;
@@ -210,7 +211,7 @@ static inline void read_window(alpha_block *b, const alpha_instr *i, uint32_t pa
         return;
     }
     double v;
-    switch (i->op) {
+    switch (op) {
     case ALPHA_OP_READ_COUNT:
         v = (double)w->n;
         break;
@@ -403,44 +404,85 @@ static inline void bar_take(alpha_block *b, const alpha_program *p, const alpha_
 }
 
 /* One pass: operands come before the instructions that use them. */
-static inline void run(const alpha_program *p, alpha_block *b, const alpha_instr *code, uint32_t n,
+static __attribute__((noinline)) void run(const alpha_program *p, alpha_block *b, const alpha_instr *code, uint32_t n,
                        const alpha_event *e, int64_t now, uint32_t pass)
 {
+    /* Each operation jumps straight to the next one: the branch predictor sees every place apart. */
+    static const void *const place[ALPHA_OPS] = {
+        [ALPHA_OP_CONST] = &&DONE,
+        [ALPHA_OP_CLOSE_LEAF] = &&DONE,
+        [ALPHA_OP_FIELD] = &&OP_FIELD,
+        [ALPHA_OP_FIELD_QTY] = &&OP_FIELD_QTY,
+        [ALPHA_OP_MID] = &&OP_MID,
+        [ALPHA_OP_SPREAD] = &&OP_SPREAD,
+        [ALPHA_OP_MICROPRICE] = &&OP_MICROPRICE,
+        [ALPHA_OP_IMBALANCE] = &&OP_IMBALANCE,
+        [ALPHA_OP_BAR_TAKE] = &&OP_BAR_TAKE,
+        [ALPHA_OP_ADD] = &&OP_ADD,
+        [ALPHA_OP_SUB] = &&OP_SUB,
+        [ALPHA_OP_MUL] = &&OP_MUL,
+        [ALPHA_OP_DIV] = &&OP_DIV,
+        [ALPHA_OP_NEG] = &&OP_NEG,
+        [ALPHA_OP_ABS] = &&OP_ABS,
+        [ALPHA_OP_LOG] = &&OP_LOG,
+        [ALPHA_OP_HISTORY] = &&OP_HISTORY,
+        [ALPHA_OP_SUM_COUNT] = &&OP_SUM_COUNT,
+        [ALPHA_OP_SUM_TIME] = &&OP_SUM_TIME,
+        [ALPHA_OP_MOMENT_COUNT] = &&OP_MOMENT_COUNT,
+        [ALPHA_OP_MOMENT_TIME] = &&OP_MOMENT_TIME,
+        [ALPHA_OP_READ_COUNT] = &&OP_READ_COUNT,
+        [ALPHA_OP_READ_SUM] = &&OP_READ_SUM,
+        [ALPHA_OP_READ_MEAN] = &&OP_READ_MEAN,
+        [ALPHA_OP_READ_VAR] = &&OP_READ_VAR,
+        [ALPHA_OP_READ_STD] = &&OP_READ_STD,
+        [ALPHA_OP_READ_ZSCORE] = &&OP_READ_ZSCORE,
+        [ALPHA_OP_LAG_COUNT] = &&OP_LAG_COUNT,
+        [ALPHA_OP_LAG_TIME] = &&OP_LAG_TIME,
+        [ALPHA_OP_EMA_SPAN] = &&OP_EMA_SPAN,
+        [ALPHA_OP_EMA_HALF_LIFE] = &&OP_EMA_HALF_LIFE,
+        [ALPHA_OP_RSI] = &&OP_RSI,
+    };
+#define NEXT                                                              \
+    {                                                                     \
+        if (++i == end)                                                   \
+            return;                                                       \
+        goto *place[i->op];                                               \
+    }
+#define SET(value)                                                        \
+    {                                                                     \
+        s[i->dst] = (alpha_slot){(value), pass, 1};                       \
+        NEXT                                                              \
+    }
     alpha_slot *const s = b->slots;
-    for (const alpha_instr *i = code, *end = code + n; i != end; i++) {
-        double v;
-        switch (i->op) {
-        case ALPHA_OP_FIELD:
-            v = e->v[i->n];
-            break;
-        case ALPHA_OP_FIELD_QTY:
+    const alpha_instr *i = code, *const end = code + n;
+    if (i == end)
+        return;
+    goto *place[i->op];
+    OP_FIELD:
+            SET(e->v[i->n]);
+    OP_FIELD_QTY:
             if (e->flags & ALPHA_NO_QTY)
-                continue;
-            v = e->v[i->n];
-            break;
-        case ALPHA_OP_MID:
-            v = 0.5 * (e->v[0] + e->v[1]);
-            break;
-        case ALPHA_OP_SPREAD:
-            v = e->v[1] - e->v[0];
-            break;
-        case ALPHA_OP_MICROPRICE: {
+                NEXT;
+            SET(e->v[i->n]);
+    OP_MID:
+            SET(0.5 * (e->v[0] + e->v[1]));
+    OP_SPREAD:
+            SET(e->v[1] - e->v[0]);
+    OP_MICROPRICE: {
             if (e->flags & ALPHA_NO_QTY)
-                continue;
+                NEXT;
             double den = e->v[2] + e->v[3];
-            v = den == 0.0 ? NAN : (e->v[0] * e->v[3] + e->v[1] * e->v[2]) / den;
-            break;
+            SET(den == 0.0 ? NAN : (e->v[0] * e->v[3] + e->v[1] * e->v[2]) / den);
         }
-        case ALPHA_OP_IMBALANCE: {
+    OP_IMBALANCE: {
             if (e->flags & ALPHA_NO_QTY)
-                continue;
+                NEXT;
             double den = e->v[2] + e->v[3];
-            v = den == 0.0 ? NAN : (e->v[2] - e->v[3]) / den;
-            break;
+            SET(den == 0.0 ? NAN : (e->v[2] - e->v[3]) / den);
         }
-        case ALPHA_OP_BAR_TAKE:
+    OP_BAR_TAKE:
             bar_take(b, p, i, e, now);
-            continue;
+            NEXT;
 #define BINARY(expr)                                                      \
     {                                                                     \
         const double x = s[i->a].val, y = s[i->b].val;                    \
@@ -448,15 +490,15 @@ static inline void run(const alpha_program *p, alpha_block *b, const alpha_instr
         s[i->dst].ready = s[i->a].ready & s[i->b].ready;                  \
         if (s[i->a].upd == pass || s[i->b].upd == pass)                   \
             s[i->dst].upd = pass;                                         \
-        continue;                                                         \
+        NEXT                                                              \
     }
-        case ALPHA_OP_ADD:
+    OP_ADD:
             BINARY(x + y)
-        case ALPHA_OP_SUB:
+    OP_SUB:
             BINARY(x - y)
-        case ALPHA_OP_MUL:
+    OP_MUL:
             BINARY(x * y)
-        case ALPHA_OP_DIV:
+    OP_DIV:
             BINARY(y == 0.0 ? NAN : x / y)
 #define UNARY(expr)                                                       \
     {                                                                     \
@@ -465,60 +507,69 @@ static inline void run(const alpha_program *p, alpha_block *b, const alpha_instr
         s[i->dst].ready = s[i->a].ready;                                  \
         if (s[i->a].upd == pass)                                          \
             s[i->dst].upd = pass;                                         \
-        continue;                                                         \
+        NEXT                                                              \
     }
-        case ALPHA_OP_NEG:
+    OP_NEG:
             UNARY(-x)
-        case ALPHA_OP_ABS:
+    OP_ABS:
             UNARY(fabs(x))
-        case ALPHA_OP_LOG:
+    OP_LOG:
             UNARY(alpha_log(x))
-        case ALPHA_OP_HISTORY:
+    OP_HISTORY:
             if (s[i->a].upd == pass && isfinite(s[i->a].val))
                 append(b, p, i, s[i->a].val, s[i->a].ready, now, pass);
-            continue;
-        case ALPHA_OP_SUM_COUNT:
+            NEXT;
+    OP_SUM_COUNT:
             window_count(b, i, pass, 0);
-            continue;
-        case ALPHA_OP_SUM_TIME:
+            NEXT;
+    OP_SUM_TIME:
             window_time(b, i, now, pass, 0);
-            continue;
-        case ALPHA_OP_MOMENT_COUNT:
+            NEXT;
+    OP_MOMENT_COUNT:
             window_count(b, i, pass, 1);
-            continue;
-        case ALPHA_OP_MOMENT_TIME:
+            NEXT;
+    OP_MOMENT_TIME:
             window_time(b, i, now, pass, 1);
-            continue;
-        case ALPHA_OP_READ_COUNT:
-        case ALPHA_OP_READ_SUM:
-        case ALPHA_OP_READ_MEAN:
-        case ALPHA_OP_READ_VAR:
-        case ALPHA_OP_READ_STD:
-        case ALPHA_OP_READ_ZSCORE:
-            read_window(b, i, pass);
-            continue;
-        case ALPHA_OP_LAG_COUNT:
+            NEXT;
+    OP_READ_COUNT:
+            read_window(b, i, pass, ALPHA_OP_READ_COUNT);
+            NEXT;
+    OP_READ_SUM:
+            read_window(b, i, pass, ALPHA_OP_READ_SUM);
+            NEXT;
+    OP_READ_MEAN:
+            read_window(b, i, pass, ALPHA_OP_READ_MEAN);
+            NEXT;
+    OP_READ_VAR:
+            read_window(b, i, pass, ALPHA_OP_READ_VAR);
+            NEXT;
+    OP_READ_STD:
+            read_window(b, i, pass, ALPHA_OP_READ_STD);
+            NEXT;
+    OP_READ_ZSCORE:
+            read_window(b, i, pass, ALPHA_OP_READ_ZSCORE);
+            NEXT;
+    OP_LAG_COUNT:
             lag_count(b, i, pass);
-            continue;
-        case ALPHA_OP_LAG_TIME:
+            NEXT;
+    OP_LAG_TIME:
             lag_time(b, i, now, pass);
-            continue;
-        case ALPHA_OP_EMA_SPAN:
+            NEXT;
+    OP_EMA_SPAN:
             ema_span(b, i, pass);
-            continue;
-        case ALPHA_OP_EMA_HALF_LIFE:
+            NEXT;
+    OP_EMA_HALF_LIFE:
             ema_half_life(b, i, now, pass);
-            continue;
-        case ALPHA_OP_RSI:
+            NEXT;
+    OP_RSI:
             rsi(b, i, pass);
-            continue;
-        default:
-            continue;
-        }
-        s[i->dst].val = v; /* sources fall through to here */
-        s[i->dst].upd = pass;
-        s[i->dst].ready = 1;
-    }
+            NEXT;
+    DONE:
+        NEXT;
+#undef NEXT
+#undef SET
+#undef BINARY
+#undef UNARY
 }
 
 /* Bars whose interval ended at or before t: their leaves update together, in one pass. */

@@ -50,6 +50,13 @@ static inline alpha_dd alpha_dd_add_d(alpha_dd x, double y)
     return alpha_fast_two_sum(s.hi, s.lo + x.lo);
 }
 
+/* Sum with an error below 2^-104 of the larger operand: enough for running sums, which are rebuilt when they shrink. */
+static inline alpha_dd alpha_dd_accumulate(alpha_dd x, alpha_dd y)
+{
+    alpha_dd s = alpha_two_sum(x.hi, y.hi);
+    return alpha_fast_two_sum(s.hi, s.lo + (x.lo + y.lo));
+}
+
 /* Accurate sum: the error stays below 2^-104 of the result even under cancellation of the high parts. */
 static inline alpha_dd alpha_dd_add(alpha_dd x, alpha_dd y)
 {
