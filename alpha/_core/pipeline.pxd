@@ -54,13 +54,13 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *out
         uint32_t killed
         uint64_t event_index
-        uint64_t bundle_revision
-        uint8_t model_hash[16]
-        uint8_t definition_hash[16]
+        alpha_signal blank
         alpha_counters counters
         alpha_latency *latency
 
     void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    void alpha_keep_latest(alpha_pipeline *p)
+    void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 
 cdef class Signal:

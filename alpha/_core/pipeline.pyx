@@ -182,9 +182,9 @@ cdef class Pipeline:
             if model.c.n_out != p.gate.n_scores:
                 raise AlphaError(f"the model gives {model.c.n_out} scores for {p.gate.n_scores} actions")
             p.model = model.c
-        memcpy(p.model_hash, <const char *>model_hash, 16)
-        memcpy(p.definition_hash, <const char *>definition_hash, 16)
-        p.bundle_revision = bundle_revision
+        memcpy(p.blank.model_hash, <const char *>model_hash, 16)
+        memcpy(p.blank.definition_hash, <const char *>definition_hash, 16)
+        p.blank.bundle_revision = bundle_revision
         p.instruments = <alpha_instrument *>calloc(n, sizeof(alpha_instrument))
         if p.instruments == NULL:
             raise MemoryError()
@@ -274,6 +274,7 @@ cdef class Pipeline:
         with nogil:
             for i in range(n):
                 made += alpha_process(self.p, e + i, s + made)
+            alpha_keep_latest(self.p)
         return out[:made]
 
     def room_for(self, events):
@@ -292,6 +293,7 @@ cdef class Pipeline:
             raise AlphaError(f"on_event takes one event, not {len(one)}: use run() for arrays")
         raw = one.view(np.uint8).reshape(-1)
         made = alpha_process(self.p, <const alpha_event *>&raw[0], self.scratch)
+        alpha_keep_made(self.p, self.scratch, made)
         return make_signal(self.scratch + made - 1) if made else None
 
     def on_time(self, int64_t ts_ns):
@@ -302,6 +304,7 @@ cdef class Pipeline:
         memset(&e, 0, sizeof(e))
         e.kind, e.instrument_id, e.ts_event_ns = ALPHA_TIMER, 0xFFFFFFFF, ts_ns
         made = alpha_process(self.p, &e, self.scratch)
+        alpha_keep_made(self.p, self.scratch, made)
         return [make_signal(self.scratch + i) for i in range(made)]
 
     def on_features(self, uint32_t instrument_id, int64_t ts_ns, values):
@@ -314,6 +317,7 @@ cdef class Pipeline:
             raise AlphaError(f"the model takes {self.p.program.n_features} features, not an array of shape {x.shape}")
         cdef const float[::1] view = x
         alpha_process_features(self.p, instrument_id, ts_ns, &view[0], self.scratch)
+        alpha_keep_made(self.p, self.scratch, 1)
         return make_signal(self.scratch)
 
     def control(self, code, double argument=0.0):
@@ -418,6 +422,7 @@ cdef class Instrument:
             pipeline.check_free()
         e.instrument_id = self.id
         made = alpha_process(pipeline.p, e, pipeline.scratch)
+        alpha_keep_made(pipeline.p, pipeline.scratch, made)
         return make_signal(pipeline.scratch) if made else None
 
     def on_quote(self, int64_t ts_ns, double bid_px, double ask_px, double bid_qty, double ask_qty,

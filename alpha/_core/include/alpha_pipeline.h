@@ -14,7 +14,8 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_block *block;
     float *x;            /* [n_features] raw features of the last row */
     uint8_t *ready_each; /* [n_features] which of them were warm */
-    alpha_signal latest;
+    alpha_signal latest;           /* valid after alpha_keep_latest */
+    const alpha_signal *latest_at; /* newer one in the caller's buffer, NULL = none */
     alpha_guard_state guard;
     alpha_gate_state gate;
     uint64_t rows;
@@ -43,8 +44,7 @@ typedef struct alpha_pipeline {
     float *out;
     uint32_t killed;     /* set and cleared by CONTROL events, in stream order */
     uint64_t event_index;
-    uint64_t bundle_revision;
-    uint8_t model_hash[16], definition_hash[16];
+    alpha_signal blank;  /* hashes and revision, the rest zero: every Signal starts as a copy */
     alpha_counters counters;
     alpha_latency *latency; /* NULL: not measured */
 } alpha_pipeline;
@@ -54,21 +54,41 @@ static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_sig
     p->counters.decisions++;
     p->counters.by_reason[s->reason]++;
     p->counters.by_action[s->action + 1]++;
-    in->latest = *s;
+    in->latest_at = s;
+}
+
+/* Before the caller's buffer goes away: remember the last Signal of every instrument. Not done per Signal,
+ * because reading back what was just stored piece by piece stalls. */
+static inline void alpha_keep_latest(alpha_pipeline *p)
+{
+    for (uint32_t id = 0; id < p->n_instruments; id++) {
+        alpha_instrument *in = &p->instruments[id];
+        if (in->latest_at) {
+            in->latest = *in->latest_at;
+            in->latest_at = (const alpha_signal *)0;
+        }
+    }
+}
+
+/* The same for what one event made. */
+static inline void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        alpha_instrument *in = &p->instruments[made[k].instrument_id];
+        in->latest = made[k];
+        in->latest_at = (const alpha_signal *)0;
+    }
 }
 
 static inline void alpha_blank(const alpha_pipeline *p, const alpha_event *e, uint32_t id, uint32_t flags,
                                alpha_signal *s)
 {
-    memset(s, 0, sizeof *s);
+    *s = p->blank;
     s->event_index = p->event_index;
     s->ts_event_ns = e->ts_event_ns;
     s->ts_recv_ns = e->ts_recv_ns;
     s->instrument_id = id;
-    memcpy(s->model_hash, p->model_hash, 16);
-    memcpy(s->definition_hash, p->definition_hash, 16);
     s->ref_px = p->instruments[id].block->ref_px;
-    s->bundle_revision = p->bundle_revision;
     s->flags = flags;
 }
 
