@@ -26,6 +26,8 @@ VERBS = {
     "doctor": ("alpha.cli.doctor", "what this installation has and lacks"),
 }
 EXTRA_GROUP = "alpha.verbs"
+# verbs of the training package, which this package never imports: found by their entry points when called
+TRAINING_VERBS = {"train": "train, audit and register the models of a recipe"}
 
 
 def _extra_verbs() -> dict[str, Any]:
@@ -38,7 +40,7 @@ def _extra_verbs() -> dict[str, Any]:
 def _usage() -> str:
     lines = ["usage: alpha VERB [options]", "", "Machine-learned trading signals, from Python. Advisory only.", ""]
     lines += [f"  {name:<10} {text}" for name, (_, text) in VERBS.items()]
-    lines += [f"  {name:<10} from {e.value.split('.')[0]}" for name, e in sorted(_extra_verbs().items())]
+    lines += [f"  {name:<10} {text}" for name, text in TRAINING_VERBS.items()]
     lines += ["", "alpha VERB --help tells more; --json prints exactly one JSON object."]
     return "\n".join(lines)
 
