@@ -1,7 +1,7 @@
 """Build of the native floor: Cython bindings over plain C11, kernels once per ISA.
 
 ``ALPHA_DEBUG=1`` builds with bounds checks and assertions; ``ALPHA_SANITIZE=address|thread`` adds a
-sanitizer. Warnings of Cython and of the C compiler fail the build.
+sanitizer. Warnings of Cython and of the C compiler fail the build, and so do Cython's performance hints.
 """
 
 from __future__ import annotations
@@ -10,12 +10,26 @@ import os
 import platform
 import shutil
 from pathlib import Path
+from typing import Any
 
+import Cython.Compiler.Errors
 import Cython.Compiler.Options
-from Cython.Build import cythonize
-from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
-from setuptools.command.build_py import build_py
+
+
+def _hint_is_error(position: Any, message: str, env: Any) -> None:
+    if env.directives["show_performance_hints"]:
+        Cython.Compiler.Errors.error(position, f"performance hint: {message}")
+
+
+# Cython has a switch that makes warnings fail, but none for hints. The compiler's parts take this function
+# by name when they are imported, which setuptools does too: so it is set before both.
+Cython.Compiler.Errors.performance_hint = _hint_is_error
+Cython.Compiler.Options.warning_errors = True
+
+from Cython.Build import cythonize  # noqa: E402
+from setuptools import Extension, setup  # noqa: E402
+from setuptools.command.build_ext import build_ext  # noqa: E402
+from setuptools.command.build_py import build_py  # noqa: E402
 
 ROOT = Path(__file__).parent
 DEBUG = os.environ.get("ALPHA_DEBUG", "") not in ("", "0")
@@ -33,7 +47,8 @@ if X86:
         "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
     }
 
-# -ffp-contract=off: the numerics fix every rounding (docs/numerics.md). Never -ffast-math, never -march=native.
+# gnu11: C11 with the system calls that pin threads. -ffp-contract=off: the numerics fix every rounding
+# (docs/numerics.md). Never -ffast-math, never -march=native.
 FLAGS = ["-std=gnu11", "-O1" if DEBUG else "-O3", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-pthread"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 # what Cython's generated C is known to do; our own C is compiled without these exceptions
@@ -49,6 +64,7 @@ if X86:
     MACROS.append(("ALPHA_X86", "1"))
 if DEBUG:
     MACROS.append(("ALPHA_DEBUG", "1"))
+    FLAGS.append("-UNDEBUG")  # the interpreter's own flags switch assert() off
 if SANITIZE:
     FLAGS.append(f"-fsanitize={SANITIZE}")
     LINK.append(f"-fsanitize={SANITIZE}")
@@ -62,11 +78,10 @@ DIRECTIVES = {
     "cdivision": True,
     "embedsignature": True,
     "freethreading_compatible": False,
-    "show_performance_hints": True,
+    "show_performance_hints": not DEBUG,  # they would only tell that the checks cost time
     "warn.undeclared": False,
     "warn.unreachable": True,
 }
-Cython.Compiler.Options.warning_errors = True
 
 
 def extension(name: str, *libraries: str) -> Extension:
@@ -79,7 +94,7 @@ def extension(name: str, *libraries: str) -> Extension:
         extra_compile_args=[*FLAGS, *WARNINGS, *GENERATED],
         extra_link_args=LINK,
         libraries=list(libraries),
-        depends=[*HEADERS, *KERNELS],
+        depends=[*HEADERS, *KERNELS, "setup.py"],
     )
 
 
@@ -98,6 +113,17 @@ EXTENSIONS = [
 
 class BuildExt(build_ext):
     """Compiles KERNELS once per ISA and links the objects into alpha._core.program."""
+
+    def run(self) -> None:
+        # objects of the other mode look up to date: only their flags differ
+        stamp = ROOT / "build" / ("mode-inplace" if self.inplace else "mode-wheel")
+        mode = f"debug={DEBUG} sanitize={SANITIZE}"
+        if not stamp.is_file() or stamp.read_text() != mode:
+            self.force = True
+            stamp.unlink(missing_ok=True)
+        super().run()
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(mode)
 
     def build_extension(self, ext: Extension) -> None:
         if ext.name == "alpha._core.program":
@@ -120,6 +146,10 @@ class BuildPy(build_py):
         super().run()
         if self.editable_mode:
             return
+        if not (ROOT / "registry.json").is_file():
+            raise SystemExit(
+                "setup.py: no registry.json beside it; a wheel ships the committed registry and artifacts/"
+            )
         target = Path(self.build_lib) / "alpha" / "_shipped"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
