@@ -9,6 +9,8 @@ only as long as neither was copied from the other.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -16,17 +18,32 @@ from numba import njit
 from alpha.features.coefficients import EXP2
 
 _EXP2 = np.array(EXP2)
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
+_HUGE = 1e140  # n squares of larger values may not fit into float64
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@njit(inline="always", **_OPTIONS)
+def _compiled(inline: str = "never") -> Callable[[_F], _F]:
+    """numba's njit as this file wants it, typed: no fused or reordered arithmetic, no GIL, cached on disk."""
+
+    def decorate(function: _F) -> _F:
+        options = {"inline": inline, "nogil": True, "fastmath": False, "error_model": "numpy"}
+        try:
+            compiled: _F = njit(cache=True, **options)(function)
+        except RuntimeError:  # neither this folder, NUMBA_CACHE_DIR nor the home can be written: compile each time
+            compiled = njit(cache=False, **options)(function)
+        return compiled
+
+    return decorate
+
+
+@_compiled("always")
 def _two_sum(a: float, b: float) -> tuple[float, float]:
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
 
 
-@njit(inline="always", **_OPTIONS)
+@_compiled("always")
 def _two_product(a: float, b: float) -> tuple[float, float]:
     p = a * b
     c = 134217729.0 * a
@@ -38,88 +55,166 @@ def _two_product(a: float, b: float) -> tuple[float, float]:
     return p, ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
 
 
-@njit(inline="always", **_OPTIONS)
-def _add(hi: float, lo: float, y_hi: float, y_lo: float) -> tuple[float, float]:
-    """(hi + lo) + (y_hi + y_lo), to about 2**-104 of the larger operand."""
+@_compiled("always")
+def _add(hi: float, lo: float, y_hi: float, y_lo: float) -> tuple[float, float, float]:
+    """(hi + lo) + (y_hi + y_lo) as a pair, and a bound of what the pair could not hold (0 = nothing lost)."""
     s, e = _two_sum(hi, y_hi)
     t, f = _two_sum(lo, y_lo)
-    s, e = _two_sum(s, e + t)
-    return _two_sum(s, e + f)
+    e, lost_1 = _two_sum(e, t)
+    s, e = _two_sum(s, e)
+    e, lost_2 = _two_sum(e, f)
+    s, e = _two_sum(s, e)
+    return s, e, abs(lost_1) + abs(lost_2)
 
 
-@njit(**_OPTIONS)
+@_compiled("always")
+def _square_from(x: float, anchor: float) -> tuple[float, float, float, float]:
+    """x - anchor exactly as a pair, and its square as a pair to 2**-104 of itself."""
+    d_hi, d_lo = _two_sum(x, -anchor)
+    p, e = _two_product(d_hi, d_hi)
+    return d_hi, d_lo, p, e + 2.0 * d_hi * d_lo
+
+
+@_compiled("always")
+def _settled(hi: float, lo: float, lost: float) -> bool:
+    """Whether everything within ``lost`` of hi + lo rounds to hi; False when not finite."""
+    reach = lost + abs(lo) * 2.0**-50
+    return hi + (lo + reach) == hi and hi + (lo - reach) == hi
+
+
+@_compiled()
+def exact_sum(x: np.ndarray, a: int, b: int) -> float:
+    """Sum of x[a:b] rounded once (Shewchuk's growing expansion, as math.fsum)."""
+    parts = np.zeros(64)  # 2098 bits of float64's range / 53 bits a part: 40 suffice
+    n = 0
+    for j in range(a, b):
+        v = x[j]
+        kept = 0
+        for k in range(n):
+            v, e = _two_sum(parts[k], v)
+            if e != 0.0:
+                parts[kept] = e
+                kept += 1
+        parts[kept] = v
+        n = kept + 1
+    if n == 0:
+        return 0.0
+    n -= 1
+    s: float = parts[n]
+    e = 0.0
+    while n > 0:
+        n -= 1
+        s, e = _two_sum(s, parts[n])
+        if e != 0.0:
+            break
+    # halfway cases look at the sign of the next part
+    if n > 0 and ((e < 0.0 and parts[n - 1] < 0.0) or (e > 0.0 and parts[n - 1] > 0.0)):
+        twice = e * 2.0
+        up = s + twice
+        if up - s == twice:
+            s = up
+    return s
+
+
+@_compiled("always")
+def _spread(
+    n: float, d_hi: float, d_lo: float, d_lost: float, q_hi: float, q_lo: float, q_lost: float
+) -> tuple[float, float]:
+    """n*q - d*d, and a bound of its error before the last rounding."""
+    p, e = _two_product(q_hi, n)
+    e += q_lo * n
+    r, g = _two_product(d_hi, d_hi)
+    g += 2.0 * d_hi * d_lo
+    hi, _, lost = _add(p, e, -r, -g)
+    return hi, lost + n * q_lost + 2.0 * abs(d_hi) * d_lost + (p + r) * 2.0**-103
+
+
+@_compiled()
 def rolling_sums(
     x: np.ndarray, lo: np.ndarray, hi: np.ndarray, squares: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per window [lo_i, hi_i) of ``x``: the sum rounded once, and n*sum(x^2) - sum(x)^2 rounded once.
+    """Per window [lo_i, hi_i) of ``x``: the sum, and n*sum(x^2) - sum(x)^2, each rounded once; flat flags.
 
-    Bounds never decrease. Sums are rebuilt from the window whenever as many values were removed as it
-    holds, so that errors neither grow with the stream nor outlive a huge value. The third result is 1
-    where all values of the window are equal.
+    Bounds never decrease. Sums are double-double and carry a bound of everything they ever lost; where
+    the bound could reach a result's last bits the window is summed anew, so that neither a long stream nor
+    a value long gone shows. The second result is computed from distances to an anchor inside the window
+    (any shift leaves it unchanged), NaN where a value above 1e140 would overflow it. The third is 1 where
+    all values of the window are equal.
     """
     m = len(lo)
     total = np.zeros(m)
     spread = np.zeros(m)
     flat = np.zeros(m, dtype=np.uint8)
     a = b = 0
-    s_hi = s_lo = q_hi = q_lo = 0.0
-    removed = 0
+    s_hi = s_lo = s_lost = 0.0  # sum of x
+    d_hi = d_lo = d_lost = 0.0  # sum of x - anchor
+    q_hi = q_lo = q_lost = 0.0  # sum of (x - anchor)^2
+    anchor = 0.0
+    huge = 0  # values of the window that are left out of d and q
     run_start = 0  # first index of the run of equal values that ends at b - 1
     for i in range(m):
-        rebuild = False
         while b < hi[i]:
             if b == 0 or x[b] != x[b - 1]:
                 run_start = b
-            s_hi, s_lo = _add(s_hi, s_lo, x[b], 0.0)
+            s_hi, s_lo, lost = _add(s_hi, s_lo, x[b], 0.0)
+            s_lost += lost
             if squares:
-                p, e = _two_product(x[b], x[b])
-                q_hi, q_lo = _add(q_hi, q_lo, p, e)
+                if abs(x[b]) > _HUGE:
+                    huge += 1
+                else:
+                    if a == b:
+                        anchor = x[b]
+                    u, v, p, e = _square_from(x[b], anchor)
+                    d_hi, d_lo, lost = _add(d_hi, d_lo, u, v)
+                    d_lost += lost
+                    q_hi, q_lo, lost = _add(q_hi, q_lo, p, e)
+                    q_lost += lost
             b += 1
         while a < lo[i]:
-            s_hi, s_lo = _add(s_hi, s_lo, -x[a], 0.0)
+            s_hi, s_lo, lost = _add(s_hi, s_lo, -x[a], 0.0)
+            s_lost += lost
             if squares:
-                p, e = _two_product(x[a], x[a])
-                q_hi, q_lo = _add(q_hi, q_lo, -p, -e)
+                if abs(x[a]) > _HUGE:
+                    huge -= 1
+                else:
+                    u, v, p, e = _square_from(x[a], anchor)
+                    d_hi, d_lo, lost = _add(d_hi, d_lo, -u, -v)
+                    d_lost += lost
+                    q_hi, q_lo, lost = _add(q_hi, q_lo, -p, -e)
+                    q_lost += lost
             a += 1
-            removed += 1
         n = b - a
-        if removed >= n or not math.isfinite(s_hi) or not math.isfinite(q_hi):
-            rebuild = removed > 0
-        if rebuild:
-            removed = 0
-            s_hi = s_lo = q_hi = q_lo = 0.0
-            for j in range(a, b):
-                s_hi, s_lo = _add(s_hi, s_lo, x[j], 0.0)
-                if squares:
-                    p, e = _two_product(x[j], x[j])
-                    q_hi, q_lo = _add(q_hi, q_lo, p, e)
+        if n == 0:
+            s_hi = s_lo = s_lost = d_hi = d_lo = d_lost = q_hi = q_lo = q_lost = 0.0
+            continue
+        flat[i] = run_start <= a
         total[i] = s_hi
-        flat[i] = n > 0 and run_start <= a
-        if squares:
-            p, e = _two_product(q_hi, float(n))
-            e += q_lo * n
-            r, g = _two_product(s_hi, s_hi)
-            g += 2.0 * s_hi * s_lo
-            d_hi, d_lo = _add(p, e, -r, -g)
-            spread[i] = d_hi + d_lo
-            if n > 0 and spread[i] < p * (2.0**-44 if n <= 64 else 2.0**-60):
-                # the values lie within a few ulp of one another: their exact differences carry the variance
-                s2 = t2 = q2 = r2 = 0.0
-                for j in range(a, b):
-                    d = x[j] - x[b - 1]
-                    s2, t2 = _add(s2, t2, d, 0.0)
-                    u, v = _two_product(d, d)
-                    q2, r2 = _add(q2, r2, u, v)
-                u, v = _two_product(q2, float(n))
-                v += r2 * n
-                r, g = _two_product(s2, s2)
-                g += 2.0 * s2 * t2
-                d_hi, d_lo = _add(u, v, -r, -g)
-                spread[i] = d_hi + d_lo
+        if s_lost != 0.0 and not _settled(s_hi, s_lo, s_lost):
+            s_hi = s_lo = s_lost = 0.0
+            for j in range(a, b):
+                s_hi, s_lo, lost = _add(s_hi, s_lo, x[j], 0.0)
+                s_lost += lost
+            total[i] = s_hi if s_lost == 0.0 or _settled(s_hi, s_lo, s_lost) else exact_sum(x, a, b)
+        if not squares or flat[i]:
+            continue
+        if huge > 0:
+            spread[i] = np.nan
+            continue
+        spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
+        if not bound <= spread[i] * 2.0**-56:
+            anchor = total[i] / n
+            d_hi = d_lo = d_lost = q_hi = q_lo = q_lost = 0.0
+            for j in range(a, b):
+                u, v, p, e = _square_from(x[j], anchor)
+                d_hi, d_lo, lost = _add(d_hi, d_lo, u, v)
+                d_lost += lost
+                q_hi, q_lo, lost = _add(q_hi, q_lo, p, e)
+                q_lost += lost
+            spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
     return total, spread, flat
 
 
-@njit(**_OPTIONS)
+@_compiled()
 def ema_span(x: np.ndarray, alpha: float) -> np.ndarray:
     """Rule 16: y0 = x0, y = y + alpha*(x - y)."""
     y = np.empty(len(x))
@@ -130,7 +225,7 @@ def ema_span(x: np.ndarray, alpha: float) -> np.ndarray:
     return y
 
 
-@njit(**_OPTIONS)
+@_compiled()
 def exp2n(t: float) -> float:
     """Rule 18: 2**t for t <= 0."""
     if t < -1100.0:
@@ -143,7 +238,7 @@ def exp2n(t: float) -> float:
     return math.ldexp(p, int(k))
 
 
-@njit(**_OPTIONS)
+@_compiled()
 def ema_half_life(x: np.ndarray, t_ns: np.ndarray, h_ns: float) -> np.ndarray:
     """Rule 17: weights halve every h, equal timestamps count."""
     y = np.empty(len(x))
@@ -159,7 +254,7 @@ def ema_half_life(x: np.ndarray, t_ns: np.ndarray, h_ns: float) -> np.ndarray:
     return y
 
 
-@njit(**_OPTIONS)
+@_compiled()
 def rsi(x: np.ndarray, n: int) -> np.ndarray:
     """Rule 20: Wilder averages seeded with the mean of the first n changes; NaN before."""
     out = np.full(len(x), np.nan)

@@ -11,25 +11,25 @@ column over the steps: its value, whether it passes an update on, whether it is 
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from alpha.errors import DefinitionError, need
-from alpha.events import ALL_INSTRUMENTS, Flag, Kind, Status, stream_time
+from alpha.errors import DataError, DefinitionError, need
+from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind
+from alpha.features._batch_timeline import Bools, Floats, Ints, Timeline
 from alpha.features.coefficients import LN2_HI, LN2_LO, LOG, SQRT_HALF
 from alpha.features.feature_set import FeatureSet
-from alpha.features.language import BarRef, Duration, Expr, walk
+from alpha.features.language import Duration, Expr
 from alpha.features.operators import BAR_FIELDS, OPERATORS
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 TINY = 2.0**-30  # rule 15
-UNKNOWN_LOT = 1e-8
 
 
 class InstrumentTable(Protocol):
@@ -100,14 +100,23 @@ def compute_detail(
     with_scale: bool = False,
 ) -> Detail:
     """Like :func:`compute`, with readiness per feature, decision times and operand scales."""
-    ids = events["instrument_id"]
-    own = ids[ids != ALL_INSTRUMENTS]
-    n = len(instruments) if instruments is not None else int(own.max(initial=-1)) + 1
+    seen = _of_interest(events, accepted)
+    ids = events["instrument_id"][seen].astype(np.int64)
+    n = len(instruments) if instruments is not None else int(ids[ids != ALL_INSTRUMENTS].max(initial=-1)) + 1
     lots = instruments.lots() if instruments is not None else np.full(n, np.nan)
-    parts = []
-    for i in range(n):
-        timeline = _Timeline.build(fs, events, i, float(lots[i]), accepted)
-        parts.append(_evaluate(fs, timeline, i, with_scale))
+    order = np.argsort(ids, kind="stable")
+    first = np.searchsorted(ids[order], np.arange(n + 1))
+    to_all = seen[order[np.searchsorted(ids[order], ALL_INSTRUMENTS) :]]
+
+    def part(i: int) -> Detail | None:
+        own = seen[order[first[i] : first[i + 1]]]
+        if not len(own) and not len(to_all):
+            return None
+        mine = np.sort(np.concatenate([own, to_all])) if len(to_all) else own
+        return _evaluate(fs, Timeline.build(fs, events, mine, float(lots[i])), i, with_scale)
+
+    with ThreadPoolExecutor(max(1, min(n, os.cpu_count() or 1))) as pool:  # numpy and the kernels drop the GIL
+        parts = [p for p in pool.map(part, range(n)) if p is not None]
     f = len(fs.features)
     if not parts:
         empty = Rows(np.zeros(0, np.int64), np.zeros((0, f), np.float32), np.zeros(0, np.bool_))
@@ -130,7 +139,23 @@ def compute_detail(
     )
 
 
-def _evaluate(fs: FeatureSet, line: _Timeline, instrument: int, with_scale: bool) -> Detail:
+def _of_interest(events: npt.NDArray[Any], accepted: Bools | None) -> Ints:
+    """Indices of the events that features see; DataError where the arrays are not what they should be."""
+    if getattr(events, "dtype", None) != EVENT_DTYPE or events.ndim != 1:
+        raise DataError("events must be a one-dimensional array of EVENT_DTYPE: read them with alpha.data")
+    kind = events["kind"]
+    seen = kind != Kind.CONTROL
+    seen &= (events["instrument_id"] != ALL_INSTRUMENTS) | (kind == Kind.TIMER) | (kind == Kind.STATUS)
+    if accepted is not None:
+        verdict = np.asarray(accepted)
+        if verdict.dtype != np.bool_ or verdict.shape != events.shape:
+            found = f"{verdict.dtype} {list(verdict.shape)}"
+            raise DataError(f"accepted must be bool [{len(events)}], one verdict per event, not {found}")
+        seen &= verdict
+    return np.flatnonzero(seen)
+
+
+def _evaluate(fs: FeatureSet, line: Timeline, instrument: int, with_scale: bool) -> Detail:
     columns = _Columns(line)
     pick = line.rows
     n, f = len(pick), len(fs.features)
@@ -152,135 +177,13 @@ def _evaluate(fs: FeatureSet, line: _Timeline, instrument: int, with_scale: bool
     return Detail(rows, ready, line.t[pick], np.full(n, instrument, np.uint32), scale, exact)
 
 
-@dataclass(slots=True)
-class _Timeline:
-    """Steps of one instrument, in order."""
-
-    events: npt.NDArray[Any]  # accepted events of this instrument, one row per event
-    t: Ints  # [S] time of each step
-    event_of: Ints  # [S] index of the step's event in the caller's array
-    own: Ints  # [E] step at which event e updates its own leaves
-    gap_from: Ints  # [S] first step since the last gap
-    closes: dict[tuple[int, str], tuple[Ints, Ints]]  # bar spec -> (closing step, bar number)
-    bars: dict[tuple[int, str], dict[str, Floats]]
-    rows: Ints  # steps that make a row
-
-    @classmethod
-    def build(
-        cls, fs: FeatureSet, events: npt.NDArray[Any], instrument: int, lot: float, accepted: Bools | None
-    ) -> _Timeline:
-        kind, ids = events["kind"], events["instrument_id"]
-        mine = ids == instrument
-        mine |= (ids == ALL_INSTRUMENTS) & ((kind == Kind.TIMER) | (kind == Kind.STATUS))
-        mine &= kind != Kind.CONTROL
-        if accepted is not None:
-            mine &= accepted
-        index = np.flatnonzero(mine)
-        t = stream_time(events[index], fs.stream.clock).astype(np.int64)
-        latest = np.maximum.accumulate(t) if len(t) else t
-        # a time for all that this instrument is already past: a TIMER says nothing, a STATUS happens now
-        keep = (t >= latest) | (kind[index] != Kind.TIMER)
-        index, t = index[keep], latest[keep]
-        e = events[index]
-        specs = _bar_specs(fs)
-        bars = {spec: _bars(e, t, spec, lot) for spec in specs}
-        closing = {spec: np.searchsorted(t, b["end"], side="left") for spec, b in bars.items()}
-        reads, boundary = _boundaries(fs, t)
-        closes = np.zeros(len(t), np.bool_)
-        for at in closing.values():
-            closes[at[at < len(t)]] = True
-        last = np.cumsum(reads.astype(np.int64) + closes + 1) - 1  # each event's own step comes last
-        steps = int(last[-1]) + 1 if len(t) else 0
-        step_t, event_of = np.empty(steps, np.int64), np.empty(steps, np.int64)
-        first = last - closes - reads
-        for at, times in ((last, t), ((last - 1)[closes], t[closes]), (first[reads], boundary[reads])):
-            step_t[at] = times
-        for at, which in ((last, index), ((last - 1)[closes], index[closes]), (first[reads], index[reads])):
-            event_of[at] = which
-        gaps = (e["flags"] & Flag.GAP) != 0
-        gaps |= (e["kind"] == Kind.STATUS) & (e["v"][:, 0] == Status.LOST)
-        gap_from = np.zeros(steps, np.int64)
-        gap_from[first[gaps]] = first[gaps]
-        gap_from = np.maximum.accumulate(gap_from) if steps else gap_from
-        close_steps = {}
-        for spec, at in closing.items():
-            number = np.flatnonzero(at < len(t))
-            close_steps[spec] = (last[at[number]] - 1, number)
-        line = cls(e, step_t, event_of, last, gap_from, close_steps, bars, np.zeros(0, np.int64))
-        line.rows = line._rows(fs, first[reads])
-        return line
-
-    def _rows(self, fs: FeatureSet, reads: Ints) -> Ints:
-        kind, trigger = self.events["kind"], fs.trigger
-        if trigger.kind == "every":
-            return reads
-        if trigger.kind == "bar":
-            assert trigger.bar is not None
-            if trigger.bar.source != "feed":
-                return self.closes[(trigger.bar.interval.ns, trigger.bar.source)][0]
-            return np.asarray(self.own[kind == Kind.BAR])
-        if trigger.kind == "last":
-            data = (kind == Kind.QUOTE) | (kind == Kind.TRADE) | (kind == Kind.DEPTH) | (kind == Kind.BAR)
-            return np.asarray(self.own[data & ((self.events["flags"] & Flag.LAST) != 0)])
-        return np.asarray(self.own[kind == (Kind.QUOTE if trigger.kind == "quote" else Kind.TRADE)])
-
-
-def _bar_specs(fs: FeatureSet) -> list[tuple[int, str]]:
-    specs: dict[tuple[int, str], None] = {}
-    for e in fs.features.values():
-        for node in walk(e):
-            if node.op == "bar":
-                interval, source, _ = node.params
-                assert isinstance(interval, Duration) and isinstance(source, str)
-                specs[(interval.ns, source)] = None
-    if isinstance(fs.trigger.bar, BarRef):
-        specs[(fs.trigger.bar.interval.ns, fs.trigger.bar.source)] = None
-    return [s for s in specs if s[1] != "feed"]
-
-
-def _bars(e: npt.NDArray[Any], t: Ints, spec: tuple[int, str], lot: float) -> dict[str, Floats]:
-    """Time bars (rule 24): their exclusive end and their fields, in order."""
-    width, source = spec
-    chosen = np.flatnonzero(e["kind"] == (Kind.QUOTE if source == "mid" else Kind.TRADE))
-    v = e["v"][chosen]
-    bucket = t[chosen] // width
-    start = np.flatnonzero(np.diff(bucket, prepend=np.int64(-(2**62)))) if len(chosen) else np.zeros(0, np.int64)
-    x = 0.5 * (v[:, 0] + v[:, 1]) if source == "mid" else v[:, 0]
-    out: dict[str, Any] = {"end": (bucket[start] + 1) * width}
-    if not len(start):
-        return {**out, **{name: np.zeros(0) for name in BAR_FIELDS}}
-    stop = np.append(start[1:], len(chosen)) - 1
-    out["open"], out["close"] = x[start], x[stop]
-    out["high"], out["low"] = np.maximum.reduceat(x, start), np.minimum.reduceat(x, start)
-    out["volume"] = np.full(len(start), np.nan)
-    if source == "trade":
-        size = lot if lot > 0 else UNKNOWN_LOT
-        missing = (e["flags"][chosen] & Flag.NO_QTY) != 0
-        with np.errstate(all="ignore"):
-            lots = np.rint(v[:, 1] / size)
-        missing |= ~(lots < 2.0**62)
-        whole = np.add.reduceat(np.where(missing, 0.0, lots).astype(np.int64), start)
-        known = np.add.reduceat(missing.astype(np.int64), start) == 0
-        out["volume"] = np.where(known, whole.astype(np.float64) * size, np.nan)
-    return out
-
-
-def _boundaries(fs: FeatureSet, t: Ints) -> tuple[Bools, Ints]:
-    """Which events come at or after a boundary of every(d) since the previous event, and that boundary."""
-    reads, boundary = np.zeros(len(t), np.bool_), np.zeros(len(t), np.int64)
-    if fs.trigger.every is not None and len(t) > 1:
-        d = fs.trigger.every.ns
-        boundary[1:] = (t[:-1] // d + 1) * d
-        reads[1:] = t[1:] >= boundary[1:]
-    return reads, boundary
-
-
 class _Columns:
     """Columns of expressions over one timeline; each distinct expression is evaluated once."""
 
-    def __init__(self, line: _Timeline) -> None:
+    def __init__(self, line: Timeline) -> None:
         self.line = line
-        self.kernels = need("alpha.features._batch_kernels", "data")
+        need("numba", "data")
+        self.kernels = importlib.import_module("alpha.features._batch_kernels")
         self.known: dict[Expr, _Column] = {}
         self.updates_of: dict[Expr, _Updates] = {}
 
@@ -350,7 +253,7 @@ class _Columns:
             at = np.flatnonzero(moved)
             ready_at = at[column.ready[at]]
             first = np.searchsorted(ready_at, line.gap_from, side="left")
-            count = np.searchsorted(ready_at, np.arange(len(line.t)), side="right") - first
+            count = np.cumsum(moved & column.ready) - first
             times = np.append(line.t[ready_at], np.int64(0))
             self.updates_of[e] = _Updates(
                 column.value[at],

@@ -1,7 +1,7 @@
 """Coefficients of the two transcendental functions of features, for the batch twin. Floor 2.
 
 Numerics rules 18 and 42. The native twin keeps its own copy in ``_core/include/alpha_math.h``;
-``tests/unit/test_coefficients.py`` derives both from their formulas.
+``tests/unit/test_batch_math.py`` derives this one from its formulas.
 """
 
 from __future__ import annotations

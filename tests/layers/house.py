@@ -54,6 +54,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features.compile",
             "alpha.features.native",
             "alpha.features._batch_kernels",
+            "alpha.features._batch_timeline",
             "alpha.features.batch",
             "alpha.features.parity",
             "alpha.features.causality",

@@ -1,0 +1,168 @@
+"""The batch twin against the oracle: random streams, random expressions, every trigger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reference import reference_rows
+from streams import TRIGGERS, expression, stream
+
+from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
+from alpha.features import batch
+from alpha.features.feature_set import FeatureSet
+
+S = 10**9
+QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+class Table:
+    """Instruments with nothing but lot sizes."""
+
+    def __init__(self, lots: Sequence[float]) -> None:
+        self._lots = np.array(lots, np.float64)
+
+    def __len__(self) -> int:
+        return len(self._lots)
+
+    def lots(self) -> np.ndarray:
+        return self._lots
+
+
+def compare(fs: FeatureSet, events: np.ndarray, lots: Sequence[float], accepted: np.ndarray | None = None) -> int:
+    """Rows, times, readiness and float32 values of both; returns how many values there were.
+
+    Values are compared ready or not, NaN and infinity included; they must be equal, not merely close.
+    """
+    detail = batch.compute_detail(fs, events, Table(lots), accepted, with_scale=True)
+    expected = reference_rows(fs, events, lots, accepted)
+    text = {name: str(e) for name, e in fs.features.items()}
+    where = (str(fs.trigger), text)
+    assert detail.rows.row_index.tolist() == [r.index for r in expected], where
+    assert detail.instrument_id.tolist() == [r.instrument for r in expected], where
+    assert detail.ts_ns.tolist() == [r.ts_ns for r in expected], where
+    shape = (len(expected), len(fs.features))
+    ready = np.array([r.ready for r in expected], np.bool_).reshape(shape)
+    with np.errstate(over="ignore"):
+        values = np.array([r.values for r in expected], np.float64).reshape(shape).astype(np.float32)
+    assert detail.rows.values.dtype == np.float32
+    for j, name in enumerate(text):
+        wrong = np.flatnonzero(detail.ready[:, j] != ready[:, j])
+        assert not len(wrong), (str(fs.trigger), text[name], "ready", wrong[:5], ready[wrong[:5], j])
+        got, want = detail.rows.values[:, j], values[:, j]
+        wrong = np.flatnonzero(~((got == want) | (np.isnan(got) & np.isnan(want))))
+        assert not len(wrong), (str(fs.trigger), text[name], wrong[:5], got[wrong[:5]], want[wrong[:5]])
+    if detail.scale is not None:
+        assert np.array_equal(detail.scale, np.array([r.scale for r in expected]).reshape(shape)), where
+    assert (detail.rows.ready == ready.all(axis=1)).all()
+    return values.size
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_streams_and_expressions_equal_the_oracle(seed: int) -> None:
+    rng = np.random.default_rng(10_000 + seed)
+    features = {f"f{i}": expression(rng) for i in range(5)}
+    trigger = TRIGGERS[seed % len(TRIGGERS)]
+    fs = FeatureSet.from_dict(
+        {"features": features, "trigger": trigger, "stream": {"clock": ("recv", "event")[seed % 2]}}
+    )
+    events = stream(seed, n=300, instruments=1 + seed % 3)
+    if fs.stream.clock == "event":
+        events = events[np.argsort(events["ts_event_ns"], kind="stable")]
+    compare(fs, events, [0.01, math.nan, 1.0][: 1 + seed % 3])
+
+
+@st.composite
+def _event(draw: st.DrawFn) -> tuple[int, int, int, int, tuple[float, ...]]:
+    kind = draw(st.sampled_from([Kind.QUOTE] * 4 + [Kind.TRADE] * 3 + [Kind.BAR, Kind.DEPTH, Kind.STATUS, Kind.TIMER]))
+    step = draw(st.sampled_from([0, 0, 1, S // 10 - 1, S // 10, S // 2, S, S + 1, 7 * S, 120 * S]))
+    instrument = draw(st.sampled_from([0, 0, 1]))
+    if kind in (Kind.TIMER, Kind.STATUS) and draw(st.booleans()):
+        instrument = ALL_INSTRUMENTS
+    flags = draw(st.sampled_from([0, Flag.LAST, Flag.LAST, Flag.LAST | Flag.GAP, Flag.LAST | Flag.NO_QTY]))
+    px = draw(st.sampled_from([100.0, 100.0, 100.01, 99.99, 1e5 + 1e-3, 1e-7]))
+    size = st.sampled_from([0.0, 0.0, 1.0, 0.01, 123.45])
+    v: tuple[float, ...] = ()
+    if kind in (Kind.QUOTE, Kind.DEPTH):
+        v = (px, px + draw(st.sampled_from([0.0, 0.01, 0.5])), draw(size), draw(size))
+    elif kind == Kind.TRADE:
+        v = (px, draw(size), draw(st.sampled_from([-1.0, 0.0, 1.0])))
+    elif kind == Kind.BAR:
+        v = (px, px + 1.0, px / 2, px, draw(size))
+    elif kind == Kind.STATUS:
+        v = (float(draw(st.sampled_from([Status.OPEN, Status.LOST]))),)
+    return step, instrument, int(kind), int(flags), v
+
+
+def _array(rows: list[tuple[int, int, int, int, tuple[float, ...]]], start: int) -> np.ndarray:
+    events = np.zeros(len(rows), EVENT_DTYPE)
+    t = start
+    for event, (step, instrument, kind, flags, v) in zip(events, rows, strict=True):
+        t += step
+        event["ts_event_ns"], event["instrument_id"], event["kind"], event["flags"] = t, instrument, kind, flags
+        event["v"][: len(v)] = v
+        event["level"] = kind == Kind.DEPTH
+    return events
+
+
+@QUIET
+@given(
+    rows=st.lists(_event(), max_size=40),
+    start=st.sampled_from([0, -5 * S, 1_700_000_000 * S, 59 * S + S // 2]),
+    seed=st.integers(0, 2**32 - 1),
+    trigger=st.sampled_from(TRIGGERS),
+)
+def test_small_streams_equal_the_oracle(rows: list, start: int, seed: int, trigger: str) -> None:
+    rng = np.random.default_rng(seed)
+    features = {f"f{i}": expression(rng) for i in range(3)}
+    fs = FeatureSet.from_dict({"features": features, "trigger": trigger, "stream": {"clock": "event"}})
+    compare(fs, _array(rows, start), [0.01, math.nan])
+
+
+@QUIET
+@given(rows=st.lists(_event(), max_size=30), verdicts=st.lists(st.booleans(), min_size=30, max_size=30))
+def test_rejected_events_are_not_seen(rows: list, verdicts: list[bool]) -> None:
+    fs = FeatureSet.from_dict(
+        {"features": {"a": "mean(mid, 2)", "b": 'sum(px, "1s")', "c": 'bar("1s", "trade").volume'}, "trigger": "last"}
+    )
+    events = _array(rows, S)
+    accepted = np.array(verdicts[: len(events)], np.bool_)
+    compare(fs, events, [0.01, math.nan], accepted)
+    left = batch.compute(fs, events[accepted], Table([0.01, math.nan]))
+    whole = batch.compute(fs, events, Table([0.01, math.nan]), accepted)
+    assert np.array_equal(left.values, whole.values, equal_nan=True) and np.array_equal(left.ready, whole.ready)
+    assert np.array_equal(np.flatnonzero(accepted)[left.row_index], whole.row_index)
+
+
+def _quotes(mids: np.ndarray, step_ns: np.ndarray) -> np.ndarray:
+    events = np.zeros(len(mids), EVENT_DTYPE)
+    events["ts_event_ns"] = 1_700_000_000 * S + np.cumsum(step_ns)
+    events["kind"], events["flags"] = Kind.QUOTE, Flag.LAST
+    events["v"][:, 0] = events["v"][:, 1] = mids
+    events["v"][:, 2:4] = 1.0
+    return events
+
+
+SHAPES = {
+    "offset": lambda rng, n: 1e5 + 1e-3 * rng.normal(size=n),
+    "offset, few ulp": lambda rng, n: 1e5 + np.round(2 * rng.normal(size=n)) * 2.0**-36,
+    "returns": lambda rng, n: 1e-4 * rng.normal(size=n),
+    "ticks": lambda rng, n: 60_000 + 0.01 * np.cumsum(rng.integers(-2, 3, n)),
+    "flat then moving": lambda rng, n: 0.1 + 0.01 * np.cumsum(rng.random(n) < 0.05),
+    "levels": lambda rng, n: 10.0 ** rng.integers(-12, 13, n // 25 + 1).repeat(25)[:n] + 1e-3 * rng.normal(size=n),
+    "spikes": lambda rng, n: np.where(rng.random(n) < 0.02, 10.0 ** rng.integers(5, 60, n), 1e-3 * rng.normal(size=n)),
+    "both signs, all sizes": lambda rng, n: rng.choice([-1.0, 1.0], n) * 10.0 ** rng.uniform(-30, 30, n),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_moments_equal_exact_arithmetic(shape: str) -> None:
+    rng = np.random.default_rng(sum(map(ord, shape)))
+    events = _quotes(SHAPES[shape](rng, 700), rng.choice([0, 1, S // 10, S], 700))
+    windows = ("2", "3", "20", "150", '"1s"', '"10s"', '"1m"')
+    features = {f"{op}{w}": f"{op}(mid, {w})" for op in ("sum", "mean", "var", "std", "zscore") for w in windows}
+    compare(FeatureSet.from_dict({"features": features, "trigger": "quote"}), events, [math.nan])
