@@ -51,7 +51,7 @@ def need(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as exc:
+        missing = (exc.name or module).split(".")[0]  # a module of ours may be what fails to find a package
         raise MissingExtraError(
-            f"this needs the Python package {module.split('.')[0]!r}, which is not installed: "
-            f"run  pip install 'alpha-runtime[{extra}]'"
+            f"this needs the Python package {missing!r}, which is not installed: run  pip install 'alpha-runtime[{extra}]'"
         ) from exc

@@ -24,7 +24,7 @@ from alpha._core.worker import Worker
 from alpha.bundle import Bundle
 from alpha.data import EventSource, open_events
 from alpha.errors import AlphaError, AlphaWarning, StateError
-from alpha.events import ALL_INSTRUMENTS, SIGNAL_DTYPE, Control
+from alpha.events import ALL_INSTRUMENTS, SIGNAL_DTYPE
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
@@ -332,13 +332,13 @@ class Runtime:
     # -- control
 
     def kill(self, reason: str) -> None:
-        """From the next event on every decision is HOLD with KILLED, until :meth:`revive`."""
-        self._pipeline.control(Control.KILL)
+        """From the next decision on HOLD with KILLED, until :meth:`revive`. Works beside a running worker."""
+        self._pipeline.kill(True)
         self._kill_reason = reason
 
     def revive(self) -> None:
         """Take the kill back."""
-        self._pipeline.control(Control.REVIVE)
+        self._pipeline.kill(False)
         self._kill_reason = ""
 
     def close(self) -> None:

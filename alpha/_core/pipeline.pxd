@@ -59,6 +59,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_latency *latency
 
     void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    void alpha_set_killed(alpha_pipeline *p, int killed)
     void alpha_keep_latest(alpha_pipeline *p)
     void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)

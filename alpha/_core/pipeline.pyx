@@ -14,7 +14,6 @@ from alpha._core.guard cimport alpha_guard_reset, fill_config
 from alpha._core.program cimport alpha_block_free, alpha_block_new
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
-    ALPHA_CONTROL,
     ALPHA_DEPTH,
     ALPHA_QUOTE,
     ALPHA_REASONS,
@@ -23,7 +22,7 @@ from alpha._core.types cimport (
     ALPHA_BAR,
 )
 from alpha.errors import AlphaError, StateError
-from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Reason
+from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Reason
 
 OUTPUT_KINDS = {"logits": 0, "probabilities": 1, "value": 2}
 RULES = {"argmax": 0, "sign": 1}
@@ -320,16 +319,9 @@ cdef class Pipeline:
         alpha_keep_made(self.p, self.scratch, 1)
         return make_signal(self.scratch)
 
-    def control(self, code, double argument=0.0):
-        """Put a CONTROL event into the stream: kill, revive."""
-        cdef alpha_event e
-        self.check_free()
-        memset(&e, 0, sizeof(e))
-        e.kind = ALPHA_CONTROL
-        e.instrument_id = 0xFFFFFFFF
-        e.v[0] = float(Control(code))
-        e.v[1] = argument
-        alpha_process(self.p, &e, self.scratch)
+    def kill(self, bint on=True):
+        """Set or clear the kill byte: from the next decision on HOLD with KILLED. Any thread, also beside a worker."""
+        alpha_set_killed(self.p, on)
 
     @property
     def killed(self):

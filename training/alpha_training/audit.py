@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from alpha._core.ort import OrtModel
 
+from alpha._core.ort import OrtModel
 from alpha.errors import need
 from alpha.registry import Check
 from alpha_training.fit import fit

@@ -42,12 +42,18 @@ typedef struct alpha_pipeline {
     float clip_lo, clip_hi;
     float *z;
     float *out;
-    uint32_t killed;     /* set and cleared by CONTROL events, in stream order */
+    uint32_t killed;     /* the kill byte: any thread may set it; CONTROL events do so in stream order */
     uint64_t event_index;
     alpha_signal blank;  /* hashes and revision, the rest zero: every Signal starts as a copy */
     alpha_counters counters;
     alpha_latency *latency; /* NULL: not measured */
 } alpha_pipeline;
+
+/* From any thread, also while another owns the pipeline. */
+static inline void alpha_set_killed(alpha_pipeline *p, int killed)
+{
+    __atomic_store_n(&p->killed, killed ? 1u : 0u, __ATOMIC_RELEASE);
+}
 
 static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_signal *s)
 {
@@ -115,7 +121,7 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
     in->rows++;
     in->row_ts_ns = row->ts_ns;
     p->counters.rows++;
-    if (p->killed) {
+    if (__atomic_load_n(&p->killed, __ATOMIC_RELAXED)) {
         s->reason = ALPHA_KILLED;
     } else if (!row->ready) {
         s->reason = ALPHA_NOT_WARM;
@@ -170,9 +176,9 @@ static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_
     uint32_t made = 0;
     if (e->kind == ALPHA_CONTROL) {
         if (e->v[0] == ALPHA_CONTROL_KILL)
-            p->killed = 1;
+            alpha_set_killed(p, 1);
         else if (e->v[0] == ALPHA_CONTROL_REVIVE)
-            p->killed = 0;
+            alpha_set_killed(p, 0);
     } else if (alpha_is_for_all(e)) {
         for (uint32_t id = 0; id < p->n_instruments; id++) {
             alpha_event own;
