@@ -111,6 +111,24 @@ static inline void drop(alpha_window *w, double x, int squares)
         w->q.hi -= x * x;
 }
 
+/* take and drop at once: the high parts form the only long chain, one renormalisation closes both steps. */
+static inline void swap(alpha_window *w, double x, double old, int squares)
+{
+    alpha_dd a = alpha_two_sum(w->s.hi, x);
+    alpha_dd b = alpha_two_sum(a.hi, -old);
+    w->s = alpha_fast_two_sum(b.hi, w->s.lo + (a.lo + b.lo));
+    if (squares) {
+        alpha_dd in = alpha_two_prod(x, x), out = alpha_two_prod(old, old);
+        a = alpha_two_sum(w->q.hi, in.hi);
+        b = alpha_two_sum(a.hi, -out.hi);
+        w->q = alpha_fast_two_sum(b.hi, (w->q.lo + (in.lo - out.lo)) + (a.lo + b.lo));
+    } else {
+        w->q.hi += x * x - old * old;
+    }
+    if (w->q.hi > w->q_max)
+        w->q_max = w->q.hi;
+}
+
 static inline void settle(alpha_window *w, const alpha_history *h)
 {
     w->n = h->head - w->tail;
@@ -127,10 +145,11 @@ static inline void window_count(alpha_block *b, const alpha_instr *i, uint32_t p
         return;
     uint64_t n = (uint64_t)i->n;
     alpha_window v = *w; /* in registers */
-    take(&v, h->newest, squares);
     if (likely(h->head > n)) {
-        drop(&v, h->x[(h->head - 1 - n) & h->mask], squares);
+        swap(&v, h->newest, h->x[(h->head - 1 - n) & h->mask], squares);
         v.tail = h->head - n;
+    } else {
+        take(&v, h->newest, squares);
     }
     v.warm = h->head >= n;
     v.ready = h->n_gap >= n;
@@ -185,8 +204,9 @@ static inline double window_var(const alpha_window *w, const alpha_history *h, u
     if (h->run >= w->n)
         return 0.0;
     double n = (double)w->n;
-    alpha_dd nq = alpha_dd_mul_d(w->q, n);
-    double num = alpha_dd_accumulate(nq, alpha_dd_neg(alpha_dd_sqr(w->s))).hi;
+    alpha_dd nq = alpha_two_prod(w->q.hi, n), ss = alpha_two_prod(w->s.hi, w->s.hi);
+    alpha_dd top = alpha_two_sum(nq.hi, -ss.hi);
+    double num = top.hi + (top.lo + ((nq.lo + w->q.lo * n) - (ss.lo + 2.0 * (w->s.hi * w->s.lo))));
     /* long windows pay for a second look only where float32 results could feel it */
     if (unlikely(num < nq.hi * (w->n <= 64 ? 0x1p-44 : 0x1p-60)))
         num = close_numerator(w, h);
