@@ -1,0 +1,46 @@
+"""Inputs of the benchmarks: seeded, large enough that caches and branch predictors see real work."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha.data.simulate import simulate
+from alpha.instruments import Instruments
+from alpha.registry import load
+from alpha.registry.store import find
+
+BLOCK = 4096
+INSTRUMENTS = Instruments.of("SIM0")
+
+
+@cache
+def quotes(n: int = 60 * BLOCK) -> npt.NDArray[Any]:
+    """``n`` simulated quotes of one instrument."""
+    e = simulate(int(n * 1.35) + 10_000, seed=5, levels=1).events
+    return np.ascontiguousarray(e[e["kind"] == 1][:n])
+
+
+def block(i: int) -> npt.NDArray[Any]:
+    """Quotes number i*BLOCK onward."""
+    e = quotes()
+    at = i * BLOCK
+    if at + BLOCK > len(e):
+        raise IndexError("the workload has no such block")
+    return e[at : at + BLOCK]
+
+
+@cache
+def demo_model() -> tuple[bytes, str, int]:
+    """(ONNX bytes, output name, features) of the committed demo model: a logistic regression."""
+    _, model = load(find(None)).load_model("models:/demo/1")
+    return model.model_bytes, model.metadata.outputs[0].name, len(model.metadata.feature_names)
+
+
+@cache
+def vectors(width: int, n: int = 8192) -> npt.NDArray[np.float32]:
+    """Normalised feature rows."""
+    return np.random.default_rng(3).standard_normal((n, width)).astype(np.float32)
