@@ -50,6 +50,8 @@ if X86:
 # gnu11: C11 with the system calls that pin threads. -ffp-contract=off: the numerics fix every rounding
 # (docs/numerics.md). Never -ffast-math, never -march=native.
 FLAGS = ["-std=gnu11", "-O1" if DEBUG else "-O3", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-pthread"]
+# gcc would merge the jumps that end every operation of the feature program back into one
+KERNEL_FLAGS = ["-fno-crossjumping", "-fno-gcse", "-fno-math-errno", "-fno-trapping-math"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 # what Cython's generated C is known to do; our own C is compiled without these exceptions
 GENERATED = [
@@ -133,7 +135,7 @@ class BuildExt(build_ext):
                     output_dir=str(Path(self.build_temp) / isa),
                     macros=[*MACROS, ("ALPHA_ISA", isa)],
                     include_dirs=[INCLUDE],
-                    extra_postargs=[*FLAGS, *WARNINGS, *march],
+                    extra_postargs=[*FLAGS, *KERNEL_FLAGS, *WARNINGS, *march],
                     depends=ext.depends,
                 )
         super().build_extension(ext)

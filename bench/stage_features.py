@@ -34,9 +34,10 @@ def measure() -> list[Result]:
         lib.twenty_run(ctypes.c_void_p(e.ctypes.data), ctypes.c_int64(BLOCK), ctypes.c_void_p(out.ctypes.data))
 
     rows = {}
+    buffers = maker.buffers(BLOCK + 1)
 
     def ours(i: int) -> None:
-        rows.update(maker.rows(block(i)))
+        rows.update(maker.rows(block(i), buffers))
 
     def run(i: int) -> None:
         rt._pipeline.run(block(i), signals)

@@ -85,30 +85,40 @@ cdef class RowMaker:
             out.ids[out.at] = id
             out.at += 1
 
-    def rows(self, events):
+    def buffers(self, Py_ssize_t room):
+        """Arrays for ``rows(..., out=)``: room for that many rows, and one to spare."""
+        cdef Py_ssize_t f = self.program.c.n_features
+        return (
+            np.empty((room, f), dtype=np.float32),
+            np.empty((room, f), dtype=np.uint8),
+            np.empty(room, dtype=np.int64),
+            np.empty(room, dtype=np.int64),
+            np.empty(room, dtype=np.uint32),
+        )
+
+    def rows(self, events, out=None):
         """Dict of ``row_index`` int64 [N] (into these events), ``values`` float32 [N, F], ``ready`` bool [N, F],
-        ``ts_ns`` int64 [N] (decision time) and ``instrument_id`` uint32 [N]."""
+        ``ts_ns`` int64 [N] (decision time) and ``instrument_id`` uint32 [N].
+        ``out``: buffers of an earlier :meth:`buffers` call to fill instead of new ones; the result is views of them."""
         cdef const unsigned char[::1] raw
         cdef const alpha_event *e
         cdef alpha_event own
         cdef Py_ssize_t i, n = len(events), f = self.program.c.n_features
         cdef uint32_t j
-        cdef Rows out
+        cdef Rows to
         if getattr(events, "dtype", None) != EVENT_DTYPE or events.ndim != 1:
             raise AlphaError("events must be a one-dimensional numpy array of alpha.EVENT_DTYPE")
         room = n + int(np.count_nonzero(events["instrument_id"] >= self.n)) * self.n + 1
-        values = np.empty((room, f), dtype=np.float32)
-        ready = np.empty((room, f), dtype=np.uint8)
-        index = np.empty(room, dtype=np.int64)
-        ts_ns = np.empty(room, dtype=np.int64)
-        ids = np.empty(room, dtype=np.uint32)
+        values, ready, index, ts_ns, ids = self.buffers(room) if out is None else out
+        if len(values) < room:
+            raise AlphaError(f"out has room for {len(values)} rows, these events may make {room}")
         cdef float[:, ::1] v = values
         cdef unsigned char[:, ::1] r = ready
         cdef int64_t[::1] ix = index
         cdef int64_t[::1] tx = ts_ns
         cdef uint32_t[::1] dx = ids
-        out.at, out.width = 0, f
-        out.values, out.ready, out.index, out.ts_ns, out.ids = &v[0, 0], &r[0, 0], &ix[0], &tx[0], &dx[0]
+        to.at, to.width = 0, f
+        to.values, to.ready, to.index, to.ts_ns, to.ids = &v[0, 0], &r[0, 0], &ix[0], &tx[0], &dx[0]
         if n:
             raw = np.ascontiguousarray(events).view(np.uint8).reshape(-1)
             e = <const alpha_event *>&raw[0]
@@ -117,15 +127,15 @@ cdef class RowMaker:
                     if e[i].kind == ALPHA_CONTROL:
                         continue
                     if e[i].instrument_id < self.n:
-                        self.one(e + i, e[i].instrument_id, i, &out)
+                        self.one(e + i, e[i].instrument_id, i, &to)
                     elif alpha_is_for_all(e + i):
                         for j in range(self.n):
                             if alpha_own_event(e + i, j, self.config.use_recv, self.guards[j].last_ns, &own):
-                                self.one(&own, j, i, &out)
+                                self.one(&own, j, i, &to)
         return {
-            "row_index": index[:out.at],
-            "values": values[:out.at],
-            "ready": ready[:out.at].view(np.bool_),
-            "ts_ns": ts_ns[:out.at],
-            "instrument_id": ids[:out.at],
+            "row_index": index[:to.at],
+            "values": values[:to.at],
+            "ready": ready[:to.at].view(np.bool_),
+            "ts_ns": ts_ns[:to.at],
+            "instrument_id": ids[:to.at],
         }

@@ -29,13 +29,16 @@ class LoadedModel:
 def read_file(directory: Path, name: str, limit: int) -> bytes:
     """A file of an artifact; ModelError if it is missing, too large, or lies outside the folder."""
     path = directory / name
-    if not path.is_file():
-        raise ModelError(f"artifact {directory} has no {name}")
-    if not path.resolve().is_relative_to(directory.resolve()):
-        raise ModelError(f"artifact {directory}: {name} is a link that leads outside of it")
-    if path.stat().st_size > limit:
-        raise ModelError(f"artifact {directory}: {name} is larger than {limit} bytes")
-    return path.read_bytes()
+    try:
+        if not path.is_file():
+            raise ModelError(f"artifact {directory} has no {name}")
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise ModelError(f"artifact {directory}: {name} is a link that leads outside of it")
+        if path.stat().st_size > limit:
+            raise ModelError(f"artifact {directory}: {name} is larger than {limit} bytes")
+        return path.read_bytes()
+    except (OSError, ValueError) as exc:  # ValueError: a name that no file can have
+        raise ModelError(f"artifact {directory}: {name!r} cannot be read: {exc}") from None
 
 
 def load_artifact(
@@ -47,7 +50,11 @@ def load_artifact(
     differs; the feature set is rebuilt and its hash compared.
     """
     folder = Path(directory)
-    if not folder.is_dir():
+    try:
+        present = folder.is_dir()
+    except (OSError, ValueError) as exc:  # a name that no folder can have
+        raise ModelError(f"artifact folder cannot be read: {exc}") from None
+    if not present:
         raise ModelError(f"artifact folder {folder} does not exist")
     raw = read_file(folder, "metadata.json", 16 * 1024 * 1024)
     meta_hash = hashlib.sha256(raw).hexdigest()

@@ -7,6 +7,7 @@ form (``model_id version feature_names mean std actions``).
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from alpha.features.feature_set import FeatureSet
 SCHEMA_VERSION = 1
 ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
 MAX_SCORES = 8
+_ID = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
 
 
 class Carry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +94,7 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The feature set, rebuilt and compared with the recorded hash and names."""
         try:
             fs = FeatureSet.from_dict(self.feature_set)
-        except DefinitionError as exc:
+        except (DefinitionError, TypeError, ValueError, AttributeError) as exc:  # the latter: wrong JSON types inside
             raise ModelError(f"model {self.model_id} v{self.version}: its feature set cannot be built: {exc}") from None
         if fs.definition_hash != self.definition_hash:
             raise ModelError(
@@ -116,11 +118,16 @@ def compare_names(model: list[str], features: list[str], what: str) -> None:
         raise ModelError(f"{what}: the model takes {len(model)} features, the feature set makes {len(features)}")
 
 
+def is_model_id(text: str) -> bool:
+    """A name that works in a URI and as a folder: ASCII letters, digits, ``_ - .``, not starting with a dot."""
+    return _ID.fullmatch(text) is not None
+
+
 def version_number(text: str | int) -> int:
     """``1``, ``"1"`` and ``"v1"`` are the same version."""
     digits = str(text).removeprefix("v")
-    if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < 10**9:
-        raise ModelError(f"version {text!r} is not a positive number such as 3 or v3")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) > 0):
+        raise ModelError(f"version {str(text)[:40]!r} is not a positive number such as 3 or v3")
     return int(digits)
 
 
@@ -149,8 +156,10 @@ def check(meta: Metadata, what: str) -> None:
     n = len(meta.feature_names)
     if meta.schema_version != SCHEMA_VERSION:
         raise bad(f"schema_version {meta.schema_version} is not understood by this build (it reads {SCHEMA_VERSION})")
-    if meta.version < 1:
-        raise bad(f"version must be at least 1, not {meta.version}")
+    if not is_model_id(meta.model_id):
+        raise bad(f"model_id {meta.model_id!r} may hold ASCII letters, digits, '_', '-' and '.' only, no dot in front")
+    if not 0 < meta.version < 10**9:
+        raise bad("version must be at least 1 and below 1,000,000,000")
     if n == 0 or len(set(meta.feature_names)) != n:
         raise bad("feature_names must be present and unique")
     for name, values in (("mean", meta.mean), ("std", meta.std)):
@@ -177,9 +186,18 @@ def check(meta: Metadata, what: str) -> None:
     if not (math.isfinite(d.threshold) and d.threshold >= 0.0) or (d.rule == "argmax" and d.threshold > 1.0):
         raise bad(f"decision.threshold {d.threshold} is not a probability")
     if not 0 <= d.cooldown_ns < 2**62:
-        raise bad(f"decision.cooldown_ns {d.cooldown_ns} is not a time")
+        raise bad("decision.cooldown_ns must be from 0 to 2**62 ns")
     if (d.rule == "sign") != (meta.outputs[0].kind == "value"):
         raise bad("the sign rule goes with an output of kind value, argmax with logits or probabilities")
+    if len(meta.output_schema) != len(meta.actions):
+        raise bad(f"output_schema has {len(meta.output_schema)} names for {len(meta.actions)} actions")
+    r = meta.reference
+    named = [(k, getattr(r, k)) for k in ("min", "max", "mean", "std")]
+    for name, values in [*named, *((f"quantiles[{q}]", v) for q, v in r.quantiles.items())]:
+        if values and len(values) != n:
+            raise bad(f"reference.{name} has {len(values)} values for {n} features")
+        if not all(math.isfinite(v) for v in values):
+            raise bad(f"reference.{name} contains a value that is not finite")
     if "model.onnx" not in meta.sha256:
         raise bad("sha256 lacks model.onnx")
 
@@ -190,10 +208,17 @@ def from_spec(raw: dict[str, Any], feature_set: FeatureSet, *, output: str, kind
     ``raw``: model_id, version ("v1" or 1), feature_names, mean, std, actions. ``output``, ``kind``: which
     output to read and whether it holds logits or probabilities, which the short form does not say.
     """
-    missing = sorted({"model_id", "version", "feature_names", "mean", "std", "actions"} - set(raw))
-    if missing:
+    required = {"model_id", "version", "feature_names", "mean", "std", "actions"}
+    if missing := sorted(required - set(raw)):
         raise ModelError(f"metadata lacks {missing[0]!r}")
-    compare_names(list(raw["feature_names"]), list(feature_set.names), f"model {raw['model_id']}")
+    if unknown := sorted(map(str, set(raw) - required)):
+        raise ModelError(
+            f"metadata has the unknown field {unknown[0]!r}; the short form has {', '.join(sorted(required))}"
+        )
+    for name in ("feature_names", "actions"):
+        if not (isinstance(raw[name], list) and all(isinstance(v, str) for v in raw[name])):
+            raise ModelError(f"metadata: {name} must be a list of names")
+    compare_names(raw["feature_names"], list(feature_set.names), f"model {raw['model_id']}")
     value = {
         "model_id": raw["model_id"],
         "version": version_number(raw["version"]),

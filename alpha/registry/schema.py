@@ -5,12 +5,14 @@ The specification's fields per model, completed by lineage, checks and approval.
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from typing import Literal
 
 import msgspec
 
 from alpha.errors import ModelError, RegistryError
-from alpha.models.metadata import version_number
+from alpha.models.metadata import is_model_id, version_number
 
 SCHEMA_VERSION = 1
 Status = Literal["candidate", "production", "archived"]
@@ -88,11 +90,15 @@ def check(doc: RegistryDocument, what: str) -> None:
         raise RegistryError(
             f"{what}: schema_version {doc.schema_version} is not understood by this build (it reads {SCHEMA_VERSION})"
         )
+    if doc.revision < 0:
+        raise RegistryError(f"{what}: revision must not be negative")
     seen: set[tuple[str, int]] = set()
     serving: set[str] = set()
     for entry in doc.models:
-        if not entry.id or not all(c.isalnum() or c in "_-." for c in entry.id):
-            raise RegistryError(f"{what}: model id {entry.id!r} may hold letters, digits, '_', '-' and '.' only")
+        if not is_model_id(entry.id):
+            raise RegistryError(
+                f"{what}: model id {entry.id!r} may hold ASCII letters, digits, '_', '-' and '.' only, no dot in front"
+            )
         try:
             key = (entry.id, entry.number)
         except ModelError as exc:
@@ -100,7 +106,26 @@ def check(doc: RegistryDocument, what: str) -> None:
         if key in seen:
             raise RegistryError(f"{what}: model {entry.id} v{entry.number} is listed twice")
         seen.add(key)
+        for name, when in (("created_at", entry.created_at), ("valid_until", entry.valid_until)):
+            if when is not None and not _is_time(when):
+                raise RegistryError(
+                    f"{what}: model {entry.id} v{entry.number}: {name} {when!r} is no time such as 2026-01-11T12:00:00Z"
+                )
+        for c in entry.checks:
+            # JSON has no NaN: written as null, the whole registry could not be read again
+            if not (math.isfinite(c.value) and math.isfinite(c.limit)):
+                raise RegistryError(
+                    f"{what}: model {entry.id} v{entry.number}: check {c.name} must have a finite value and limit"
+                )
         if entry.status == "production":
             if entry.id in serving:
                 raise RegistryError(f"{what}: model {entry.id} has two production versions; at most one may serve")
             serving.add(entry.id)
+
+
+def _is_time(text: str) -> bool:
+    """ISO 8601 with a zone: without one, two machines would disagree when a model expires."""
+    try:
+        return dt.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -18,7 +18,7 @@ from alpha.models.load import LoadedModel, load_artifact
 from alpha.models.metadata import version_number
 from alpha.registry.schema import Entry, RegistryDocument, check
 
-_URI = re.compile(r"^models:/([A-Za-z0-9_.\-]+)(?:@([A-Za-z]+)|/(v?[0-9]+))$")
+_URI = re.compile(r"models:/([A-Za-z0-9_.\-]+)(?:@([A-Za-z]+)|/(v?[0-9]+))")
 LOCK_SECONDS = 30.0
 
 
@@ -32,11 +32,14 @@ class Registry:
     @property
     def root(self) -> Path:
         """Folder that model paths are relative to."""
-        return (self.path.parent / self.document.root).resolve()
+        try:
+            return (self.path.parent / self.document.root).resolve()
+        except (OSError, ValueError) as exc:
+            raise RegistryError(f"{self.path}: root {self.document.root!r} is no folder: {exc}") from None
 
     def resolve(self, uri: str) -> Entry:
         """The entry of ``models:/id@production`` or ``models:/id/3``; RegistryError lists what exists."""
-        match = _URI.match(uri)
+        match = _URI.fullmatch(uri)
         if not match:
             raise RegistryError(f"model URI {uri!r} is not understood: write models:/ID@production or models:/ID/3")
         name, alias, version = match.groups()
@@ -51,7 +54,11 @@ class Registry:
                 )
             chosen = [e for e in versions if e.status == alias]
         else:
-            chosen = [e for e in versions if e.number == version_number(version)]
+            try:
+                number = version_number(version)
+            except ModelError as exc:
+                raise RegistryError(f"model URI {uri!r}: {exc}") from None
+            chosen = [e for e in versions if e.number == number]
         if not chosen:
             have = ", ".join(f"v{e.number} ({e.status})" for e in versions)
             raise RegistryError(f"model {name} has no {alias or 'version ' + version} in {self.path}; it has: {have}")
@@ -65,7 +72,11 @@ class Registry:
                 f"model {entry.id} v{entry.number}: path {entry.path!r} must lie inside the registry's root"
             )
         folder = (self.root / path).parent
-        if not folder.resolve().is_relative_to(self.root):
+        try:
+            inside = folder.resolve().is_relative_to(self.root)
+        except (OSError, ValueError) as exc:
+            raise RegistryError(f"model {entry.id} v{entry.number}: its path cannot be a file: {exc}") from None
+        if not inside:
             raise RegistryError(
                 f"model {entry.id} v{entry.number}: {entry.path!r} is a link that leads outside the registry's root"
             )
@@ -128,12 +139,14 @@ def find(explicit: str | Path | None = None) -> Path:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(file.with_name(f".{file.name}.lock")), timeout=LOCK_SECONDS):
             yield
     except Timeout:
         raise RegistryError(f"registry {file} is locked by another process for more than {LOCK_SECONDS:g} s") from None
+    except OSError as exc:
+        raise RegistryError(f"registry {file} cannot be written: {exc}") from None
 
 
 def update(

@@ -20,21 +20,25 @@ typedef struct {
     uint64_t sum;
 } job;
 
+/* Every word of the payload changes with i, and every word is summed up on the other side. */
 static inline alpha_event make(int64_t i)
 {
-    alpha_event e = {.ts_event_ns = i, .ts_recv_ns = i + 1};
-    e.instrument_id = (uint32_t)i;
-    e.kind = ALPHA_QUOTE;
-    e.flags = 0;
-    for (int k = 0; k < 5; k++)
-        e.v[k] = (double)(i + k);
+    alpha_event e;
+    uint64_t w[8];
+    for (int k = 0; k < 8; k++)
+        w[k] = (uint64_t)i + (uint64_t)k;
+    memcpy(&e, w, sizeof e);
+    e.header = (uint64_t)i | (uint64_t)ALPHA_QUOTE << 32;
     return e;
 }
 
 static inline uint64_t check(const alpha_event *e)
 {
-    return (uint64_t)e->ts_event_ns * 3 + (uint64_t)e->ts_recv_ns + e->instrument_id + (uint64_t)(int64_t)e->v[0] +
-           (uint64_t)(int64_t)e->v[4];
+    uint64_t w[8], sum = 0;
+    memcpy(w, e, sizeof w);
+    for (int k = 0; k < 8; k++)
+        sum += w[k];
+    return sum;
 }
 
 static void *ours_produce(void *p)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha._core.ort import OrtModel
-from alpha.errors import need
+from alpha.errors import DataError, need
 from alpha.registry import Check
 from alpha_training.fit import fit
 from alpha_training.labels import BUY, SELL, Labelled
@@ -23,6 +23,11 @@ def metrics(p: npt.NDArray[np.float64], labels: Labelled, rows: npt.NDArray[np.i
     Brier score and the information coefficient (Spearman correlation of P(BUY) - P(SELL) with the forward return)."""
     score, stats = need("sklearn.metrics", "train"), need("scipy.stats", "train")
     y, forward = labels.y[rows], labels.forward[rows]
+    if len(np.unique(y)) < 2:
+        raise DataError(
+            f"the {len(y)} rows to judge a model by are all of one class, so nothing can be measured: "
+            "change horizon or dead band, or take more data"
+        )
     value = p[:, BUY] - p[:, SELL]
     clipped = np.clip(p[np.arange(len(y)), y], 1e-12, 1.0)
     base = np.bincount(y, minlength=3) / len(y)
@@ -61,6 +66,7 @@ def checks(
     """Export fidelity and decisions over the whole validation part, parity of the twins, skill, and no skill on
     shuffled labels. ``exported``: served probabilities of the validation rows; ``z``: all normalised rows."""
     own = model.predict_proba(z[parts.valid])
+    total = float(np.abs(exported.astype(np.float64).sum(axis=1) - 1.0).max())
     difference = float(np.abs(own - exported).max())
     flips = int(np.count_nonzero(_decisions(own.astype(np.float32), threshold) != _decisions(exported, threshold)))
     valid = metrics(exported.astype(np.float64), labels, parts.valid)
@@ -69,6 +75,7 @@ def checks(
     return [
         _check("export_max_difference", difference, gates.max_export_diff, difference <= gates.max_export_diff),
         _check("export_decision_flips", flips, 0, flips == 0),
+        _check("probabilities_sum_to_one", total, gates.max_export_diff, total <= gates.max_export_diff),
         _check("feature_parity_share", certificate["share"], 0.99999, bool(certificate["pass"])),
         _check("auc", auc, gates.min_auc, auc >= gates.min_auc),
         _check(

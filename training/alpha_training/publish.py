@@ -47,10 +47,11 @@ def write(
     owner: str,
     snapshot: str,
     commit: str,
+    at: str | None = None,
 ) -> tuple[Path, Entry]:
     """Write ``artifacts/<id>/v<n>/`` beside the registry, then register it as a candidate.
 
-    ``meta.sha256`` is completed here. RegistryError if the version's folder already exists.
+    ``meta.sha256`` is completed here; ``at``: time of creation (default now). RegistryError if the version's folder already exists.
     """
     root = load(registry).root if registry.exists() else registry.resolve().parent
     folder = root / "artifacts" / meta.model_id / f"v{meta.version}"
@@ -78,6 +79,9 @@ def write(
                 os.fsync(handle.fileno())
         draft.chmod(0o755)
         draft.rename(folder)
+    except OSError as exc:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise RegistryError(f"artifact folder {folder} cannot be written: {exc}") from None
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -90,12 +94,12 @@ def write(
         sha256=meta.sha256["model.onnx"],
         input_features=meta.feature_names,
         output_schema=meta.output_schema,
-        created_at=utc_now(),
+        created_at=at or utc_now(),
         owner=owner,
         training_data_snapshot=snapshot,
         feature_definition=FeatureDefinition(commit=commit, hash=meta.definition_hash),
         metadata_sha256=hashlib.sha256(files["metadata.json"]).hexdigest(),
         checks=checks,
     )
-    register(registry, entry, by=owner)
+    register(registry, entry, by=owner, at=at)
     return folder, entry

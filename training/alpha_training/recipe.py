@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from alpha.errors import DataError
+from alpha.models.metadata import is_model_id
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -93,21 +94,20 @@ def load(path: str | Path, overrides: list[str] | None = None, *, small: bool = 
         raise DataError(f"recipe {file} does not exist") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise DataError(f"recipe {file} is not valid TOML: {exc}") from None
-    changes = [f"{k}={json.dumps(v)}" for k, v in raw.get("small", {}).items()] if small else []
-    for text in [*changes, *(overrides or [])]:
+    quick = raw.get("small", {})
+    if not isinstance(quick, dict):
+        raise DataError(f"recipe {file}: small must be a table of changes")
+    if small:
+        for key, new in quick.items():
+            _assign(raw, key, new)
+    for text in overrides or []:
         key, sep, value = text.partition("=")
         if not sep:
             raise DataError(f"--set takes section.key=value, not {text!r}")
-        target = raw
-        *folders, name = key.strip().split(".")
-        for folder in folders:
-            target = target.setdefault(folder, {})
-            if not isinstance(target, dict):
-                raise DataError(f"--set {key}: {folder!r} is no table of the recipe")
         try:
-            target[name] = tomllib.loads(f"x = {value.strip()}")["x"]
+            _assign(raw, key, tomllib.loads(f"x = {value.strip()}")["x"])
         except tomllib.TOMLDecodeError:
-            target[name] = value.strip()
+            _assign(raw, key, value.strip())
     try:
         recipe = msgspec.convert(raw, Recipe)
     except msgspec.ValidationError as exc:
@@ -116,4 +116,34 @@ def load(path: str | Path, overrides: list[str] | None = None, *, small: bool = 
         raise DataError(f"recipe {file}: no [[models]]")
     if (recipe.data.simulate is None) == (not recipe.data.files):
         raise DataError(f"recipe {file}: data needs either simulate or files")
+    _check(recipe, f"recipe {file}")
     return recipe
+
+
+def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
+    target = raw
+    *folders, name = key.strip().split(".")
+    for folder in folders:
+        target = target.setdefault(folder, {})
+        if not isinstance(target, dict):
+            raise DataError(f"--set {key}: {folder!r} is no table of the recipe")
+    target[name] = value
+
+
+def _check(recipe: Recipe, what: str) -> None:
+    """What types cannot say; a model's id becomes a folder, so it must not be a path."""
+    ids = [m.id for m in recipe.models]
+    for name in ids:
+        if not is_model_id(name):
+            raise DataError(
+                f"{what}: model id {name!r} may hold ASCII letters, digits, '_', '-' and '.' only, no dot in front"
+            )
+        if ids.count(name) > 1:
+            raise DataError(f"{what}: two models are called {name!r}")
+    if recipe.seed < 0:
+        raise DataError(f"{what}: seed must not be negative, it is {recipe.seed}")
+    if not 0.0 < recipe.decision.act_share <= 1.0:
+        raise DataError(f"{what}: decision.act_share must be above 0 and at most 1, it is {recipe.decision.act_share}")
+    for name, number in (("half_spreads", recipe.labels.half_spreads), ("fee_bp", recipe.labels.fee_bp)):
+        if not (math.isfinite(number) and number >= 0.0):
+            raise DataError(f"{what}: labels.{name} must be 0 or more, it is {number}")

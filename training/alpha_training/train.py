@@ -54,9 +54,13 @@ def train(
     overrides: list[str] | None = None,
     small: bool = False,
     run_dir: str | Path | None = None,
+    at: str | None = None,
     progress: Progress = lambda text: None,
 ) -> TrainResult:
-    """Train, audit and register every model of a recipe as a candidate. Raises AlphaError in one sentence."""
+    """Train, audit and register every model of a recipe as a candidate. Raises AlphaError in one sentence.
+
+    ``at``: the time written as created_at and into history (default now).
+    """
     path = Path(recipe_path)
     recipe = load(path, overrides, small=small)
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
@@ -116,6 +120,7 @@ def train(
             owner=spec.owner,
             snapshot=f"snapshot.parquet#sha256={digest}",
             commit=commit,
+            at=at,
         )
         result.models.append(
             Trained(spec.id, version, artifact, [msgspec.structs.asdict(c) for c in checks], quality, threshold)
