@@ -470,10 +470,12 @@ static __attribute__((noinline)) void run(const alpha_program *p, alpha_block *b
     }
 #define SET(value)                                                        \
     {                                                                     \
-        s[i->dst] = (alpha_slot){(value), pass, 1};                       \
+        s[i->dst].val = (value);                                          \
+        s[i->dst].mark = fresh;                                           \
         NEXT                                                              \
     }
     alpha_slot *const s = b->slots;
+    const uint64_t fresh = (uint64_t)1 << 32 | pass; /* ready, updated in this pass */
     const alpha_instr *i = code, *const end = code + n;
     if (i == end)
         return;
@@ -612,7 +614,8 @@ static __attribute__((noinline)) uint32_t close_bars(const alpha_program *p, alp
         for (int k = 0; k < 5; k++) {
             if (spec->slot[k] == UINT16_MAX || (k == 4 && s->no_qty))
                 continue;
-            b->slots[spec->slot[k]] = (alpha_slot){field[k], pass, 1};
+            b->slots[spec->slot[k]].val = field[k];
+            b->slots[spec->slot[k]].mark = (uint64_t)1 << 32 | pass;
         }
         s->active = 0;
         closed |= 1u << (j & 31);
@@ -656,13 +659,26 @@ static inline void write_row(const alpha_program *p, alpha_block *b, int list, c
     if (p->n_refresh[list])
         run(p, b, p->refresh[list], p->n_refresh[list], e, now, pass);
     uint32_t ready = !b->failed;
-    for (uint32_t j = 0; j < p->n_features; j++) {
-        const alpha_slot *s = &b->slots[p->features[j]];
-        row->x[j] = (float)s->val;
-        ready &= s->ready;
-        if (row->ready_each)
-            row->ready_each[j] = (uint8_t)s->ready;
+    const uint32_t n = p->n_features;
+    if (likely(p->in_order)) {
+        const alpha_slot *restrict s = b->slots;
+        float *restrict x = row->x;
+        uint64_t all = UINT64_MAX;
+        for (uint32_t j = 0; j < n; j++) {
+            x[j] = (float)s[j].val;
+            all &= s[j].mark;
+        }
+        ready &= (uint32_t)(all >> 32); /* the upper half of a mark is `ready` */
+    } else {
+        for (uint32_t j = 0; j < n; j++) {
+            const alpha_slot *s = &b->slots[p->features[j]];
+            row->x[j] = (float)s->val;
+            ready &= s->ready;
+        }
     }
+    if (row->ready_each)
+        for (uint32_t j = 0; j < n; j++)
+            row->ready_each[j] = (uint8_t)b->slots[p->features[j]].ready;
     row->ready = ready;
     row->ts_ns = now;
 }

@@ -22,7 +22,7 @@ cdef extern from "alpha_pipeline.h" nogil:
     ctypedef struct alpha_instrument:
         alpha_block *block
         float *x
-        uint8_t *ready_each
+        uint32_t own_row
         alpha_signal latest
         alpha_guard_state guard
         uint64_t rows

@@ -193,8 +193,7 @@ cdef class Pipeline:
             p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
             p.instruments[i].block = alpha_block_new(p.program, lots[i])
             p.instruments[i].x = <float *>calloc(f, sizeof(float))
-            p.instruments[i].ready_each = <uint8_t *>calloc(f, 1)
-            if p.instruments[i].block == NULL or p.instruments[i].x == NULL or p.instruments[i].ready_each == NULL:
+            if p.instruments[i].block == NULL or p.instruments[i].x == NULL:
                 raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes} bytes each")
 
     def _gate(self, gate):
@@ -219,7 +218,6 @@ cdef class Pipeline:
             for i in range(self.p.n_instruments):
                 alpha_block_free(self.p.program, self.p.instruments[i].block)
                 free(self.p.instruments[i].x)
-                free(self.p.instruments[i].ready_each)
             free(self.p.instruments)
         free(self.p.latency)
         free(self.p)
@@ -350,7 +348,7 @@ cdef class Pipeline:
         cdef alpha_instrument *source = &self.p.instruments[instrument_id]
         if source.rows == 0:
             return None
-        cdef Py_ssize_t f = self.p.program.n_features
+        cdef Py_ssize_t j, f = self.p.program.n_features
         if out is None:
             out = np.empty(f, dtype=np.float32)
         cdef float[::1] view = out
@@ -359,7 +357,8 @@ cdef class Pipeline:
         memcpy(&view[0], source.x, f * sizeof(float))
         ready = np.empty(f, dtype=np.uint8)
         cdef unsigned char[::1] flags = ready
-        memcpy(&flags[0], source.ready_each, f)
+        for j in range(f):
+            flags[j] = source.own_row or source.block.slots[self.p.program.features[j]].ready
         return out, ready.view(np.bool_), source.row_ts_ns
 
     def counters(self):

@@ -12,11 +12,17 @@ cdef extern from "alpha_kernels.h" nogil:
         uint16_t from_mid
         uint16_t slot[5]
 
+    ctypedef struct alpha_slot:
+        double val
+        uint32_t upd
+        uint32_t ready
+
     ctypedef struct alpha_block:
         uint32_t failed
         int64_t last_ns
         uint64_t growths
         double ref_px
+        alpha_slot slots[1]
 
     ctypedef struct alpha_program:
         const alpha_instr *run[5]
@@ -26,6 +32,7 @@ cdef extern from "alpha_kernels.h" nogil:
         const alpha_instr *all
         const alpha_bar_spec *bars
         const uint16_t *features
+        uint32_t in_order
         uint32_t n_all, n_bars, n_features, n_slots, block_bytes
         int32_t trigger, trigger_bar
         int64_t every_ns

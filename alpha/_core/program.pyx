@@ -50,8 +50,6 @@ cdef extern from "alpha_kernels.h" nogil:
         pass
     ctypedef struct alpha_bar:
         pass
-    ctypedef struct alpha_slot:
-        pass
     enum:
         ALPHA_OP_CONST
         ALPHA_OP_CLOSE_LEAF
@@ -179,6 +177,14 @@ def native_exp2n(double t):
     return alpha_exp2n(t)
 
 
+cdef bint all_in_order(const uint16_t[::1] slots) noexcept:
+    cdef Py_ssize_t i
+    for i in range(len(slots)):
+        if slots[i] != i:
+            return False
+    return True
+
+
 @cython.final
 cdef class Program:
     """Instructions of one feature set. ``n_features``: columns of a row; ``block_bytes``: state per instrument."""
@@ -212,6 +218,7 @@ cdef class Program:
         self.arrays.append(owner)
         slots = owner
         self.c.features = &slots[0]
+        self.c.in_order = all_in_order(owner)
         self.c.n_features = <uint32_t>len(features)
         self.c.n_slots = n_slots
         self.c.block_bytes = block_bytes

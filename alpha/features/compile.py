@@ -96,8 +96,7 @@ class _Builder:
         """A node that moves whenever one of its operands does."""
         groups = frozenset[str]().union(*(self.nodes[o].groups for o in operands))
         timed = bool(fields.pop("timed", False))
-        slots = [self.nodes[o].dst for o in operands] + [0, 0]
-        node = _Node(OP[op], operands=operands, a=slots[0] % NO_SLOT, b=slots[1] % NO_SLOT, groups=groups, timed=timed)
+        node = _Node(OP[op], operands=operands, groups=groups, timed=timed)
         for name, value in fields.items():
             setattr(node, name, value)
         return self.add(node, slot)
@@ -207,6 +206,18 @@ def _int(value: object) -> int:
     return value
 
 
+def _number_slots(b: _Builder, features: list[int]) -> None:
+    """Features first and in order, so that a row is read straight through; two equal features share a slot."""
+    order = list(dict.fromkeys(features))
+    order += [i for i, node in enumerate(b.nodes) if node.dst != NO_SLOT and i not in set(order)]
+    new = {b.nodes[i].dst: at for at, i in enumerate(order)}
+    for node in b.nodes:
+        node.dst = new.get(node.dst, NO_SLOT)
+        # operands stand before their readers: their slots are numbered already
+        node.a, node.b, *_ = [b.nodes[o].dst % NO_SLOT for o in node.operands] + [0, 0]
+    b.bar_slots = [[new.get(s, NO_SLOT) for s in spec] for spec in b.bar_slots]
+
+
 def _layout(b: _Builder) -> tuple[int, list[int]]:
     """Give every state and ring its byte offset in the block: (size, offsets of the bar states)."""
     sizes = native.STATE_BYTES
@@ -272,6 +283,7 @@ def compile_program(fs: FeatureSet) -> native.Program:
             trigger = 3
         else:
             trigger, trigger_bar = 4, b.bar_spec(fs.trigger.bar)
+    _number_slots(b, features)
     size, bar_states = _layout(b)
     timed = {i for i, node in enumerate(b.nodes) if node.timed}
     run, refresh = [], []

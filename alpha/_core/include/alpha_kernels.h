@@ -67,8 +67,13 @@ _Static_assert(sizeof(alpha_instr) == 40, "compile.py builds the same layout");
 
 typedef struct alpha_slot {
     double val;
-    uint32_t upd;   /* number of the pass in which it last passed an update on */
-    uint32_t ready; /* 1 when warm since the last gap */
+    union {
+        uint64_t mark; /* both of the below, for rows: a slot is two words of one size */
+        struct {
+            uint32_t upd;   /* number of the pass in which it last passed an update on */
+            uint32_t ready; /* 1 when warm since the last gap */
+        };
+    };
 } alpha_slot;
 
 /* The finite updates of one operand: a ring that windows and lags of that operand share. */
@@ -158,7 +163,7 @@ typedef struct alpha_program {
     const alpha_instr *all; /* every instruction once, for initialisation and gaps */
     const alpha_bar_spec *bars;
     const uint16_t *features; /* slot of each feature */
-    const uint16_t *trigger_fields;
+    uint32_t in_order;        /* features are slots 0, 1, 2, …: rows are read straight through */
     uint32_t n_all, n_bars, n_features, n_slots;
     uint32_t block_bytes;
     int32_t trigger; /* enum alpha_trigger */

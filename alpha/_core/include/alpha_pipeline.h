@@ -13,7 +13,7 @@
 typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_block *block;
     float *x;            /* [n_features] raw features of the last row */
-    uint8_t *ready_each; /* [n_features] which of them were warm */
+    uint32_t own_row;    /* the last row came from the caller: warm by definition */
     alpha_signal latest;           /* valid after alpha_keep_latest */
     const alpha_signal *latest_at; /* newer one in the caller's buffer, NULL = none */
     alpha_guard_state guard;
@@ -161,7 +161,8 @@ static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uin
         alpha_emit(p, in, s);
         return 1;
     }
-    alpha_row row = {in->x, in->ready_each, 0, 0};
+    in->own_row = 0;
+    alpha_row row = {in->x, (uint8_t *)0, 0, 0};
     if (!p->kernels->step(p->program, in->block, e, t, &row))
         return 0;
     alpha_blank(p, e, id, flags, s);
@@ -199,8 +200,8 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
     memcpy(in->x, x, p->program->n_features * sizeof(float));
-    memset(in->ready_each, 1, p->program->n_features);
-    alpha_row row = {in->x, in->ready_each, ts_ns, 1};
+    in->own_row = 1;
+    alpha_row row = {in->x, (uint8_t *)0, ts_ns, 1};
     alpha_blank(p, &e, id, 0, s);
     alpha_decide(p, in, &row, s);
     alpha_emit(p, in, s);
