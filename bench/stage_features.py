@@ -18,12 +18,12 @@ N_BLOCKS = 40
 
 
 def measure() -> list[Result]:
-    """``features_twenty``: guard and program against a hand-fused loop without a guard, both checked equal over every block.
+    """``features_twenty``: guard, features and readiness against a hand-fused loop of the same, checked equal over every block.
     ``run_without_model``: ``rt.run`` of the same set."""
     fs = catalog.get("twenty")
     lib = library("twenty")
     lib.twenty_reset()
-    out = np.zeros((BLOCK, 20), np.float32)
+    out, ready = np.zeros((BLOCK, 20), np.float32), np.zeros((BLOCK, 20), np.uint8)
     maker = row_maker(fs, INSTRUMENTS)
     rt = alpha.Runtime.from_features(fs, instruments=INSTRUMENTS)
     signals = np.zeros(BLOCK, SIGNAL_DTYPE)
@@ -31,7 +31,12 @@ def measure() -> list[Result]:
 
     def hand(i: int) -> None:
         e = block(i)
-        lib.twenty_run(ctypes.c_void_p(e.ctypes.data), ctypes.c_int64(BLOCK), ctypes.c_void_p(out.ctypes.data))
+        lib.twenty_run(
+            ctypes.c_void_p(e.ctypes.data),
+            ctypes.c_int64(BLOCK),
+            ctypes.c_void_p(out.ctypes.data),
+            ctypes.c_void_p(ready.ctypes.data),
+        )
 
     rows = {}
     buffers = maker.buffers(BLOCK + 1)
@@ -48,6 +53,8 @@ def measure() -> list[Result]:
         same = rows["values"][warm].view(np.int32) == out[warm].view(np.int32)
         if not same.all():
             raise AssertionError(f"block {i}: the hand-fused loop differs in {np.unique(np.argwhere(~same)[:, 1])}")
+        if not np.array_equal(rows["ready"], ready.view(np.bool_)):
+            raise AssertionError(f"block {i}: the hand-fused loop says otherwise what is ready")
         compared += int(same.size)
 
     # the arms of one block run in changing order, so the comparison waits for a pass of its own

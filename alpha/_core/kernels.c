@@ -16,6 +16,12 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define AT(type, offset) ((type *)((char *)b + (offset)))
 
+/* lag, diff, ret, logret and velocity stand together in enum alpha_op */
+static inline int alpha_op_lags_time(uint16_t op)
+{
+    return op >= ALPHA_OP_LAG_TIME && op <= ALPHA_OP_VELOCITY_TIME;
+}
+
 static const double TINY = 0x1p-30; /* rule 15 */
 
 /* The ring is full of values that a time window still needs: double it. */
@@ -25,7 +31,7 @@ static __attribute__((noinline, cold)) int grow(alpha_block *b, const alpha_prog
     uint64_t floor = h->head > keep ? h->head - keep : 0;
     for (uint32_t i = 0; i < p->n_all; i++) {
         const alpha_instr *c = &p->all[i];
-        int windowed = c->op == ALPHA_OP_SUM_TIME || c->op == ALPHA_OP_MOMENT_TIME || c->op == ALPHA_OP_LAG_TIME;
+        int windowed = c->op == ALPHA_OP_SUM_TIME || c->op == ALPHA_OP_MOMENT_TIME || alpha_op_lags_time(c->op);
         if (windowed && c->history == offset && AT(alpha_window, c->state)->tail < floor)
             floor = AT(alpha_window, c->state)->tail;
     }
@@ -261,23 +267,26 @@ static inline __attribute__((always_inline)) void read_window(alpha_block *b, co
         d->upd = pass;
 }
 
-static inline double lagged(const alpha_instr *i, double x, double y)
+enum lag_mode { LAG, DIFF, RET, LOGRET, VELOCITY };
+
+static inline __attribute__((always_inline)) double lagged(enum lag_mode mode, const alpha_instr *i, double x, double y)
 {
-    switch (i->mode) {
-    case ALPHA_LAG:
+    switch (mode) {
+    case LAG:
         return y;
-    case ALPHA_DIFF:
+    case DIFF:
         return (x - y) + 0.0;
-    case ALPHA_RET:
+    case RET:
         return y == 0.0 ? NAN : (x / y - 1.0) + 0.0;
-    case ALPHA_LOGRET:
+    case LOGRET:
         return y == 0.0 ? NAN : alpha_log(x / y) + 0.0;
-    default: /* velocity: k is the nominal window in seconds */
+    default: /* k is the nominal window in seconds */
         return (x - y) / i->k + 0.0;
     }
 }
 
-static inline void lag_count(alpha_block *b, const alpha_instr *i, uint32_t pass)
+static inline __attribute__((always_inline)) void lag_count(alpha_block *b, const alpha_instr *i, uint32_t pass,
+                                                            enum lag_mode mode)
 {
     const alpha_history *h = AT(const alpha_history, i->history);
     if (h->upd != pass)
@@ -287,11 +296,12 @@ static inline void lag_count(alpha_block *b, const alpha_instr *i, uint32_t pass
     d->ready = h->n_gap > n;
     if (unlikely(h->head <= n))
         return; /* the slot is still NaN */
-    d->val = lagged(i, h->newest, h->x[(h->head - 1 - n) & h->mask]);
+    d->val = lagged(mode, i, h->newest, h->x[(h->head - 1 - n) & h->mask]);
     d->upd = pass;
 }
 
-static inline void lag_time(alpha_block *b, const alpha_instr *i, int64_t now, uint32_t pass)
+static inline __attribute__((always_inline)) void lag_time(alpha_block *b, const alpha_instr *i, int64_t now,
+                                                           uint32_t pass, enum lag_mode mode)
 {
     const alpha_history *h = AT(const alpha_history, i->history);
     alpha_window *w = AT(alpha_window, i->state); /* tail: the newest update at or before the edge */
@@ -304,7 +314,7 @@ static inline void lag_time(alpha_block *b, const alpha_instr *i, int64_t now, u
     }
     while (w->tail + 1 < h->head && h->t[(w->tail + 1) & h->mask] <= edge)
         w->tail++;
-    d->val = lagged(i, h->newest, h->x[w->tail & h->mask]);
+    d->val = lagged(mode, i, h->newest, h->x[w->tail & h->mask]);
     if (h->upd == pass)
         d->upd = pass;
 }
@@ -457,7 +467,14 @@ static __attribute__((noinline)) void run(const alpha_program *p, alpha_block *b
         [ALPHA_OP_READ_STD] = &&OP_READ_STD,
         [ALPHA_OP_READ_ZSCORE] = &&OP_READ_ZSCORE,
         [ALPHA_OP_LAG_COUNT] = &&OP_LAG_COUNT,
+        [ALPHA_OP_DIFF_COUNT] = &&OP_DIFF_COUNT,
+        [ALPHA_OP_RET_COUNT] = &&OP_RET_COUNT,
+        [ALPHA_OP_LOGRET_COUNT] = &&OP_LOGRET_COUNT,
         [ALPHA_OP_LAG_TIME] = &&OP_LAG_TIME,
+        [ALPHA_OP_DIFF_TIME] = &&OP_DIFF_TIME,
+        [ALPHA_OP_RET_TIME] = &&OP_RET_TIME,
+        [ALPHA_OP_LOGRET_TIME] = &&OP_LOGRET_TIME,
+        [ALPHA_OP_VELOCITY_TIME] = &&OP_VELOCITY_TIME,
         [ALPHA_OP_EMA_SPAN] = &&OP_EMA_SPAN,
         [ALPHA_OP_EMA_HALF_LIFE] = &&OP_EMA_HALF_LIFE,
         [ALPHA_OP_RSI] = &&OP_RSI,
@@ -572,10 +589,31 @@ static __attribute__((noinline)) void run(const alpha_program *p, alpha_block *b
             read_window(b, i, pass, ALPHA_OP_READ_ZSCORE);
             NEXT;
     OP_LAG_COUNT:
-            lag_count(b, i, pass);
+            lag_count(b, i, pass, LAG);
+            NEXT;
+    OP_DIFF_COUNT:
+            lag_count(b, i, pass, DIFF);
+            NEXT;
+    OP_RET_COUNT:
+            lag_count(b, i, pass, RET);
+            NEXT;
+    OP_LOGRET_COUNT:
+            lag_count(b, i, pass, LOGRET);
             NEXT;
     OP_LAG_TIME:
-            lag_time(b, i, now, pass);
+            lag_time(b, i, now, pass, LAG);
+            NEXT;
+    OP_DIFF_TIME:
+            lag_time(b, i, now, pass, DIFF);
+            NEXT;
+    OP_RET_TIME:
+            lag_time(b, i, now, pass, RET);
+            NEXT;
+    OP_LOGRET_TIME:
+            lag_time(b, i, now, pass, LOGRET);
+            NEXT;
+    OP_VELOCITY_TIME:
+            lag_time(b, i, now, pass, VELOCITY);
             NEXT;
     OP_EMA_SPAN:
             ema_span(b, i, pass);

@@ -79,7 +79,14 @@ cdef extern from "alpha_kernels.h" nogil:
         ALPHA_OP_READ_STD
         ALPHA_OP_READ_ZSCORE
         ALPHA_OP_LAG_COUNT
+        ALPHA_OP_DIFF_COUNT
+        ALPHA_OP_RET_COUNT
+        ALPHA_OP_LOGRET_COUNT
         ALPHA_OP_LAG_TIME
+        ALPHA_OP_DIFF_TIME
+        ALPHA_OP_RET_TIME
+        ALPHA_OP_LOGRET_TIME
+        ALPHA_OP_VELOCITY_TIME
         ALPHA_OP_EMA_SPAN
         ALPHA_OP_EMA_HALF_LIFE
         ALPHA_OP_RSI
@@ -117,7 +124,14 @@ OPCODES = {
     "READ_STD": ALPHA_OP_READ_STD,
     "READ_ZSCORE": ALPHA_OP_READ_ZSCORE,
     "LAG_COUNT": ALPHA_OP_LAG_COUNT,
+    "DIFF_COUNT": ALPHA_OP_DIFF_COUNT,
+    "RET_COUNT": ALPHA_OP_RET_COUNT,
+    "LOGRET_COUNT": ALPHA_OP_LOGRET_COUNT,
     "LAG_TIME": ALPHA_OP_LAG_TIME,
+    "DIFF_TIME": ALPHA_OP_DIFF_TIME,
+    "RET_TIME": ALPHA_OP_RET_TIME,
+    "LOGRET_TIME": ALPHA_OP_LOGRET_TIME,
+    "VELOCITY_TIME": ALPHA_OP_VELOCITY_TIME,
     "EMA_SPAN": ALPHA_OP_EMA_SPAN,
     "EMA_HALF_LIFE": ALPHA_OP_EMA_HALF_LIFE,
     "RSI": ALPHA_OP_RSI,
@@ -129,6 +143,10 @@ STATE_BYTES = {
     "MOMENT_COUNT": sizeof(alpha_window),
     "MOMENT_TIME": sizeof(alpha_window),
     "LAG_TIME": sizeof(alpha_window),
+    "DIFF_TIME": sizeof(alpha_window),
+    "RET_TIME": sizeof(alpha_window),
+    "LOGRET_TIME": sizeof(alpha_window),
+    "VELOCITY_TIME": sizeof(alpha_window),
     "EMA_SPAN": sizeof(alpha_ema),
     "EMA_HALF_LIFE": sizeof(alpha_ema),
     "RSI": sizeof(alpha_rsi),

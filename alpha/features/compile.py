@@ -44,7 +44,7 @@ _QUOTE_FIELDS = {"bid_px": 0, "ask_px": 1, "bid_qty": 2, "ask_qty": 3}
 _TRADE_FIELDS = {"px": 0, "qty": 1, "side": 2}
 _FORMULAS = {"mid": "MID", "spread": "SPREAD", "microprice": "MICROPRICE", "imbalance": "IMBALANCE"}
 _POINTWISE = {"add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "neg": "NEG", "abs": "ABS", "log": "LOG"}
-_LAGS = {"lag": 0, "diff": 1, "ret": 2, "logret": 3, "velocity": 4}
+_LAGS = {"lag": "LAG", "diff": "DIFF", "ret": "RET", "logret": "LOGRET", "velocity": "VELOCITY"}
 _READERS = {"count": "COUNT", "sum": "SUM", "mean": "MEAN", "var": "VAR", "std": "STD", "zscore": "ZSCORE"}
 _NEEDS_SQUARES = {"var", "std", "zscore"}
 _LISTS = ("quote", "trade", "bar", "close", "none")
@@ -170,12 +170,12 @@ class _Builder:
 
     def lag(self, e: Expr, x: int) -> int:
         h, window = self.history(x), e.param("window")
-        mode = _LAGS[e.op]
+        name = _LAGS[e.op]
         if isinstance(window, Duration):
             self.nodes[h].ddof = 1  # keeps times
-            return self.derived("LAG_TIME", (h,), n=window.ns, k=window.ns / 1e9, mode=mode, timed=True)
+            return self.derived(f"{name}_TIME", (h,), n=window.ns, k=window.ns / 1e9, timed=True)
         self.nodes[h].n = max(self.nodes[h].n, _int(window))
-        return self.derived("LAG_COUNT", (h,), n=_int(window), mode=mode)
+        return self.derived(f"{name}_COUNT", (h,), n=_int(window))
 
     def reader(self, e: Expr, x: int) -> int:
         h, window = self.history(x), e.param("window")

@@ -1,5 +1,7 @@
 /* The feature set "twenty" written by hand: what a careful engineer would put into one C function.
- * Same meaning, same bits (double-double sums); sizes fixed, nothing interpreted. */
+ * Same meaning, same bits (double-double sums), the same guard, one readiness byte per feature; sizes fixed,
+ * nothing interpreted. */
+#include "alpha_guard.h"
 #include "alpha_math.h"
 #include "alpha_types.h"
 
@@ -21,6 +23,7 @@ typedef struct {
     window w50, w5s;
     double ema10, ema50, ema_imb, g, l;
     uint64_t n_imb;
+    alpha_guard_state guard;
 } state;
 
 static state S;
@@ -28,6 +31,7 @@ static state S;
 void twenty_reset(void)
 {
     memset(&S, 0, sizeof S);
+    alpha_guard_reset(&S.guard);
 }
 
 static inline void add(window *w, double x)
@@ -55,11 +59,15 @@ static inline double std(const window *w, double n)
 }
 
 /* n rows of 20 float32; rows before everything is warm hold whatever. */
-void twenty_run(const alpha_event *e, int64_t n, float *out)
+void twenty_run(const alpha_event *e, int64_t n, float *out, uint8_t *ready)
 {
-    for (int64_t i = 0; i < n; i++, e++, out += 20) {
+    const alpha_guard_config config = {.future_tolerance_ns = 10000000000LL, .use_recv = 1};
+    for (int64_t i = 0; i < n; i++, e++) {
+        int64_t now;
+        uint32_t flags;
+        if (alpha_guard_check(&config, &S.guard, e, &now, &flags))
+            continue;
         double bid = e->v[0], ask = e->v[1], bq = e->v[2], aq = e->v[3];
-        int64_t now = e->ts_recv_ns ? e->ts_recv_ns : e->ts_event_ns;
         double mid = 0.5 * (bid + ask), spread = ask - bid, den = bq + aq;
         double micro = den == 0.0 ? NAN : (bid * aq + ask * bq) / den, imb = den == 0.0 ? NAN : (bq - aq) / den;
         uint64_t h = S.head;
@@ -119,5 +127,11 @@ void twenty_run(const alpha_event *e, int64_t n, float *out)
         out[17] = (float)std(&S.w50, 50.0);
         out[18] = (float)std(&S.w5s, (double)(h - S.w5s.tail));
         out[19] = (float)(S.l == 0.0 ? 100.0 : (100.0 * S.g) / (S.g + S.l));
+        uint8_t sized = S.n_imb > 0, later = now - S.t_first >= W5;
+        uint8_t r[20] = {1, 1, sized, sized, 1, sized, sized, 1, h > 1, h > 1, h > 5, h > 20, h > 10, now - S.t_first >= W1,
+                         h >= 10, h >= 50, S.n_imb >= 20, h >= 50, later, h > 14};
+        memcpy(ready, r, 20);
+        out += 20;
+        ready += 20;
     }
 }

@@ -5,12 +5,6 @@
 #include "alpha_kernels.h"
 #include <stdlib.h>
 
-static inline int alpha_op_has_window(uint16_t op)
-{
-    return op == ALPHA_OP_SUM_COUNT || op == ALPHA_OP_SUM_TIME || op == ALPHA_OP_MOMENT_COUNT ||
-           op == ALPHA_OP_MOMENT_TIME || op == ALPHA_OP_LAG_TIME;
-}
-
 static inline void alpha_block_free(const alpha_program *p, alpha_block *b)
 {
     if (!b)

@@ -41,15 +41,20 @@ enum alpha_op {
     ALPHA_OP_READ_VAR,
     ALPHA_OP_READ_STD,
     ALPHA_OP_READ_ZSCORE,
-    ALPHA_OP_LAG_COUNT, /* `mode` tells lag, diff, ret, logret, velocity */
+    ALPHA_OP_LAG_COUNT,
+    ALPHA_OP_DIFF_COUNT,
+    ALPHA_OP_RET_COUNT,
+    ALPHA_OP_LOGRET_COUNT,
     ALPHA_OP_LAG_TIME,
+    ALPHA_OP_DIFF_TIME,
+    ALPHA_OP_RET_TIME,
+    ALPHA_OP_LOGRET_TIME,
+    ALPHA_OP_VELOCITY_TIME,
     ALPHA_OP_EMA_SPAN,
     ALPHA_OP_EMA_HALF_LIFE,
     ALPHA_OP_RSI,
     ALPHA_OPS
 };
-
-enum alpha_lag_mode { ALPHA_LAG, ALPHA_DIFF, ALPHA_RET, ALPHA_LOGRET, ALPHA_VELOCITY };
 
 typedef struct alpha_instr {
     uint16_t op;
@@ -60,7 +65,7 @@ typedef struct alpha_instr {
     int64_t n;        /* window in updates or ns, field index, bar spec */
     double k;         /* constant, alpha, seconds */
     uint32_t ddof;
-    uint32_t mode;
+    uint32_t mode;    /* capacity of a history's inline ring */
 } alpha_instr;
 
 _Static_assert(sizeof(alpha_instr) == 40, "compile.py builds the same layout");
