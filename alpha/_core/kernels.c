@@ -78,7 +78,7 @@ static inline void append(alpha_block *b, const alpha_program *p, const alpha_in
         h->t_first = now;
     if (ready && h->n_gap++ == 0)
         h->t_first_gap = now;
-    h->run = h->head && x == h->newest ? h->run + 1 : 1;
+    h->run = (h->run & -(uint64_t)(x == h->newest)) + 1; /* no branch: a price moves half the time; run is 0 at first */
     h->newest = x;
     h->head++;
     h->upd = pass;
