@@ -23,7 +23,6 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_block *block
         float *x
         uint32_t own_row
-        alpha_signal latest
         alpha_guard_state guard
         uint64_t rows
         int64_t row_ts_ns
@@ -59,6 +58,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_latency *latency
 
     void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    int alpha_read_latest(const alpha_instrument *in_, alpha_signal *s)
     void alpha_set_killed(alpha_pipeline *p, int killed)
     void alpha_keep_latest(alpha_pipeline *p)
     void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)

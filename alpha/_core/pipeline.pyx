@@ -334,15 +334,16 @@ cdef class Pipeline:
         return self.model is not None
 
     def latest(self, uint32_t instrument_id):
-        """The last Signal of an instrument, or None."""
+        """The last Signal of an instrument, or None. Any thread, also beside a worker."""
         if instrument_id >= self.p.n_instruments:
             raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
-        if self.p.instruments[instrument_id].latest.reason == 0:
-            return None
-        return make_signal(&self.p.instruments[instrument_id].latest)
+        cdef Signal out = Signal.__new__(Signal)
+        return out if alpha_read_latest(&self.p.instruments[instrument_id], &out.c) else None
 
     def features(self, uint32_t instrument_id, out=None):
-        """(float32 [F] of the last row, bool [F] which were warm, decision time ns); None before any row."""
+        """(float32 [F] of the last row, bool [F] which are warm, decision time ns); None before any row.
+        StateError while a worker owns the pipeline: its rows change under the reader."""
+        self.check_free()
         if instrument_id >= self.p.n_instruments:
             raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
         cdef alpha_instrument *source = &self.p.instruments[instrument_id]
@@ -362,7 +363,8 @@ cdef class Pipeline:
         return out, ready.view(np.bool_), source.row_ts_ns
 
     def counters(self):
-        """Counts since the pipeline was made: events, decisions, rows, rejected, by reason and action."""
+        """Counts since the pipeline was made: events, decisions, rows, rejected, by reason and action.
+        Beside a worker each number is a moment's reading; they need not add up until it stopped."""
         cdef alpha_counters *c = &self.p.counters
         cdef Py_ssize_t i
         growths = 0

@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from alpha.errors import DefinitionError
 from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, OPERATORS, Operator, Param
@@ -216,7 +216,7 @@ class _Builders:
 
     bar = staticmethod(bar)
 
-    def __getattr__(self, name: str) -> Expr | _Build:
+    def __getattr__(self, name: str) -> Any:  # an Expr for a source, else a function that makes one
         op = OPERATORS.get(name)
         if op is None:
             raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")

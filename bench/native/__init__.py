@@ -26,6 +26,8 @@ def library(name: str) -> ctypes.CDLL:
         "-std=gnu11",
         "-O3",
         "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-trapping-math",
         "-fno-strict-aliasing",
         "-shared",
         "-fPIC",

@@ -55,7 +55,7 @@ def batch(path: Path) -> npt.NDArray[np.float32] | None:
 def express() -> str:
     f = alpha.f
     # a name of `f` is a value or a builder, and its type does not say which: a checker refuses both uses
-    slope = (f.mid - f.lag(f.mid, 10)) / f.spread  # type: ignore[operator]
+    slope = (f.mid - f.lag(f.mid, 10)) / f.spread
     return str(slope)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpha._core.ort import OrtModel
 from alpha.errors import DataError, need
 from alpha.registry import Check
 from alpha_training.fit import fit
@@ -44,11 +43,6 @@ def metrics(p: npt.NDArray[np.float64], labels: Labelled, rows: npt.NDArray[np.i
         known = 0 < np.count_nonzero(y == side) < len(y)
         out[name] = float(score.roc_auc_score(y == side, p[:, side])) if known else 0.5
     return out
-
-
-def served(model_bytes: bytes, output: str, z: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities by the engine and the call that serve live: the native ONNX Runtime kernel, row by row."""
-    return np.asarray(OrtModel(model_bytes, output=output).kernel().run(z), dtype=np.float32)
 
 
 def checks(

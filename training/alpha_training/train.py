@@ -17,6 +17,7 @@ from alpha.features import catalog
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
+from alpha.models.score import scores
 from alpha_training import audit, export, fit, labels, publish, snapshot, split
 from alpha_training.recipe import Model, Recipe, load
 
@@ -92,12 +93,12 @@ def train(
         model = fit.fit(spec, z[parts.train], labelled.y[parts.train], recipe.seed)
         progress(f"exporting and auditing {spec.id}")
         onnx_bytes = export.to_onnx(model, len(fs.names), spec.id)
-        exported = audit.served(onnx_bytes, export.OUTPUT, z[parts.valid])
+        exported = scores(onnx_bytes, export.OUTPUT, z[parts.valid])
         threshold = choose_threshold(exported, recipe.decision.act_share)
         checks = audit.checks(
             spec, recipe.gates, model, exported, z, labelled, parts, threshold, snap.certificate, recipe.seed
         )
-        p_test = audit.served(onnx_bytes, export.OUTPUT, z[parts.test])
+        p_test = scores(onnx_bytes, export.OUTPUT, z[parts.test])
         quality = {
             "valid": audit.metrics(exported.astype(np.float64), labelled, parts.valid),
             "test": audit.metrics(p_test.astype(np.float64), labelled, parts.test),

@@ -14,7 +14,8 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_block *block;
     float *x;            /* [n_features] raw features of the last row */
     uint32_t own_row;    /* the last row came from the caller: warm by definition */
-    alpha_signal latest;           /* valid after alpha_keep_latest */
+    uint64_t latest[16];           /* last Signal, word by word; any thread may read it, see alpha_read_latest */
+    uint32_t latest_version;       /* odd while it is being written */
     const alpha_signal *latest_at; /* newer one in the caller's buffer, NULL = none */
     alpha_guard_state guard;
     alpha_gate_state gate;
@@ -63,6 +64,35 @@ static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_sig
     in->latest_at = s;
 }
 
+/* One writer, any readers, no lock: a reader that meets a write tries again. */
+static inline void alpha_store_latest(alpha_instrument *in, const alpha_signal *s)
+{
+    uint64_t words[16];
+    memcpy(words, s, sizeof words);
+    uint32_t version = in->latest_version;
+    __atomic_store_n(&in->latest_version, version + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    for (int k = 0; k < 16; k++)
+        __atomic_store_n(&in->latest[k], words[k], __ATOMIC_RELAXED);
+    __atomic_store_n(&in->latest_version, version + 2, __ATOMIC_RELEASE);
+}
+
+/* 0 if there is none yet. */
+static inline int alpha_read_latest(const alpha_instrument *in, alpha_signal *s)
+{
+    uint64_t words[16];
+    for (;;) {
+        uint32_t before = __atomic_load_n(&in->latest_version, __ATOMIC_ACQUIRE);
+        for (int k = 0; k < 16; k++)
+            words[k] = __atomic_load_n(&in->latest[k], __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (!(before & 1) && before == __atomic_load_n(&in->latest_version, __ATOMIC_RELAXED)) {
+            memcpy(s, words, sizeof words);
+            return before != 0;
+        }
+    }
+}
+
 /* Before the caller's buffer goes away: remember the last Signal of every instrument. Not done per Signal,
  * because reading back what was just stored piece by piece stalls. */
 static inline void alpha_keep_latest(alpha_pipeline *p)
@@ -70,7 +100,7 @@ static inline void alpha_keep_latest(alpha_pipeline *p)
     for (uint32_t id = 0; id < p->n_instruments; id++) {
         alpha_instrument *in = &p->instruments[id];
         if (in->latest_at) {
-            in->latest = *in->latest_at;
+            alpha_store_latest(in, in->latest_at);
             in->latest_at = (const alpha_signal *)0;
         }
     }
@@ -81,7 +111,7 @@ static inline void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, 
 {
     for (uint32_t k = 0; k < n; k++) {
         alpha_instrument *in = &p->instruments[made[k].instrument_id];
-        in->latest = made[k];
+        alpha_store_latest(in, &made[k]);
         in->latest_at = (const alpha_signal *)0;
     }
 }

@@ -1,0 +1,299 @@
+"""The runtime: one native path behind inline calls, run and worker; HOLD for everything that goes wrong."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import alpha
+from alpha.data.simulate import simulate
+from alpha.errors import AlphaError, InstrumentError, ModelError, RegistryError, StateError
+from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Flag, Kind, Reason
+from alpha.features import catalog
+from alpha.features.native import native_rows
+
+STREAM = simulate(12_000, seed=21, n_instruments=2)
+
+
+@pytest.fixture(autouse=True)
+def _untrained_instruments_are_fine() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", alpha.AlphaWarning)
+        yield
+
+
+def demo(**more: object) -> alpha.Runtime:
+    return alpha.Runtime.from_registry(None, "models:/demo/1", instruments=STREAM.instruments, **more)  # type: ignore[arg-type]
+
+
+def inline(rt: alpha.Runtime, events: np.ndarray) -> np.ndarray:
+    """The stream through on_quote, on_trade and on_depth, as SIGNAL_DTYPE records."""
+    handles = [rt.instrument(s) for s in rt.instruments.symbols]
+    out = []
+    for e in events:
+        h, v = handles[e["instrument_id"]], [float(x) for x in e["v"]]
+        ts, recv, flags = int(e["ts_event_ns"]), int(e["ts_recv_ns"]), int(e["flags"])
+        if e["kind"] == Kind.QUOTE:
+            signal = h.on_quote(ts, *v[:4], recv, v[4], flags)
+        elif e["kind"] == Kind.TRADE:
+            signal = h.on_trade(ts, *v[:3], recv, v[4], flags)
+        else:
+            signal = h.on_depth(ts, int(e["level"]), *v[:4], recv, flags)
+        if signal is not None:
+            out.append(bytes(signal))
+    return np.frombuffer(b"".join(out), SIGNAL_DTYPE)
+
+
+def test_inline_run_and_worker_give_the_same_bytes() -> None:
+    with demo() as rt:
+        ran = rt.run(STREAM.events)
+    with demo() as rt:
+        assert inline(rt, STREAM.events).tobytes() == ran.tobytes()
+    with demo() as rt, rt.start(overrun="refuse") as worker:
+        at, parts = 0, []
+        while at < len(STREAM.events):
+            at += worker.push_many(STREAM.events[at : at + 1000])
+            parts.append(worker.poll_many())
+        worker.stop()
+        parts.append(worker.poll_many())
+        assert np.concatenate(parts).tobytes() == ran.tobytes()
+        assert worker.lost_signals == 0 and worker.processed == len(STREAM.events)
+    assert {int(r) for r in np.unique(ran["reason"])} == {Reason.MODEL, Reason.NOT_WARM, Reason.BELOW_THRESHOLD}
+    assert (ran["action"] != 0).sum() > 100
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_chunks_change_nothing(size: int) -> None:
+    events = STREAM.events[:3000]
+    with demo() as rt, demo() as other:
+        whole = rt.run(events)
+        parts = other.run(events[i : i + size] for i in range(0, len(events), size))
+    assert whole.tobytes() == parts.tobytes()
+
+
+def test_a_million_events_twice_are_the_same_bytes() -> None:
+    events = simulate(1_000_000, seed=2, levels=1).events
+    runs = []
+    for _ in range(2):
+        with alpha.Runtime.from_features(catalog.get("twenty"), instruments=["SIM0"]) as rt:
+            runs.append(rt.run(events))
+    assert runs[0].tobytes() == runs[1].tobytes() and len(runs[0]) > 600_000
+
+
+def test_interleaving_another_instrument_changes_nothing() -> None:
+    with demo() as both, demo() as one:
+        all_signals = both.run(STREAM.events)
+        mine = one.run(STREAM.events[STREAM.events["instrument_id"] == 0])
+    a, b = all_signals[all_signals["instrument_id"] == 0].copy(), mine.copy()
+    a["event_index"] = b["event_index"] = 0
+    assert a.tobytes() == b.tobytes()
+
+
+def test_rejected_events_leave_no_trace() -> None:
+    events = STREAM.events[STREAM.events["instrument_id"] == 0][:4000]
+    bad = np.zeros(5, EVENT_DTYPE)
+    bad["kind"], bad["flags"] = Kind.QUOTE, Flag.LAST
+    bad["v"] = [[np.nan, 1, 1, 1, 0], [2, 1, 1, 1, 0], [-1, 1, 1, 1, 0], [1, 2, 1, 1, 0], [1, 2, np.inf, 1, 0]]
+    mixed = []
+    for i, e in enumerate(events):
+        mixed.append(e[None])
+        if i % 97 == 0:
+            fault = bad[(i // 97) % 5 : (i // 97) % 5 + 1].copy()
+            fault["ts_event_ns"], fault["ts_recv_ns"] = e["ts_event_ns"] - (10**12 if i % 2 else 0), e["ts_recv_ns"]
+            if fault["v"][0, 0] == 1 and np.isfinite(fault["v"]).all():
+                fault["ts_recv_ns"] -= 10**12  # only its time is wrong
+            mixed.append(fault)
+    with demo() as rt, demo() as clean:
+        dirty, pure = rt.run(np.concatenate(mixed)), clean.run(events)
+        stats = rt.stats()
+    rejected = dirty["reason"] >= 32
+    assert rejected.sum() == len(mixed) - len(events) == sum(stats["rejected_by"].values())
+    assert (dirty["action"][rejected] == 0).all()
+    assert set(stats["rejected_by"]) == {"NON_FINITE", "CROSSED", "PRICE", "BACKWARDS"}
+    kept = dirty[~rejected].copy()
+    kept["event_index"] = pure["event_index"]
+    assert kept.tobytes() == pure.tobytes()
+
+
+def test_rows_of_the_pipeline_are_those_of_the_native_twin() -> None:
+    fs = catalog.get("demo")
+    rows = native_rows(fs, STREAM.events[:500], STREAM.instruments)
+    with demo() as rt:
+        rt.run(STREAM.events[:500])
+        last = int(np.flatnonzero(rows["instrument_id"] == 1)[-1])
+        assert np.array_equal(rt.feature_vector("SIM1"), rows["values"][last], equal_nan=True)
+        out = np.zeros(len(fs.names), np.float32)
+        assert rt.feature_vector("SIM1", out) is out
+
+
+def test_without_onnx_runtime_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_NO_ORT", "1")
+    with demo() as rt:
+        signals = rt.run(STREAM.events)
+        assert "ALPHA_NO_ORT" in rt.why
+    assert set(np.unique(signals["reason"])) == {Reason.NOT_WARM, Reason.NO_ORT} and not signals["action"].any()
+
+
+def test_missing_model_may_hold_instead_of_raising(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="does not exist"):
+        alpha.Runtime.from_registry(tmp_path / "r.json", "models:/x/1", instruments=["A"])
+    with alpha.Runtime.from_registry(tmp_path / "r.json", "models:/x/1", instruments=["A"], missing="hold") as rt:
+        signal = rt.on_quote("A", 1, 1.0, 2.0, 1.0, 1.0)
+        assert signal is not None and (signal.action, signal.reason) == (Action.HOLD, Reason.NO_MODEL)
+        assert "does not exist" in rt.why
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "metadata.json"])
+def test_any_altered_byte_is_refused(tmp_path: Path, project_root: Path, name: str) -> None:
+    shutil.copytree(project_root / "artifacts/demo/v1", tmp_path / "v1")
+    shutil.copy(project_root / "registry.json", tmp_path)
+    (tmp_path / "artifacts/demo").mkdir(parents=True)
+    shutil.move(tmp_path / "v1", tmp_path / "artifacts/demo/v1")
+    file = tmp_path / "artifacts/demo/v1" / name
+    data = file.read_bytes()
+    for at in range(0, len(data), max(1, len(data) // 9)):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        with pytest.raises(ModelError, match="altered"):
+            alpha.Runtime.from_registry(tmp_path / "registry.json", "models:/demo/1", instruments=["A"])
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04K\x01.", b"not a model at all", bytes(1000)])
+def test_bytes_that_are_no_model(data: bytes) -> None:
+    from alpha._core.ort import OrtModel
+
+    with pytest.raises(ModelError):
+        OrtModel(data)
+
+
+def test_unknown_instrument_and_wrong_arrays() -> None:
+    with demo() as rt:
+        with pytest.raises(InstrumentError, match="known: SIM0, SIM1"):
+            rt.instrument("XYZ")
+        with pytest.raises(AlphaError, match="EVENT_DTYPE"):
+            rt.run(np.zeros(3))
+        with pytest.raises(AlphaError, match="one-dimensional"):
+            rt.run(np.zeros((2, 2), EVENT_DTYPE))
+        with pytest.raises(AlphaError, match="10 features"):
+            rt.on_features("SIM0", 1, [1.0])
+
+
+def test_own_features_go_through_model_and_gate() -> None:
+    with demo() as rt:
+        rt.run(STREAM.events[:2000])
+        for signal in (rt.latest("SIM0"), rt.latest("SIM1")):
+            assert signal is not None
+            symbol = rt.instruments.symbol(signal.instrument_id)
+            x = rt.feature_vector(symbol)
+            assert x is not None
+            again = rt.on_features(symbol, 5, x)
+            assert again.scores == signal.scores and again.reason == signal.reason
+        x[0] = np.nan
+        assert rt.on_features("SIM0", 6, x).reason == Reason.NON_FINITE_FEATURE
+
+
+def test_kill_is_immediate_and_taken_back() -> None:
+    with demo() as rt:
+        rt.run(STREAM.events[:3000])
+        rt.kill("drill")
+        killed = rt.run(STREAM.events[3000:4000])
+        assert set(killed["reason"]) == {Reason.KILLED} and rt.stats()["kill_reason"] == "drill"
+        rt.revive()
+        assert Reason.MODEL in set(rt.run(STREAM.events[4000:6000])["reason"])
+
+
+def test_a_gap_makes_features_cold_again() -> None:
+    events = STREAM.events[STREAM.events["instrument_id"] == 0][:3000].copy()
+    events["flags"][2000] |= np.uint16(Flag.GAP)
+    with demo() as rt:
+        signals = rt.run(events)
+    cold = signals[(signals["event_index"] >= 2000) & (signals["reason"] == Reason.NOT_WARM)]
+    assert 50 <= len(cold) < 900 and cold["event_index"].max() < 2999
+
+
+def test_time_closes_bars_and_makes_rows() -> None:
+    fs = alpha.FeatureSet.from_dict({"trigger": 'bar("1s", "mid")', "features": {"c": 'bar("1s", "mid").close'}})
+    with alpha.Runtime.from_features(fs, instruments=["A", "B"]) as rt:
+        assert rt.on_quote("A", 10**9, 1.0, 3.0, 1.0, 1.0) is None
+        assert rt.on_time(2 * 10**9 - 1) == []
+        signals = rt.on_time(2 * 10**9)
+        assert [s.instrument_id for s in signals] == [0]
+        assert rt.feature_vector("A") == np.float32(2.0)
+        assert rt.feature_vector("B") is None
+
+
+def test_nobody_else_may_call_while_a_worker_runs() -> None:
+    with demo() as rt:
+        btc = rt.instrument("SIM0")
+        with rt.start() as worker:
+            for call in (
+                lambda: btc.on_quote(1, 1.0, 2.0, 1.0, 1.0),
+                lambda: rt.run(STREAM.events[:1]),
+                lambda: rt.start(),
+                lambda: rt.feature_vector("SIM0"),
+                lambda: rt.on_time(5),
+            ):
+                with pytest.raises(StateError):
+                    call()
+            worker.push_many(STREAM.events[:10])
+            rt.kill("beside the worker")
+        assert rt.stats()["events"] == 10
+        with pytest.raises(StateError, match="stopped"):
+            worker.push_many(STREAM.events[:1])
+        rt.revive()
+        assert rt.run(STREAM.events[10:20]) is not None
+
+
+def test_an_old_signal_comes_as_hold_stale() -> None:
+    with demo() as rt, rt.start() as worker:
+        worker.push_many(STREAM.events[:4000])
+        worker.stop()
+        signals = []
+        while (signal := worker.poll(max_age_ns=1)) is not None:
+            signals.append(signal)
+        assert len(signals) > 1000 and {s.reason for s in signals} == {Reason.STALE}
+        assert {s.action for s in signals} == {Action.HOLD} and worker.stale_signals == len(signals)
+
+
+def test_a_dropped_worker_stops_its_thread() -> None:
+    rt = demo()
+    worker = rt.start()
+    rt.close()
+    del worker, rt
+
+
+def test_signals_are_values() -> None:
+    with demo() as rt:
+        a = rt.on_quote("SIM0", 10, 1.0, 2.0, 1.0, 1.0)
+        b = rt.on_quote("SIM0", 11, 1.0, 2.0, 1.0, 1.0)
+        assert a is not None and b is not None and a != b and a == a and len({a, b}) == 2
+        assert len(bytes(a)) == 128 and "NOT_WARM" in repr(a)
+        with pytest.raises(AttributeError):
+            a.action = Action.BUY  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            alpha.Signal()
+
+
+def test_huge_values_pass_and_leave_nothing_behind() -> None:
+    fs = alpha.FeatureSet.from_dict({"features": {"s": "std(mid, 5)", "t": 'std(mid, "3s")', "m": "mean(mid, 5)"}})
+    e = np.zeros(40, EVENT_DTYPE)
+    e["kind"], e["ts_event_ns"] = Kind.QUOTE, np.arange(40) * 10**9 + 10**9
+    e["v"][:, 0] = 100.0 + np.arange(40) % 3
+    e["v"][:, 1] = e["v"][:, 0] + 0.5
+    clean = native_rows(fs, e, alpha.Instruments.of("A"))["values"]
+    e["v"][10, :2] = 1e300, 1.1e300
+    rows = native_rows(fs, e, alpha.Instruments.of("A"))["values"]
+    assert not np.isfinite(rows[10:12]).all()
+    assert rows[20:].tobytes() == clean[20:].tobytes()
+
+
+def test_untrained_instruments_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", alpha.AlphaWarning)
+        alpha.Runtime.from_registry(None, "models:/demo/1", instruments=["SIM0"])
+        with pytest.raises(alpha.AlphaWarning, match=r"simulated data \(SIM0\) and now serves BTC"):
+            alpha.Runtime.from_registry(None, "models:/demo/1", instruments=["BTC"])
