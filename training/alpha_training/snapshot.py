@@ -15,7 +15,7 @@ import numpy.typing as npt
 from alpha.data import open_events
 from alpha.data.simulate import simulate
 from alpha.errors import DataError, need
-from alpha.features import batch, parity
+from alpha.features import batch, catalog, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
 from alpha_training.recipe import Recipe
@@ -84,22 +84,20 @@ def make(fs: FeatureSet, source: Source) -> Snapshot:
 
 
 def git_commit(folder: Path) -> str:
-    """Commit of the definition's repository; empty outside of git or with local changes."""
+    """Commit of the definition's repository; empty outside of git, or if the recipe's folder or the feature
+    catalogue differ from it."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=30)
+        return done.stdout.strip()
+
     try:
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=30
-        )
+        top = Path(git("rev-parse", "--show-toplevel")).resolve()
+        defines = [p for p in (folder.resolve(), Path(catalog.__file__).resolve()) if p.is_relative_to(top)]
+        changed = git("status", "--porcelain", "--", *map(str, defines))
+        return "" if changed else git("rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return "" if status.stdout.strip() else head.stdout.strip()
 
 
 def write(snapshot: Snapshot, fs: FeatureSet, source: Source, commit: str, path: Path) -> str:
