@@ -254,9 +254,10 @@ cdef class Pipeline:
         cdef unsigned char[::1] raw_out
         cdef const alpha_event *e
         cdef alpha_signal *s
-        cdef Py_ssize_t i, n = len(events), made = 0, room
+        cdef Py_ssize_t i, n, made = 0, room
         self.check_free()
         check_events(events)
+        n = len(events)
         if out is None:
             out = np.empty(self.room_for(events), dtype=SIGNAL_DTYPE)
         room = len(out)
@@ -352,9 +353,9 @@ cdef class Pipeline:
         cdef Py_ssize_t j, f = self.p.program.n_features
         if out is None:
             out = np.empty(f, dtype=np.float32)
+        if getattr(out, "dtype", None) != np.float32 or out.shape != (f,) or not out.flags.c_contiguous or not out.flags.writeable:
+            raise AlphaError(f"out must be a writable, contiguous float32 array of {f} values")
         cdef float[::1] view = out
-        if len(view) != f:
-            raise AlphaError(f"out must hold {f} float32 values, not {len(view)}")
         memcpy(&view[0], source.x, f * sizeof(float))
         ready = np.empty(f, dtype=np.uint8)
         cdef unsigned char[::1] flags = ready

@@ -178,6 +178,12 @@ def test_unknown_instrument_and_wrong_arrays() -> None:
             rt.run(np.zeros(3))
         with pytest.raises(AlphaError, match="one-dimensional"):
             rt.run(np.zeros((2, 2), EVENT_DTYPE))
+        with pytest.raises(AlphaError, match="EVENT_DTYPE"):
+            rt.run([1, 2])
+        rt.run(STREAM.events[:50])
+        for out in (np.zeros(3, np.float32), np.zeros(10), np.zeros(20, np.float32)[::2]):
+            with pytest.raises(AlphaError, match="float32 array of 10 values"):
+                rt.feature_vector("SIM0", out)
         with pytest.raises(AlphaError, match="10 features"):
             rt.on_features("SIM0", 1, [1.0])
 
