@@ -11,7 +11,7 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
-from alpha._core.program cimport alpha_block_free, alpha_block_new
+from alpha._core.program cimport ALPHA_READY, alpha_block_free, alpha_block_new, alpha_marks
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
     ALPHA_DEPTH,
@@ -359,8 +359,9 @@ cdef class Pipeline:
         memcpy(&view[0], source.x, f * sizeof(float))
         ready = np.empty(f, dtype=np.uint8)
         cdef unsigned char[::1] flags = ready
+        cdef const uint64_t *marks = alpha_marks(self.p.program, source.block)
         for j in range(f):
-            flags[j] = source.own_row or source.block.slots[self.p.program.features[j]].ready
+            flags[j] = source.own_row or marks[self.p.program.features[j]] & ALPHA_READY != 0
         return out, ready.view(np.bool_), source.row_ts_ns
 
     def counters(self):

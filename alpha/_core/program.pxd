@@ -12,17 +12,11 @@ cdef extern from "alpha_kernels.h" nogil:
         uint16_t from_mid
         uint16_t slot[5]
 
-    ctypedef struct alpha_slot:
-        double val
-        uint32_t upd
-        uint32_t ready
-
     ctypedef struct alpha_block:
         uint32_t failed
         int64_t last_ns
         uint64_t growths
         double ref_px
-        alpha_slot slots[1]
 
     ctypedef struct alpha_program:
         const alpha_instr *run[5]
@@ -36,6 +30,9 @@ cdef extern from "alpha_kernels.h" nogil:
         uint32_t n_all, n_bars, n_features, n_slots, block_bytes
         int32_t trigger, trigger_bar
         int64_t every_ns
+
+    uint64_t *alpha_marks(const alpha_program *, alpha_block *)
+    const uint64_t ALPHA_READY
 
     ctypedef struct alpha_row:
         float *x

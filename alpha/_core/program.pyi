@@ -6,6 +6,7 @@ import numpy.typing as npt
 OPCODES: dict[str, int]
 STATE_BYTES: dict[str, int]
 BLOCK_BYTES: int
+BAR_BYTES: int
 SLOT_BYTES: int
 
 def isa() -> str: ...

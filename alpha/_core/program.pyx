@@ -36,124 +36,27 @@ cdef extern from *:
         return level == 0 ? &alpha_kernels_portable : NULL;
     }
     #endif
+    #define ALPHA_OP_NAME(name, state) #name,
+    static const char *const alpha_op_names[] = {ALPHA_OP_LIST(ALPHA_OP_NAME)};
+    #define ALPHA_OP_STATE(name, state) sizeof(state),
+    static const size_t alpha_op_state_bytes[] = {ALPHA_OP_LIST(ALPHA_OP_STATE)};
     """
     const alpha_kernels *alpha_kernels_of(int level) nogil
-
-cdef extern from "alpha_kernels.h" nogil:
-    ctypedef struct alpha_history:
-        pass
-    ctypedef struct alpha_window:
-        pass
-    ctypedef struct alpha_ema:
-        pass
-    ctypedef struct alpha_rsi:
-        pass
+    const int ALPHA_OPS
+    const char *const alpha_op_names[]
+    const size_t alpha_op_state_bytes[]
     ctypedef struct alpha_bar:
         pass
-    enum:
-        ALPHA_OP_CONST
-        ALPHA_OP_CLOSE_LEAF
-        ALPHA_OP_FIELD
-        ALPHA_OP_FIELD_QTY
-        ALPHA_OP_MID
-        ALPHA_OP_SPREAD
-        ALPHA_OP_MICROPRICE
-        ALPHA_OP_IMBALANCE
-        ALPHA_OP_BAR_TAKE
-        ALPHA_OP_ADD
-        ALPHA_OP_SUB
-        ALPHA_OP_MUL
-        ALPHA_OP_DIV
-        ALPHA_OP_NEG
-        ALPHA_OP_ABS
-        ALPHA_OP_LOG
-        ALPHA_OP_HISTORY
-        ALPHA_OP_SUM_COUNT
-        ALPHA_OP_SUM_TIME
-        ALPHA_OP_MOMENT_COUNT
-        ALPHA_OP_MOMENT_TIME
-        ALPHA_OP_READ_COUNT
-        ALPHA_OP_READ_SUM
-        ALPHA_OP_READ_MEAN
-        ALPHA_OP_READ_VAR
-        ALPHA_OP_READ_STD
-        ALPHA_OP_READ_ZSCORE
-        ALPHA_OP_LAG_COUNT
-        ALPHA_OP_DIFF_COUNT
-        ALPHA_OP_RET_COUNT
-        ALPHA_OP_LOGRET_COUNT
-        ALPHA_OP_LAG_TIME
-        ALPHA_OP_DIFF_TIME
-        ALPHA_OP_RET_TIME
-        ALPHA_OP_LOGRET_TIME
-        ALPHA_OP_VELOCITY_TIME
-        ALPHA_OP_EMA_SPAN
-        ALPHA_OP_EMA_HALF_LIFE
-        ALPHA_OP_RSI
 
 cdef extern from "alpha_math.h" nogil:
     double alpha_log(double x)
     double alpha_exp2n(double t)
 
-OPCODES = {
-    "CONST": ALPHA_OP_CONST,
-    "CLOSE_LEAF": ALPHA_OP_CLOSE_LEAF,
-    "FIELD": ALPHA_OP_FIELD,
-    "FIELD_QTY": ALPHA_OP_FIELD_QTY,
-    "MID": ALPHA_OP_MID,
-    "SPREAD": ALPHA_OP_SPREAD,
-    "MICROPRICE": ALPHA_OP_MICROPRICE,
-    "IMBALANCE": ALPHA_OP_IMBALANCE,
-    "BAR_TAKE": ALPHA_OP_BAR_TAKE,
-    "ADD": ALPHA_OP_ADD,
-    "SUB": ALPHA_OP_SUB,
-    "MUL": ALPHA_OP_MUL,
-    "DIV": ALPHA_OP_DIV,
-    "NEG": ALPHA_OP_NEG,
-    "ABS": ALPHA_OP_ABS,
-    "LOG": ALPHA_OP_LOG,
-    "HISTORY": ALPHA_OP_HISTORY,
-    "SUM_COUNT": ALPHA_OP_SUM_COUNT,
-    "SUM_TIME": ALPHA_OP_SUM_TIME,
-    "MOMENT_COUNT": ALPHA_OP_MOMENT_COUNT,
-    "MOMENT_TIME": ALPHA_OP_MOMENT_TIME,
-    "READ_COUNT": ALPHA_OP_READ_COUNT,
-    "READ_SUM": ALPHA_OP_READ_SUM,
-    "READ_MEAN": ALPHA_OP_READ_MEAN,
-    "READ_VAR": ALPHA_OP_READ_VAR,
-    "READ_STD": ALPHA_OP_READ_STD,
-    "READ_ZSCORE": ALPHA_OP_READ_ZSCORE,
-    "LAG_COUNT": ALPHA_OP_LAG_COUNT,
-    "DIFF_COUNT": ALPHA_OP_DIFF_COUNT,
-    "RET_COUNT": ALPHA_OP_RET_COUNT,
-    "LOGRET_COUNT": ALPHA_OP_LOGRET_COUNT,
-    "LAG_TIME": ALPHA_OP_LAG_TIME,
-    "DIFF_TIME": ALPHA_OP_DIFF_TIME,
-    "RET_TIME": ALPHA_OP_RET_TIME,
-    "LOGRET_TIME": ALPHA_OP_LOGRET_TIME,
-    "VELOCITY_TIME": ALPHA_OP_VELOCITY_TIME,
-    "EMA_SPAN": ALPHA_OP_EMA_SPAN,
-    "EMA_HALF_LIFE": ALPHA_OP_EMA_HALF_LIFE,
-    "RSI": ALPHA_OP_RSI,
-}
-STATE_BYTES = {
-    "HISTORY": sizeof(alpha_history),
-    "SUM_COUNT": sizeof(alpha_window),
-    "SUM_TIME": sizeof(alpha_window),
-    "MOMENT_COUNT": sizeof(alpha_window),
-    "MOMENT_TIME": sizeof(alpha_window),
-    "LAG_TIME": sizeof(alpha_window),
-    "DIFF_TIME": sizeof(alpha_window),
-    "RET_TIME": sizeof(alpha_window),
-    "LOGRET_TIME": sizeof(alpha_window),
-    "VELOCITY_TIME": sizeof(alpha_window),
-    "EMA_SPAN": sizeof(alpha_ema),
-    "EMA_HALF_LIFE": sizeof(alpha_ema),
-    "RSI": sizeof(alpha_rsi),
-    "BAR": sizeof(alpha_bar),
-}
+OPCODES = {(<bytes>alpha_op_names[i]).decode(): i for i in range(ALPHA_OPS)}
+STATE_BYTES = {(<bytes>alpha_op_names[i]).decode(): alpha_op_state_bytes[i] for i in range(ALPHA_OPS)}
 BLOCK_BYTES = sizeof(alpha_block)
-SLOT_BYTES = sizeof(alpha_slot)
+BAR_BYTES = sizeof(alpha_bar)
+SLOT_BYTES = sizeof(double) + sizeof(uint64_t)  # a value and its mark
 
 _LEVELS = {"portable": 0, "v3": 3, "v4": 4}
 

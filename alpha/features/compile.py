@@ -235,7 +235,7 @@ def _layout(b: _Builder) -> tuple[int, list[int]]:
         size = sizes.get(names[node.op])
         if size:
             node.state = take(size)
-    bar_states = [take(sizes["BAR"]) for _ in b.bars]
+    bar_states = [take(native.BAR_BYTES) for _ in b.bars]
     for node in b.nodes:  # readers and lags address the state and history they read
         if node.op == OP["HISTORY"]:
             node.mode = max(_power_of_two(node.n + 1), _TIME_RING if node.ddof else 1)

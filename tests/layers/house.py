@@ -41,6 +41,12 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "features",
         (
             "alpha_kernels.h",
+            "alpha_pass.h",
+            "alpha_pointwise.h",
+            "alpha_history.h",
+            "alpha_windows.h",
+            "alpha_recursive.h",
+            "alpha_bars.h",
             "kernels.c",
             "alpha_block.h",
             "alpha._core.program",

@@ -32,12 +32,12 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
     b->next_close = INT64_MAX;
     b->ref_px = NAN;
     for (uint32_t j = 0; j < p->n_slots; j++)
-        b->slots[j].val = NAN;
+        b->val[j] = NAN;
     for (uint32_t j = 0; j < p->n_all; j++) {
         const alpha_instr *i = &p->all[j];
         if (i->op == ALPHA_OP_CONST) {
-            b->slots[i->dst].val = i->k;
-            b->slots[i->dst].ready = 1;
+            b->val[i->dst] = i->k;
+            alpha_marks(p, b)[i->dst] = ALPHA_READY | UINT32_MAX;
         } else if (i->op == ALPHA_OP_HISTORY) {
             alpha_history *h = (alpha_history *)((char *)b + i->state);
             h->x = (double *)((char *)b + i->history);

@@ -8,53 +8,56 @@
 #include "alpha_math.h"
 #include <stddef.h>
 
-/* Opcodes. compile.py reads the numbers from the Cython module, so the order is free. */
-enum alpha_op {
-    ALPHA_OP_CONST = 0, /* k; written once when a block is made, never executed */
-    ALPHA_OP_CLOSE_LEAF, /* field of a built bar; written when the bar closes, never executed */
-    /* sources: n = index into v, or a formula of the quote */
-    ALPHA_OP_FIELD,
-    ALPHA_OP_FIELD_QTY, /* absent under NO_QTY */
-    ALPHA_OP_MID,
-    ALPHA_OP_SPREAD,
-    ALPHA_OP_MICROPRICE,
-    ALPHA_OP_IMBALANCE,
-    ALPHA_OP_BAR_TAKE, /* a quote's mid or a trade goes into the open bar of spec n */
-    /* pointwise */
-    ALPHA_OP_ADD,
-    ALPHA_OP_SUB,
-    ALPHA_OP_MUL,
-    ALPHA_OP_DIV,
-    ALPHA_OP_NEG,
-    ALPHA_OP_ABS,
-    ALPHA_OP_LOG,
-    /* stateful */
-    ALPHA_OP_HISTORY,      /* append operand a to its history; n = updates that count windows need,
-                              mode = inline capacity, history = offset of the inline ring, ddof = keeps times */
-    ALPHA_OP_SUM_COUNT,    /* sum over the last n updates */
-    ALPHA_OP_SUM_TIME,     /* sum over (t - n, t] */
-    ALPHA_OP_MOMENT_COUNT, /* sum and sum of squares */
-    ALPHA_OP_MOMENT_TIME,
-    ALPHA_OP_READ_COUNT, /* readers of a sum or moment state */
-    ALPHA_OP_READ_SUM,
-    ALPHA_OP_READ_MEAN,
-    ALPHA_OP_READ_VAR,
-    ALPHA_OP_READ_STD,
-    ALPHA_OP_READ_ZSCORE,
-    ALPHA_OP_LAG_COUNT,
-    ALPHA_OP_DIFF_COUNT,
-    ALPHA_OP_RET_COUNT,
-    ALPHA_OP_LOGRET_COUNT,
-    ALPHA_OP_LAG_TIME,
-    ALPHA_OP_DIFF_TIME,
-    ALPHA_OP_RET_TIME,
-    ALPHA_OP_LOGRET_TIME,
-    ALPHA_OP_VELOCITY_TIME,
-    ALPHA_OP_EMA_SPAN,
-    ALPHA_OP_EMA_HALF_LIFE,
-    ALPHA_OP_RSI,
-    ALPHA_OPS
-};
+/* Every operation: its name and the type of its state in the block (alpha_none: it keeps nothing).
+ * This list makes the opcodes, the table of jumps and the names that compile.py reads; the order is free. */
+#define ALPHA_OP_LIST(X)                                                                                      \
+    X(CONST, alpha_none)      /* k; written once when a block is made, never executed */                      \
+    X(CLOSE_LEAF, alpha_none) /* field of a built bar; written when the bar closes, never executed */         \
+    /* sources: n = index into v, or a formula of the quote */                                                \
+    X(FIELD, alpha_none)                                                                                      \
+    X(FIELD_QTY, alpha_none) /* absent under NO_QTY */                                                        \
+    X(MID, alpha_none)                                                                                        \
+    X(SPREAD, alpha_none)                                                                                     \
+    X(MICROPRICE, alpha_none)                                                                                 \
+    X(IMBALANCE, alpha_none)                                                                                  \
+    X(BAR_TAKE, alpha_none) /* a quote's mid or a trade goes into the open bar of spec n */                   \
+    /* pointwise */                                                                                           \
+    X(ADD, alpha_none)                                                                                        \
+    X(SUB, alpha_none)                                                                                        \
+    X(MUL, alpha_none)                                                                                        \
+    X(DIV, alpha_none)                                                                                        \
+    X(NEG, alpha_none)                                                                                        \
+    X(ABS, alpha_none)                                                                                        \
+    X(LOG, alpha_none)                                                                                        \
+    /* stateful; HISTORY appends operand a: n = updates that count windows need, mode = inline capacity,      \
+       history = offset of the inline ring, ddof = keeps times */                                             \
+    X(HISTORY, alpha_history)                                                                                 \
+    X(SUM_COUNT, alpha_window)    /* sum over the last n updates */                                           \
+    X(SUM_TIME, alpha_window)     /* sum over (t - n, t] */                                                   \
+    X(MOMENT_COUNT, alpha_window) /* sum and sum of squares */                                                \
+    X(MOMENT_TIME, alpha_window)                                                                              \
+    X(READ_COUNT, alpha_none) /* readers of a sum or moment state */                                          \
+    X(READ_SUM, alpha_none)                                                                                   \
+    X(READ_MEAN, alpha_none)                                                                                  \
+    X(READ_VAR, alpha_none)                                                                                   \
+    X(READ_STD, alpha_none)                                                                                   \
+    X(READ_ZSCORE, alpha_none)                                                                                \
+    X(LAG_COUNT, alpha_none)                                                                                  \
+    X(DIFF_COUNT, alpha_none)                                                                                 \
+    X(RET_COUNT, alpha_none)                                                                                  \
+    X(LOGRET_COUNT, alpha_none)                                                                               \
+    X(LAG_TIME, alpha_window) /* tail: the newest update at or before the edge */                             \
+    X(DIFF_TIME, alpha_window)                                                                                \
+    X(RET_TIME, alpha_window)                                                                                 \
+    X(LOGRET_TIME, alpha_window)                                                                              \
+    X(VELOCITY_TIME, alpha_window)                                                                            \
+    X(EMA_SPAN, alpha_ema)                                                                                    \
+    X(EMA_HALF_LIFE, alpha_ema)                                                                               \
+    X(RSI, alpha_rsi)
+
+#define ALPHA_OP_ENUM(name, state) ALPHA_OP_##name,
+enum alpha_op { ALPHA_OP_LIST(ALPHA_OP_ENUM) ALPHA_OPS };
+#undef ALPHA_OP_ENUM
 
 typedef struct alpha_instr {
     uint16_t op;
@@ -70,16 +73,9 @@ typedef struct alpha_instr {
 
 _Static_assert(sizeof(alpha_instr) == 40, "compile.py builds the same layout");
 
-typedef struct alpha_slot {
-    double val;
-    union {
-        uint64_t mark; /* both of the below, for rows: a slot is two words of one size */
-        struct {
-            uint32_t upd;   /* number of the pass in which it last passed an update on */
-            uint32_t ready; /* 1 when warm since the last gap */
-        };
-    };
-} alpha_slot;
+typedef struct alpha_none {
+    char nothing[0];
+} alpha_none;
 
 /* The finite updates of one operand: a ring that windows and lags of that operand share. */
 typedef struct alpha_history {
@@ -101,13 +97,13 @@ typedef struct alpha_window { /* running sums of one window */
     double q_max;  /* largest q.hi since the sums were last rebuilt */
     uint64_t tail; /* oldest index inside */
     uint64_t n;    /* updates inside */
-    uint32_t warm, ready;
+    uint32_t warm, ready; /* since the start, since the last gap; ready implies warm */
 } alpha_window;
 
 typedef struct alpha_ema {
     double y, d;
     int64_t t_prev, t_first, t_first_gap;
-    uint64_t n, n_gap;
+    uint64_t n, n_gap; /* updates since the start, since the last gap; counted only until both are warm */
 } alpha_ema;
 
 typedef struct alpha_rsi {
@@ -148,7 +144,10 @@ enum alpha_trigger {
     ALPHA_TRIGGER_EVERY
 };
 
-/* Per-instrument state: header, then slots, then states, then rings, one aligned block. */
+/* Per-instrument state: header, values, marks, states, rings, one aligned block.
+ * Each result has a slot number: its value is val[slot], its mark alpha_marks(p, b)[slot]. The lower half of a mark is
+ * the number of the pass in which the result last passed an update on, the upper half is 1 when it is ready. A constant's
+ * lower half is all ones, so the AND of two marks equals a fresh mark exactly when both are fresh. */
 typedef struct alpha_block {
     uint32_t pass;
     uint32_t failed;        /* storage could not grow: not ready until rebuilt */
@@ -158,7 +157,7 @@ typedef struct alpha_block {
     uint64_t seen;          /* events */
     double ref_px;          /* mid; before any quote the last trade or bar close; NaN before any */
     uint64_t quoted;        /* a quote was seen */
-    alpha_slot slots[];
+    double val[];
 } alpha_block;
 
 typedef struct alpha_program {
@@ -175,6 +174,13 @@ typedef struct alpha_program {
     int32_t trigger_bar;
     int64_t every_ns;
 } alpha_program;
+
+static inline uint64_t *alpha_marks(const alpha_program *p, alpha_block *b)
+{
+    return (uint64_t *)(b->val + p->n_slots);
+}
+
+#define ALPHA_READY ((uint64_t)1 << 32)
 
 typedef struct alpha_row { /* what one event produced */
     float *x;              /* [n_features], written when made */
