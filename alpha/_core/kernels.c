@@ -17,23 +17,20 @@
 
 /* One pass: operands come before the instructions that use them. Each operation jumps straight to the next one,
  * so the branch predictor sees every place apart. */
-static __attribute__((noinline)) void run(const alpha_program *p, alpha_block *b, const alpha_instr *code, uint32_t n,
+static __attribute__((noinline)) void run(const alpha_program *p, alpha_block *b, const alpha_instr *i,
                                           const alpha_event *e, int64_t now, uint32_t number)
 {
 #define PLACE(name, state) [ALPHA_OP_##name] = &&AT_##name,
     static const void *const place[ALPHA_OPS] = {ALPHA_OP_LIST(PLACE)};
 #undef PLACE
     const alpha_pass pass = {p, b, b->val, alpha_marks(p, b), e, now, ALPHA_READY | number};
-    const alpha_instr *i = code, *const end = code + n;
-    if (i == end)
-        return;
     goto *place[i->op];
-#define STEP(name, state)     \
-    AT_##name:                \
-    op_##name(&pass, i);      \
-    if (++i == end)           \
-        return;               \
-    goto *place[i->op];
+#define STEP(name, state)                                         \
+    AT_##name:                                                    \
+    if (ALPHA_OP_##name == ALPHA_OP_END)                          \
+        return;                                                   \
+    op_##name(&pass, i);                                          \
+    goto *place[(++i)->op];
     ALPHA_OP_LIST(STEP)
 #undef STEP
 }
@@ -47,11 +44,10 @@ static __attribute__((noinline, cold)) void gap(const alpha_program *p, alpha_bl
         switch (i->op) {
         case ALPHA_OP_HISTORY:
             ((alpha_history *)state)->n_gap = 0;
+            ((alpha_history *)state)->t_first_gap = INT64_MAX;
             break;
-        case ALPHA_OP_SUM_COUNT:
-        case ALPHA_OP_SUM_TIME:
-        case ALPHA_OP_MOMENT_COUNT:
-        case ALPHA_OP_MOMENT_TIME:
+        case ALPHA_OP_WINDOW_COUNT:
+        case ALPHA_OP_WINDOW_TIME:
             ((alpha_window *)state)->ready = 0;
             break;
         case ALPHA_OP_EMA_SPAN:
@@ -73,26 +69,27 @@ static inline void write_row(const alpha_program *p, alpha_block *b, int list, c
                              uint32_t pass, alpha_row *row)
 {
     if (p->n_refresh[list])
-        run(p, b, p->refresh[list], p->n_refresh[list], e, now, pass);
+        run(p, b, p->refresh[list], e, now, pass);
     const uint32_t n = p->n_features;
     const double *restrict val = b->val;
     const uint64_t *restrict mark = alpha_marks(p, b);
     float *restrict x = row->x;
+    uint8_t *restrict each = row->ready_each;
     uint64_t all = UINT64_MAX;
     if (likely(p->in_order)) {
         for (uint32_t j = 0; j < n; j++)
             x[j] = (float)val[j];
         for (uint32_t j = 0; j < n; j++)
             all &= mark[j];
-        if (row->ready_each)
+        if (each)
             for (uint32_t j = 0; j < n; j++)
-                row->ready_each[j] = (uint8_t)(mark[j] >> 32);
+                each[j] = (uint8_t)(mark[j] >> 32);
     } else {
         for (uint32_t j = 0; j < n; j++) {
             x[j] = (float)val[p->features[j]];
             all &= mark[p->features[j]];
-            if (row->ready_each)
-                row->ready_each[j] = (uint8_t)(mark[p->features[j]] >> 32);
+            if (each)
+                each[j] = (uint8_t)(mark[p->features[j]] >> 32);
         }
     }
     row->ready = b->failed ? 0 : (uint32_t)(all >> 32);
@@ -131,7 +128,8 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
     if (unlikely(t >= b->next_close)) {
         uint32_t pass = next_pass(p, b);
         uint32_t closed = close_bars(p, b, t, pass);
-        run(p, b, p->run[ALPHA_LIST_CLOSE], p->n_run[ALPHA_LIST_CLOSE], e, t, pass);
+        if (p->n_run[ALPHA_LIST_CLOSE])
+            run(p, b, p->run[ALPHA_LIST_CLOSE], e, t, pass);
         if (p->trigger == ALPHA_TRIGGER_BAR_CLOSE && (closed >> p->trigger_bar & 1)) {
             write_row(p, b, ALPHA_LIST_CLOSE, e, t, pass, row);
             made = 1;
@@ -167,7 +165,7 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
         fires = (e->flags & ALPHA_LAST) != 0;
     uint32_t pass = next_pass(p, b);
     if (p->n_run[list])
-        run(p, b, p->run[list], p->n_run[list], e, t, pass);
+        run(p, b, p->run[list], e, t, pass);
     if (fires) {
         write_row(p, b, list, e, t, pass, row);
         made = 1;

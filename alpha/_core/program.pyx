@@ -118,9 +118,9 @@ cdef class Program:
         self.arrays = []
         for i in range(5):
             self.c.run[i] = self._instructions(run[i])
-            self.c.n_run[i] = <uint32_t>len(run[i])
+            self.c.n_run[i] = <uint32_t>max(len(run[i]) - 1, 0)
             self.c.refresh[i] = self._instructions(refresh[i])
-            self.c.n_refresh[i] = <uint32_t>len(refresh[i])
+            self.c.n_refresh[i] = <uint32_t>max(len(refresh[i]) - 1, 0)
         self.c.all = self._instructions(all)
         self.c.n_all = <uint32_t>len(all)
         if bars:

@@ -46,7 +46,7 @@ _FORMULAS = {"mid": "MID", "spread": "SPREAD", "microprice": "MICROPRICE", "imba
 _POINTWISE = {"add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "neg": "NEG", "abs": "ABS", "log": "LOG"}
 _LAGS = {"lag": "LAG", "diff": "DIFF", "ret": "RET", "logret": "LOGRET", "velocity": "VELOCITY"}
 _READERS = {"count": "COUNT", "sum": "SUM", "mean": "MEAN", "var": "VAR", "std": "STD", "zscore": "ZSCORE"}
-_NEEDS_SQUARES = {"var", "std", "zscore"}
+_HAS_DDOF = {"var", "std", "zscore"}
 _LISTS = ("quote", "trade", "bar", "close", "none")
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
@@ -188,11 +188,8 @@ class _Builder:
         key = (h, n, timed)
         suffix = "TIME" if timed else "COUNT"
         if key not in self.windows:
-            self.windows[key] = self.derived(f"SUM_{suffix}", (h,), slot=False, n=n, timed=timed)
-        squares = e.op in _NEEDS_SQUARES
-        if squares:  # sums of squares contain the sums: one state serves every reader of the window
-            self.nodes[self.windows[key]].op = OP[f"MOMENT_{suffix}"]
-        ddof = e.param("ddof") if squares else 0
+            self.windows[key] = self.derived(f"WINDOW_{suffix}", (h,), slot=False, n=n, timed=timed)
+        ddof = e.param("ddof") if e.op in _HAS_DDOF else 0
         return self.derived(f"READ_{_READERS[e.op]}", (self.windows[key],), ddof=_int(ddof), timed=timed)
 
 
@@ -268,8 +265,9 @@ def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
 
 
 def _records(b: _Builder, chosen: Iterable[int]) -> np.ndarray:
+    """The instructions of these nodes, closed by an END; empty if there is nothing to do."""
     rows = [b.nodes[i].record() for i in sorted(chosen) if b.nodes[i].op not in (OP["CONST"], OP["CLOSE_LEAF"])]
-    return np.array(rows, dtype=INSTR_DTYPE)
+    return np.array(rows and [*rows, _Node(OP["END"]).record()], dtype=INSTR_DTYPE)
 
 
 def compile_program(fs: FeatureSet) -> native.Program:

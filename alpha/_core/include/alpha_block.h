@@ -43,6 +43,7 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
             h->x = (double *)((char *)b + i->history);
             h->t = i->ddof ? (int64_t *)(h->x + i->mode) : NULL;
             h->mask = i->mode - 1;
+            h->t_first = h->t_first_gap = INT64_MAX;
         }
     }
     for (uint32_t j = 0; j < p->n_bars; j++)

@@ -9,8 +9,7 @@
 static inline int holds_tail(uint16_t op)
 {
     switch (op) {
-    case ALPHA_OP_SUM_TIME:
-    case ALPHA_OP_MOMENT_TIME:
+    case ALPHA_OP_WINDOW_TIME:
     case ALPHA_OP_LAG_TIME:
     case ALPHA_OP_DIFF_TIME:
     case ALPHA_OP_RET_TIME:
@@ -129,16 +128,18 @@ static inline __attribute__((always_inline)) void lag_time(const alpha_pass *c, 
     const alpha_history *h = STATE(const alpha_history, i->history);
     alpha_window *w = STATE(alpha_window, i->state); /* tail: the newest update at or before the edge */
     const int64_t edge = c->now - i->n;
-    const uint64_t ready = h->n_gap && edge >= h->t_first_gap;
-    if (unlikely(!(h->head && edge >= h->t_first))) {
+    const uint64_t ready = edge >= h->t_first_gap;
+    if (unlikely(edge < h->t_first)) {
         put_none(c, i, ready);
         return;
     }
+    const int64_t *const t = h->t;
+    const uint64_t last = h->head - 1, mask = h->mask;
     uint64_t tail = w->tail;
-    while (tail + 1 < h->head && h->t[(tail + 1) & h->mask] <= edge)
+    while (tail < last && t[(tail + 1) & mask] <= edge)
         tail++;
     w->tail = tail;
-    put_with(c, i, h, lagged(mode, i, h->newest, h->x[tail & h->mask]), ready);
+    put_with(c, i, h, lagged(mode, i, h->newest, h->x[tail & mask]), ready);
 }
 
 #define LAGS(mode)             \

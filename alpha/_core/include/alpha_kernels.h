@@ -11,6 +11,7 @@
 /* Every operation: its name and the type of its state in the block (alpha_none: it keeps nothing).
  * This list makes the opcodes, the table of jumps and the names that compile.py reads; the order is free. */
 #define ALPHA_OP_LIST(X)                                                                                      \
+    X(END, alpha_none)        /* closes a list of instructions */                                             \
     X(CONST, alpha_none)      /* k; written once when a block is made, never executed */                      \
     X(CLOSE_LEAF, alpha_none) /* field of a built bar; written when the bar closes, never executed */         \
     /* sources: n = index into v, or a formula of the quote */                                                \
@@ -32,11 +33,9 @@
     /* stateful; HISTORY appends operand a: n = updates that count windows need, mode = inline capacity,      \
        history = offset of the inline ring, ddof = keeps times */                                             \
     X(HISTORY, alpha_history)                                                                                 \
-    X(SUM_COUNT, alpha_window)    /* sum over the last n updates */                                           \
-    X(SUM_TIME, alpha_window)     /* sum over (t - n, t] */                                                   \
-    X(MOMENT_COUNT, alpha_window) /* sum and sum of squares */                                                \
-    X(MOMENT_TIME, alpha_window)                                                                              \
-    X(READ_COUNT, alpha_none) /* readers of a sum or moment state */                                          \
+    X(WINDOW_COUNT, alpha_window) /* sum and sum of squares over the last n updates */                        \
+    X(WINDOW_TIME, alpha_window)  /* the same over (t - n, t] */                                              \
+    X(READ_COUNT, alpha_none) /* readers of a window */                                                       \
     X(READ_SUM, alpha_none)                                                                                   \
     X(READ_MEAN, alpha_none)                                                                                  \
     X(READ_VAR, alpha_none)                                                                                   \
@@ -85,16 +84,18 @@ typedef struct alpha_history {
     uint64_t mask;     /* capacity - 1 */
     uint64_t floor;    /* nothing older is needed by a time window */
     double newest;
-    int64_t t_first, t_first_gap; /* first update since start / since the last gap */
+    int64_t t_first, t_first_gap; /* first update since the start, since the last gap; INT64_MAX before it */
     uint64_t n_gap;               /* updates since the gap with a ready operand */
     uint64_t run;                 /* how many newest updates are all equal */
     uint32_t upd;
     uint32_t owns;                /* storage was grown: x and t are heap blocks of their own */
 } alpha_history;
 
-typedef struct alpha_window { /* running sums of one window */
-    alpha_dd s, q;
-    double q_max;  /* largest q.hi since the sums were last rebuilt */
+typedef double alpha_v2 __attribute__((vector_size(16)));
+
+typedef struct alpha_window { /* running sums of one window: [0] of the values, [1] of their squares */
+    alpha_v2 hi, lo;
+    double q_max;  /* largest hi[1] since the sums were last rebuilt */
     uint64_t tail; /* oldest index inside */
     uint64_t n;    /* updates inside */
     uint32_t warm, ready; /* since the start, since the last gap; ready implies warm */
@@ -163,7 +164,7 @@ typedef struct alpha_block {
 typedef struct alpha_program {
     const alpha_instr *run[ALPHA_LISTS];     /* instructions to run when such an event arrives */
     const alpha_instr *refresh[ALPHA_LISTS]; /* time-dependent rest, brought up to date before a row is read */
-    uint32_t n_run[ALPHA_LISTS], n_refresh[ALPHA_LISTS];
+    uint32_t n_run[ALPHA_LISTS], n_refresh[ALPHA_LISTS]; /* without the END that closes each */
     const alpha_instr *all; /* every instruction once, for initialisation and gaps */
     const alpha_bar_spec *bars;
     const uint16_t *features; /* slot of each feature */

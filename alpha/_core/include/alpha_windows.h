@@ -4,66 +4,79 @@
 
 #include "alpha_history.h"
 
+/* x and x*x side by side, each as an unevaluated sum: what one value adds to a window's two sums. */
+typedef struct alpha_dd2 {
+    alpha_v2 hi, lo;
+} alpha_dd2;
+
+static inline alpha_dd2 value_and_square(double x)
+{
+    alpha_dd p = alpha_two_prod(x, x);
+    return (alpha_dd2){{x, p.hi}, {0.0, p.lo}};
+}
+
+static inline alpha_dd2 two_sum2(alpha_v2 a, alpha_v2 b)
+{
+    alpha_v2 s = a + b;
+    alpha_v2 bb = s - a;
+    return (alpha_dd2){s, (a - (s - bb)) + (b - bb)};
+}
+
+static inline void store_sums(alpha_window *w, alpha_v2 hi, alpha_v2 lo)
+{
+    alpha_v2 s = hi + lo;
+    w->hi = s;
+    w->lo = lo - (s - hi);
+}
+
 /* Sums again from the window's contents: after overflow, or when the values that are left are
  * so much smaller than what passed through that rounding errors of the past would show. */
 static __attribute__((noinline, cold)) void rebuild(alpha_window *w, const alpha_history *h)
 {
-    w->s = w->q = (alpha_dd){0.0, 0.0};
+    alpha_dd s = {0.0, 0.0}, q = {0.0, 0.0};
     for (uint64_t j = w->tail; j < h->head; j++) {
         double x = h->x[j & h->mask];
-        w->s = alpha_dd_add_d(w->s, x);
-        w->q = alpha_dd_add(w->q, alpha_two_prod(x, x));
+        s = alpha_dd_add_d(s, x);
+        q = alpha_dd_add(q, alpha_two_prod(x, x));
     }
-    w->q_max = w->q.hi;
+    w->hi = (alpha_v2){s.hi, q.hi};
+    w->lo = (alpha_v2){s.lo, q.lo};
+    w->q_max = q.hi;
 }
 
-static inline void take(alpha_window *w, double x, int squares)
+static inline void take(alpha_window *w, double x)
 {
-    w->s = alpha_dd_add_d(w->s, x);
-    if (squares)
-        w->q = alpha_dd_accumulate(w->q, alpha_two_prod(x, x));
-    else
-        w->q.hi += x * x; /* only a magnitude, for the rebuild test */
-    if (w->q.hi > w->q_max)
-        w->q_max = w->q.hi;
+    alpha_dd2 in = value_and_square(x), a = two_sum2(w->hi, in.hi);
+    store_sums(w, a.hi, a.lo + (w->lo + in.lo));
+    if (w->hi[1] > w->q_max)
+        w->q_max = w->hi[1];
 }
 
-static inline void drop(alpha_window *w, double x, int squares)
+static inline void drop(alpha_window *w, double x)
 {
-    w->s = alpha_dd_add_d(w->s, -x);
-    if (squares)
-        w->q = alpha_dd_accumulate(w->q, alpha_dd_neg(alpha_two_prod(x, x)));
-    else
-        w->q.hi -= x * x;
+    alpha_dd2 out = value_and_square(x), a = two_sum2(w->hi, -out.hi);
+    store_sums(w, a.hi, a.lo + (w->lo - out.lo));
 }
 
 /* take and drop at once: the high parts form the only long chain, one renormalisation closes both steps. */
-static inline void swap(alpha_window *w, double x, double old, int squares)
+static inline void swap(alpha_window *w, double x, double old)
 {
-    alpha_dd a = alpha_two_sum(w->s.hi, x);
-    alpha_dd b = alpha_two_sum(a.hi, -old);
-    w->s = alpha_fast_two_sum(b.hi, w->s.lo + (a.lo + b.lo));
-    if (squares) {
-        alpha_dd in = alpha_two_prod(x, x), out = alpha_two_prod(old, old);
-        a = alpha_two_sum(w->q.hi, in.hi);
-        b = alpha_two_sum(a.hi, -out.hi);
-        w->q = alpha_fast_two_sum(b.hi, (w->q.lo + (in.lo - out.lo)) + (a.lo + b.lo));
-    } else {
-        w->q.hi += x * x - old * old;
-    }
-    if (w->q.hi > w->q_max)
-        w->q_max = w->q.hi;
+    alpha_dd2 in = value_and_square(x), out = value_and_square(old);
+    alpha_dd2 a = two_sum2(w->hi, in.hi), b = two_sum2(a.hi, -out.hi);
+    store_sums(w, b.hi, (w->lo + (in.lo - out.lo)) + (a.lo + b.lo));
+    if (w->hi[1] > w->q_max)
+        w->q_max = w->hi[1];
 }
 
 static inline void settle(alpha_window *w, const alpha_history *h)
 {
     w->n = h->head - w->tail;
     /* false for NaN as well; 2^20: errors of the past stay 2^-86 below what is left */
-    if (unlikely(!(w->q.hi * 0x1p20 >= w->q_max)))
+    if (unlikely(!(w->hi[1] * 0x1p20 >= w->q_max)))
         rebuild(w, h);
 }
 
-static inline __attribute__((always_inline)) void window_count(const alpha_pass *c, const alpha_instr *i, int squares)
+OPERATION(WINDOW_COUNT)
 {
     const alpha_history *h = STATE(const alpha_history, i->history);
     alpha_window *w = STATE(alpha_window, i->state);
@@ -71,63 +84,45 @@ static inline __attribute__((always_inline)) void window_count(const alpha_pass 
         return;
     const uint64_t n = (uint64_t)i->n;
     if (likely(h->head > n)) {
-        swap(w, h->newest, h->x[(h->head - 1 - n) & h->mask], squares);
+        swap(w, h->newest, h->x[(h->head - 1 - n) & h->mask]);
         w->tail = h->head - n;
     } else {
-        take(w, h->newest, squares);
+        take(w, h->newest);
     }
-    w->warm = h->head >= n;
     w->ready = h->n_gap >= n;
+    w->warm = h->head >= n;
     settle(w, h);
 }
 
-static inline __attribute__((always_inline)) void window_time(const alpha_pass *c, const alpha_instr *i, int squares)
+OPERATION(WINDOW_TIME)
 {
     const alpha_history *h = STATE(const alpha_history, i->history);
     alpha_window *w = STATE(alpha_window, i->state);
+    const int64_t edge = c->now - i->n, *const t = h->t;
+    const uint64_t head = h->head, mask = h->mask;
+    uint64_t tail = w->tail;
     if (h->upd == number_of(c))
-        take(w, h->newest, squares);
-    const int64_t edge = c->now - i->n;
-    if (w->tail < h->head && h->t[w->tail & h->mask] <= edge) {
-        do {
-            drop(w, h->x[w->tail & h->mask], squares);
-            w->tail++;
-        } while (w->tail < h->head && h->t[w->tail & h->mask] <= edge);
-        if (w->tail == h->head) {
-            w->s = w->q = (alpha_dd){0.0, 0.0};
+        take(w, h->newest);
+    if (tail < head && t[tail & mask] <= edge) {
+        do
+            drop(w, h->x[tail++ & mask]);
+        while (tail < head && t[tail & mask] <= edge);
+        w->tail = tail;
+        if (tail == head) {
+            w->hi = w->lo = (alpha_v2){0.0, 0.0};
             w->q_max = 0.0;
         }
     }
+    w->ready = edge >= h->t_first_gap;
+    w->warm = edge >= h->t_first;
     settle(w, h);
-    w->warm = h->head && edge >= h->t_first;
-    w->ready = h->n_gap && edge >= h->t_first_gap;
-}
-
-OPERATION(SUM_COUNT)
-{
-    window_count(c, i, 0);
-}
-
-OPERATION(SUM_TIME)
-{
-    window_time(c, i, 0);
-}
-
-OPERATION(MOMENT_COUNT)
-{
-    window_count(c, i, 1);
-}
-
-OPERATION(MOMENT_TIME)
-{
-    window_time(c, i, 1);
 }
 
 static inline double window_mean(const alpha_window *w, const alpha_history *h)
 {
     if (h->run >= w->n)
         return h->newest + 0.0; /* rule 11 */
-    return w->s.hi / (double)(int64_t)w->n + 0.0;
+    return w->hi[0] / (double)(int64_t)w->n + 0.0;
 }
 
 /* Numerator of the variance when it is so small beside the sums that their 106 bits do not hold it: all values
@@ -148,9 +143,9 @@ static inline double window_var(const alpha_window *w, const alpha_history *h, u
     if (h->run >= w->n)
         return 0.0;
     double n = (double)(int64_t)w->n;
-    alpha_dd nq = alpha_two_prod(w->q.hi, n), ss = alpha_two_prod(w->s.hi, w->s.hi);
+    alpha_dd nq = alpha_two_prod(w->hi[1], n), ss = alpha_two_prod(w->hi[0], w->hi[0]);
     alpha_dd top = alpha_two_sum(nq.hi, -ss.hi);
-    double num = top.hi + (top.lo + ((nq.lo + w->q.lo * n) - (ss.lo + 2.0 * (w->s.hi * w->s.lo))));
+    double num = top.hi + (top.lo + ((nq.lo + w->lo[1] * n) - (ss.lo + 2.0 * (w->hi[0] * w->lo[0]))));
     /* long windows pay for a second look only where float32 results could feel it */
     if (unlikely(num < nq.hi * (w->n <= 64 ? 0x1p-44 : 0x1p-60)))
         num = close_numerator(w, h);
@@ -167,7 +162,7 @@ static inline __attribute__((always_inline)) double statistic(enum statistic wha
     case COUNT:
         return (double)w->n;
     case SUM:
-        return w->s.hi + 0.0;
+        return w->hi[0] + 0.0;
     case MEAN:
         return window_mean(w, h);
     case VAR:
