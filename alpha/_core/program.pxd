@@ -4,6 +4,7 @@ from alpha._core.types cimport alpha_event
 
 cdef extern from "alpha_kernels.h" nogil:
     ctypedef struct alpha_instr:
+        const void *place
         uint16_t op
 
     ctypedef struct alpha_bar_spec:
@@ -47,6 +48,7 @@ cdef extern from "alpha_kernels.h" nogil:
         const char *isa
         alpha_step_fn step
         alpha_normalise_fn normalise
+        const void *const *places() noexcept nogil
 
 cdef extern from "alpha_block.h" nogil:
     alpha_block *alpha_block_new(const alpha_program *, double lot)

@@ -151,13 +151,19 @@ cdef class Program:
         free(self.bars)
 
     cdef const alpha_instr *_instructions(self, records) except? NULL:
-        """Pointer to the records, which the program keeps alive; NULL for none."""
-        cdef const uint8_t[::1] raw
+        """Pointer to a copy of the records, which the program keeps alive; NULL for none."""
+        cdef uint8_t[::1] raw
+        cdef alpha_instr *to
+        cdef Py_ssize_t i
         if len(records) == 0:
             return NULL
-        raw = records.view(np.uint8)
-        self.arrays.append(records)
-        return <const alpha_instr *>&raw[0]
+        own = records.copy()
+        raw = own.view(np.uint8)
+        to = <alpha_instr *>&raw[0]
+        for i in range(len(own)):
+            to[i].place = self.kernels.places()[to[i].op]
+        self.arrays.append(own)
+        return to
 
     @property
     def n_features(self):

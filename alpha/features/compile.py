@@ -27,6 +27,7 @@ _TIME_RING = 64  # first capacity of a history that time windows read; it grows 
 
 INSTR_DTYPE = np.dtype(
     [
+        ("place", "<u8"),  # filled in by the kernels that will run it
         ("op", "<u2"),
         ("dst", "<u2"),
         ("a", "<u2"),
@@ -70,7 +71,7 @@ class _Node:
     timed: bool = False  # its value changes when only time passes
 
     def record(self) -> tuple[int | float, ...]:
-        return (self.op, self.dst, self.a, self.b, self.state, self.history, self.n, self.k, self.ddof, self.mode)
+        return (0, self.op, self.dst, self.a, self.b, self.state, self.history, self.n, self.k, self.ddof, self.mode)
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ enum alpha_op { ALPHA_OP_LIST(ALPHA_OP_ENUM) ALPHA_OPS };
 #undef ALPHA_OP_ENUM
 
 typedef struct alpha_instr {
+    const void *place; /* where run() does this operation, see alpha_kernels.places */
     uint16_t op;
     uint16_t dst;     /* slot written */
     uint16_t a, b;    /* operand slots */
@@ -70,7 +71,7 @@ typedef struct alpha_instr {
     uint32_t mode;    /* capacity of a history's inline ring */
 } alpha_instr;
 
-_Static_assert(sizeof(alpha_instr) == 40, "compile.py builds the same layout");
+_Static_assert(sizeof(alpha_instr) == 48, "compile.py builds the same layout");
 
 typedef struct alpha_none {
     char nothing[0];
@@ -196,10 +197,14 @@ typedef int (*alpha_step_fn)(const alpha_program *, alpha_block *, const alpha_e
 typedef int (*alpha_normalise_fn)(const float *x, const double *mean, const double *std, float lo, float hi,
                                   float *z, uint32_t n);
 
+/* For each opcode the place that an instruction must carry. */
+typedef const void *const *(*alpha_places_fn)(void);
+
 typedef struct alpha_kernels {
     const char *isa;
     alpha_step_fn step;
     alpha_normalise_fn normalise;
+    alpha_places_fn places;
 } alpha_kernels;
 
 extern const alpha_kernels alpha_kernels_portable;
