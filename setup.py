@@ -102,6 +102,7 @@ def extension(name: str, *libraries: str) -> Extension:
 
 EXTENSIONS = [
     extension("ring"),
+    extension("signal"),
     extension("tensor"),
     extension("guard", "m"),
     extension("model"),

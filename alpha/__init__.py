@@ -33,15 +33,15 @@ _PUBLIC = {
     "Ring": "alpha._core.ring",
     "Runtime": "alpha.runtime",
     "SIGNAL_DTYPE": "alpha.events",
-    "Signal": "alpha._core.pipeline",
+    "Signal": "alpha._core.signal",
     "Status": "alpha.events",
     "f": "alpha.features.language",
     "open_events": "alpha.data",
 }
 
 if TYPE_CHECKING:
-    from alpha._core.pipeline import Signal
     from alpha._core.ring import Ring
+    from alpha._core.signal import Signal
     from alpha.data import EventSource, open_events
     from alpha.errors import AlphaError, AlphaWarning
     from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, Status

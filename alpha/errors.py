@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 
 class AlphaError(Exception):
-    """Base of every error this project raises on purpose. The command line maps it to exit code 2."""
+    """Base of every error this project raises on purpose. The command line maps it to exit code 2.
+
+    ``signals``: what a stream had produced before it failed (:meth:`alpha.Runtime.run`), else None.
+    """
+
+    signals: Any = None
 
 
 class DataError(AlphaError):

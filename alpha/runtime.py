@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,17 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha._core.pipeline import Instrument as InstrumentHandle
-from alpha._core.pipeline import Pipeline, Signal
+from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
+from alpha._core.signal import Signal
 from alpha._core.worker import Worker
 from alpha.bundle import Bundle
 from alpha.data import EventSource, open_events
-from alpha.errors import AlphaError, AlphaWarning, StateError
+from alpha.errors import AlphaError, AlphaWarning, RegistryError, StateError
 from alpha.events import ALL_INSTRUMENTS, SIGNAL_DTYPE
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
+from alpha.registry.lifecycle import objections
 from alpha.registry.store import find, load
 
 Signals = npt.NDArray[Any]
@@ -38,7 +41,10 @@ class Runtime:
     """Made by :meth:`from_registry`, :meth:`from_artifact` or :meth:`from_features`; a context manager."""
 
     def __init__(self, bundle: Bundle, instruments: Instruments | Sequence[str | Instrument]) -> None:
-        table = instruments if isinstance(instruments, Instruments) else Instruments.of(*instruments)
+        if instruments is None:
+            raise AlphaError("a runtime needs its instruments: instruments=['BTCUSDT']")
+        names = [instruments] if isinstance(instruments, (str, Instrument)) else instruments
+        table = names if isinstance(names, Instruments) else Instruments.of(*names)
         if len(table) == 0:
             raise AlphaError("a runtime needs at least one instrument: instruments=['BTCUSDT']")
         self.bundle = bundle
@@ -46,7 +52,7 @@ class Runtime:
         self._pipeline: Pipeline = bundle.pipeline(table)
         self._handles: dict[str, InstrumentHandle] = {}
         self._worker: Worker | None = None
-        self._closed = False
+        self._bad_rows: Counter[str] = Counter()
         self._kill_reason = ""
         self._warn_untrained()
 
@@ -69,6 +75,8 @@ class Runtime:
         try:
             book = load(find(registry))
             entry, model = book.load_model(uri)
+            for objection in objections(entry):
+                raise RegistryError(objection)
             name = f"{entry.id}/{entry.number}"
             bundle = Bundle.from_model(model, name=name, governed=True, revision=book.document.revision)
         except AlphaError as exc:
@@ -160,9 +168,15 @@ class Runtime:
         """Process a stream; all Signals as one SIGNAL_DTYPE array.
 
         ``data``: an EVENT_DTYPE array or an iterable of them with this runtime's ids, or anything
-        :func:`alpha.open_events` reads (a path, a DataFrame), or the EventSource it returned.
+        :func:`alpha.open_events` reads (a path, a DataFrame), or the EventSource it returned. If it fails on the
+        way, the error carries the Signals made before it as its attribute ``signals``.
         """
-        parts = list(self.stream(data))
+        parts: list[Signals] = []
+        try:
+            parts.extend(self.stream(data))
+        except AlphaError as exc:
+            exc.signals = np.concatenate(parts) if parts else np.zeros(0, dtype=SIGNAL_DTYPE)
+            raise
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=SIGNAL_DTYPE)
@@ -195,6 +209,7 @@ class Runtime:
                 own = chunk["instrument_id"] != ALL_INSTRUMENTS
                 chunk["instrument_id"][own] = ids[chunk["instrument_id"][own]]
             yield self._pipeline.run(chunk)
+        self._bad_rows.update(source.bad_rows)
 
     # -- a thread of its own
 
@@ -209,7 +224,9 @@ class Runtime:
         self._check_open()
         if self._worker is not None and self._worker.running:
             raise StateError("a worker already runs: stop it first")
-        self._worker = Worker(self._pipeline, ring or Ring(capacity, overrun=overrun), cpu=cpu)
+        if ring is not None and not isinstance(ring, Ring):
+            raise AlphaError(f"ring must be an alpha.Ring, not {type(ring).__name__}")
+        self._worker = Worker(self._pipeline, Ring(capacity, overrun=overrun) if ring is None else ring, cpu=cpu)
         return self._worker
 
     # -- looking
@@ -296,6 +313,7 @@ class Runtime:
         worker = self._worker
         return {
             **self._pipeline.counters(),
+            "bad_rows": dict(self._bad_rows),  # of files and frames: rows that could not become events
             "latency_ns": dict(percentiles(counts, largest)),
             "lost": 0 if worker is None else worker.ring.dropped + worker.lost_signals,
             "model": self.bundle.name,
@@ -342,13 +360,13 @@ class Runtime:
         self._kill_reason = ""
 
     def close(self) -> None:
-        """Stop the worker. May be called twice."""
+        """Stop the worker; every call that would decide raises StateError from now on. May be called twice."""
         if self._worker is not None:
             self._worker.stop()
-        self._closed = True
+        self._pipeline.close()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._pipeline.closed:
             raise StateError("this runtime is closed")
 
     def __enter__(self) -> Runtime:

@@ -3,6 +3,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
 from alpha._core.model cimport ModelKernel, alpha_model
 from alpha._core.program cimport Program, alpha_block, alpha_kernels, alpha_program
+from alpha._core.signal cimport Signal
 from alpha._core.types cimport alpha_event, alpha_signal
 
 cdef extern from "alpha_pipeline.h" nogil:
@@ -64,15 +65,13 @@ cdef extern from "alpha_pipeline.h" nogil:
     void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 
-cdef class Signal:
-    cdef alpha_signal c
-
 cdef class Pipeline:
     cdef alpha_pipeline *p
     cdef readonly Program program
     cdef ModelKernel model
     cdef object owners          # arrays and tensors p points into
     cdef alpha_signal *scratch  # room for what one event can produce
+    cdef readonly bint closed
     cdef readonly bint busy     # a worker owns it
     cdef int check_free(self) except -1
 

@@ -3,18 +3,20 @@
 A :class:`Pipeline` belongs to one thread at a time: the caller, or a worker (then ``busy``).
 """
 
-from cpython.object cimport Py_EQ, Py_NE
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
 from alpha._core.program cimport ALPHA_READY, alpha_block_free, alpha_block_new, alpha_marks
+from alpha._core.signal cimport Signal, make_signal
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
     ALPHA_DEPTH,
+    ALPHA_HOLD,
+    ALPHA_KILLED,
     ALPHA_QUOTE,
     ALPHA_REASONS,
     ALPHA_TIMER,
@@ -22,114 +24,12 @@ from alpha._core.types cimport (
     ALPHA_BAR,
 )
 from alpha.errors import AlphaError, StateError
-from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Reason
+from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Reason
 
 OUTPUT_KINDS = {"logits": 0, "probabilities": 1, "value": 2}
 RULES = {"argmax": 0, "sign": 1}
 
-_ACTIONS = {int(a): a for a in Action}
 _REASONS = {int(r): r for r in Reason}
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Signal:
-    """One decision: fresh, immutable, never reused. ``bytes(signal)`` is its SIGNAL_DTYPE record."""
-
-    def __init__(self):
-        raise TypeError("signals are made by the runtime")
-
-    @property
-    def action(self):
-        """``Action.SELL``, ``HOLD`` or ``BUY``."""
-        return _ACTIONS[self.c.action]
-
-    @property
-    def reason(self):
-        """Why: ``Reason.MODEL`` if the model decided, else what kept it from deciding."""
-        return _REASONS[self.c.reason]
-
-    @property
-    def confidence(self):
-        """Highest probability, 0 to 1 (clipped ``|value|`` under the sign rule)."""
-        return self.c.confidence
-
-    @property
-    def value(self):
-        """P(BUY) - P(SELL); the model's raw value under the sign rule."""
-        return self.c.value
-
-    @property
-    def scores(self):
-        """Probabilities in the order of the model's actions, as a tuple."""
-        return tuple(self.c.scores[i] for i in range(self.c.n_scores))
-
-    @property
-    def ref_px(self):
-        """Mid (else last trade, else bar close) when the decision was made; NaN before any."""
-        return self.c.ref_px
-
-    @property
-    def instrument_id(self):
-        return self.c.instrument_id
-
-    @property
-    def ts_event_ns(self):
-        return self.c.ts_event_ns
-
-    @property
-    def ts_recv_ns(self):
-        return self.c.ts_recv_ns
-
-    @property
-    def event_index(self):
-        """Position of the deciding event in its stream."""
-        return self.c.event_index
-
-    @property
-    def model_slot(self):
-        return self.c.model_slot
-
-    @property
-    def model_hash(self):
-        """First 16 bytes of the model file's sha256."""
-        return bytes(self.c.model_hash[:16])
-
-    @property
-    def definition_hash(self):
-        """First 16 bytes of the definition hash."""
-        return bytes(self.c.definition_hash[:16])
-
-    @property
-    def bundle_revision(self):
-        return self.c.bundle_revision
-
-    @property
-    def flags(self):
-        """Flags of the deciding event, CROSSED and LOCKED added by the guard."""
-        return self.c.flags
-
-    def __bytes__(self):
-        return (<char *>&self.c)[:sizeof(alpha_signal)]
-
-    def __richcmp__(self, other, int op):
-        if not isinstance(other, Signal) or op not in (Py_EQ, Py_NE):
-            return NotImplemented
-        equal = memcmp(&self.c, &(<Signal>other).c, sizeof(alpha_signal)) == 0
-        return equal if op == Py_EQ else not equal
-
-    def __hash__(self):
-        return hash(bytes(self))
-
-    def __repr__(self):
-        return (f"Signal({self.action.name}, {self.reason.name}, confidence={self.c.confidence:.4f}, "
-                f"instrument_id={self.c.instrument_id}, ts_event_ns={self.c.ts_event_ns})")
-
-
-cdef inline Signal make_signal(const alpha_signal *s):
-    cdef Signal out = Signal.__new__(Signal)
-    out.c = s[0]
-    return out
 
 
 @cython.final
@@ -223,6 +123,8 @@ cdef class Pipeline:
         free(self.p)
 
     cdef int check_free(self) except -1:
+        if self.closed:
+            raise StateError("this runtime is closed")
         if self.busy:
             raise StateError("a worker owns this pipeline: push events to it, or stop it first")
         return 0
@@ -335,11 +237,15 @@ cdef class Pipeline:
         return self.model is not None
 
     def latest(self, uint32_t instrument_id):
-        """The last Signal of an instrument, or None. Any thread, also beside a worker."""
+        """The last Signal of an instrument, or None; HOLD, KILLED while killed. Any thread, also beside a worker."""
         if instrument_id >= self.p.n_instruments:
             raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
         cdef Signal out = Signal.__new__(Signal)
-        return out if alpha_read_latest(&self.p.instruments[instrument_id], &out.c) else None
+        if not alpha_read_latest(&self.p.instruments[instrument_id], &out.c):
+            return None
+        if self.p.killed:
+            out.c.action, out.c.reason = ALPHA_HOLD, ALPHA_KILLED
+        return out
 
     def features(self, uint32_t instrument_id, out=None):
         """(float32 [F] of the last row, bool [F] which are warm, decision time ns); None before any row.
@@ -394,6 +300,10 @@ cdef class Pipeline:
     def _set_busy(self, bint busy):
         self.busy = busy
 
+    def close(self):
+        """From now on every call that would decide raises StateError."""
+        self.closed = True
+
 
 cdef int check_events(events) except -1:
     if getattr(events, "dtype", None) != EVENT_DTYPE:
@@ -413,7 +323,7 @@ cdef class Instrument:
     cdef Signal process(self, alpha_event *e):
         cdef Pipeline pipeline = self.pipeline
         cdef uint32_t made
-        if pipeline.busy:
+        if pipeline.busy or pipeline.closed:
             pipeline.check_free()
         e.instrument_id = self.id
         made = alpha_process(pipeline.p, e, pipeline.scratch)

@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 import cython
 import numpy as np
 
-from alpha.errors import AlphaError
+from alpha.errors import AlphaError, StateError
 from alpha.events import EVENT_DTYPE
 
 cdef extern from "<stdlib.h>" nogil:
@@ -78,6 +78,7 @@ cdef class Ring:
             raise AlphaError(f"a ring of {capacity} events needs {alpha_ring_bytes(capacity)} bytes, the memory has {length}")
         memset(start, 0, alpha_ring_bytes(capacity))
         self.c.capacity = capacity
+        self.mask = <uint64_t>capacity - 1
         self.c.overrun = _OVERRUN[overrun]
         self.c.magic = ALPHA_RING_MAGIC
 
@@ -91,10 +92,14 @@ cdef class Ring:
         if capacity is not None and capacity != size:
             self.c = NULL
             raise AlphaError(f"the ring in this memory has capacity {size}, not {capacity}")
+        self.mask = size - 1
         return 0
 
     def __dealloc__(self):
         free(self.owned)
+
+    def _set_taken(self, bint taken, /):
+        self.taken = taken
 
     def push(self, event):
         """Publish one event (a 0-d or 1-element EVENT_DTYPE array). False if the ring was full. Producer only."""
@@ -121,7 +126,7 @@ cdef class Ring:
         e = <const alpha_event *>&raw[0]
         with nogil:
             for i in range(n):
-                if alpha_ring_push(r, e + i):
+                if alpha_ring_push(r, self.mask, e + i):
                     done += 1
                 elif r.overrun == ALPHA_OVERRUN_REFUSE:
                     break
@@ -132,6 +137,8 @@ cdef class Ring:
         cdef unsigned char[::1] raw
         cdef const alpha_event *e
         cdef Py_ssize_t n = 0
+        if self.taken:
+            raise StateError("a worker takes the events out of this ring: stop it first")
         if limit < 1:
             raise AlphaError(f"limit must be at least 1, not {limit}")
         out = np.empty(limit, dtype=EVENT_DTYPE)
@@ -139,21 +146,25 @@ cdef class Ring:
         cdef alpha_event *to = <alpha_event *>&raw[0]
         with nogil:
             while n < limit:
-                e = alpha_ring_peek(self.c)
+                e = alpha_ring_peek(self.c, self.mask)
                 if e == NULL:
                     break
                 memcpy(to + n, e, sizeof(alpha_event))
-                alpha_ring_release(self.c)
+                alpha_ring_release(self.c, self.mask)
                 n += 1
         return out[:n]
 
     def __len__(self):
-        return max(0, <Py_ssize_t>(alpha_ring_published(self.c) - alpha_ring_released(self.c)))
+        cdef Py_ssize_t waiting = <Py_ssize_t>(alpha_ring_published(self.c) - alpha_ring_released(self.c))
+        return min(max(0, waiting), <Py_ssize_t>self.mask + 1)
+
+    def __bool__(self):
+        return True  # an empty ring is still a ring
 
     @property
     def capacity(self):
         """Slots."""
-        return self.c.capacity
+        return self.mask + 1
 
     @property
     def dropped(self):

@@ -37,6 +37,7 @@ cdef extern from "alpha_types.h" nogil:
     enum:
         ALPHA_UNSET
         ALPHA_MODEL
+        ALPHA_KILLED
         ALPHA_NO_MODEL
         ALPHA_NO_ORT
         ALPHA_MODEL_ERROR

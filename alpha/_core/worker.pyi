@@ -3,8 +3,9 @@ from typing import Any, final
 
 import numpy.typing as npt
 
-from alpha._core.pipeline import Pipeline, Signal
+from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
+from alpha._core.signal import Signal
 
 @final
 class Worker:

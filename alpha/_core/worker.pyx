@@ -13,8 +13,9 @@ import os
 import cython
 import numpy as np
 
-from alpha._core.pipeline cimport Pipeline, Signal, alpha_pipeline
+from alpha._core.pipeline cimport Pipeline, alpha_pipeline
 from alpha._core.ring cimport Ring, alpha_ring, alpha_ring_push
+from alpha._core.signal cimport Signal
 from alpha._core.types cimport ALPHA_HOLD, ALPHA_QUOTE, ALPHA_TRADE, alpha_event, alpha_signal
 from alpha.errors import AlphaError, StateError
 from alpha.events import SIGNAL_DTYPE, Reason
@@ -28,6 +29,7 @@ cdef extern from "alpha_worker.h" nogil:
     ctypedef struct alpha_worker:
         alpha_pipeline *pipeline
         alpha_ring *ring
+        uint64_t ring_mask
         alpha_parcel *parcels
         uint64_t n_parcels
         alpha_signal *scratch
@@ -39,7 +41,13 @@ cdef extern from "alpha_worker.h" nogil:
     void alpha_worker_stop(alpha_worker *w)
     int alpha_worker_poll(alpha_worker *w, alpha_signal *s, int64_t *age_ns)
 
-cdef int REASON_STALE = Reason.STALE
+cdef unsigned char REASON_STALE = Reason.STALE
+cdef unsigned char REASON_KILLED = Reason.KILLED
+
+
+cdef inline void silence(alpha_signal *s, unsigned char reason) noexcept nogil:
+    s.action = ALPHA_HOLD
+    s.reason = reason
 
 
 @cython.final
@@ -60,6 +68,8 @@ cdef class Worker:
             raise AlphaError(f"cpu {cpu} is not one this process may use: {sorted(os.sched_getaffinity(0))}")
         if pipeline.busy:
             raise StateError("a worker already owns this pipeline: stop it first")
+        if ring.taken:
+            raise StateError("another worker takes the events out of this ring: give each worker its own")
         self.pipeline, self.ring = pipeline, ring
         self.w = <alpha_worker *>aligned_alloc(64, (sizeof(alpha_worker) + 63) // 64 * 64)
         if self.w == NULL:
@@ -67,15 +77,16 @@ cdef class Worker:
         memset(self.w, 0, sizeof(alpha_worker))
         self.w.pipeline = pipeline.p
         self.w.ring = ring.c
+        self.w.ring_mask = ring.mask
         self.w.n_parcels = signals
         self.w.cpu = -1 if cpu is None else cpu
         self.w.parcels = <alpha_parcel *>calloc(signals, sizeof(alpha_parcel))
         self.w.scratch = <alpha_signal *>calloc(pipeline.p.n_instruments + 1, sizeof(alpha_signal))
         if self.w.parcels == NULL or self.w.scratch == NULL:
             raise MemoryError()
-        pipeline._set_busy(True)
+        self._own(True)
         if alpha_worker_start(self.w):
-            pipeline._set_busy(False)
+            self._own(False)
             raise StateError("the operating system refused a new thread")
         self.running = True
 
@@ -85,7 +96,7 @@ cdef class Worker:
         if self.running:
             with nogil:
                 alpha_worker_stop(self.w)
-            self.pipeline._set_busy(False)
+            self._own(False)
         free(self.w.parcels)
         free(self.w.scratch)
         free(self.w)
@@ -97,7 +108,13 @@ cdef class Worker:
         with nogil:
             alpha_worker_stop(self.w)
         self.running = False
-        self.pipeline._set_busy(False)
+        self._own(False)
+
+    cdef int _own(self, bint owned) except -1:
+        """Pipeline and ring belong to this worker, or to nobody again."""
+        self.pipeline._set_busy(owned)
+        self.ring._set_taken(owned)
+        return 0
 
     def __enter__(self):
         return self
@@ -118,7 +135,7 @@ cdef class Worker:
         e.ts_event_ns, e.ts_recv_ns = ts_ns, ts_recv_ns
         e.instrument_id, e.kind, e.level, e.flags = instrument_id, ALPHA_QUOTE, 0, flags
         e.v[0], e.v[1], e.v[2], e.v[3], e.v[4] = bid_px, ask_px, bid_qty, ask_qty, venue_seq
-        return bool(alpha_ring_push(self.ring.c, &e))
+        return bool(alpha_ring_push(self.ring.c, self.ring.mask, &e))
 
     def push_trade(self, uint32_t instrument_id, int64_t ts_ns, double px, double qty, double side=0.0,
                    int64_t ts_recv_ns=0, double venue_seq=0.0, uint16_t flags=1):
@@ -128,7 +145,7 @@ cdef class Worker:
         e.ts_event_ns, e.ts_recv_ns = ts_ns, ts_recv_ns
         e.instrument_id, e.kind, e.level, e.flags = instrument_id, ALPHA_TRADE, 0, flags
         e.v[0], e.v[1], e.v[2], e.v[3], e.v[4] = px, qty, side, 0.0, venue_seq
-        return bool(alpha_ring_push(self.ring.c, &e))
+        return bool(alpha_ring_push(self.ring.c, self.ring.mask, &e))
 
     cdef int check_running(self) except -1:
         if not self.running:
@@ -136,19 +153,22 @@ cdef class Worker:
         return 0
 
     def poll(self, int64_t max_age_ns=0):
-        """The oldest waiting Signal, or None. Older than ``max_age_ns`` (0: any age) it comes as HOLD, STALE."""
+        """The oldest waiting Signal, or None. Older than ``max_age_ns`` (0: any age) it comes as HOLD, STALE;
+        while the runtime is killed as HOLD, KILLED, also if it was decided before."""
         cdef int64_t age = 0
         cdef Signal out = Signal.__new__(Signal)
         if not alpha_worker_poll(self.w, &out.c, &age):
             return None
-        if max_age_ns > 0 and age > max_age_ns:
-            out.c.action = ALPHA_HOLD
-            out.c.reason = <unsigned char>REASON_STALE
+        if self.pipeline.killed:
+            silence(&out.c, REASON_KILLED)
+        elif max_age_ns > 0 and age > max_age_ns:
+            silence(&out.c, REASON_STALE)
             self.stale += 1
         return out
 
     def poll_many(self, Py_ssize_t limit=65536):
-        """Up to ``limit`` waiting Signals as a SIGNAL_DTYPE array, oldest first, whatever their age."""
+        """Up to ``limit`` waiting Signals as a SIGNAL_DTYPE array, oldest first, as they were decided: a record,
+        not advice (:meth:`poll` heeds age and kill)."""
         cdef int64_t age = 0
         cdef Py_ssize_t n = 0
         if limit < 1:

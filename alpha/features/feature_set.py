@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from alpha.features.language import BarRef, Duration, Expr, canonical, duration,
 from alpha.features.operators import BAR_VERSION, OPERATORS
 
 MAX_FEATURES = 1024
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class FeatureSet:
             raise DefinitionError(f"feature set {self.name!r} has no features")
         if len(self.features) > MAX_FEATURES:
             raise DefinitionError(f"feature set {self.name!r} has {len(self.features)} features (limit {MAX_FEATURES})")
+        for name in self.features:
+            if not _NAME.fullmatch(name):
+                raise DefinitionError(
+                    f"feature name {name!r} is not allowed: 1 to 64 characters without spaces or line breaks"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def load_artifact(
     meta_hash = hashlib.sha256(raw).hexdigest()
     if expect_metadata_sha256 is not None and meta_hash != expect_metadata_sha256:
         raise ModelError(
-            f"{folder / 'metadata.json'} was altered: sha256 {meta_hash[:12]}…, the registry says {expect_metadata_sha256[:12]}…"
+            f"{folder / 'metadata.json'} was altered: sha256 {meta_hash}, the registry says {expect_metadata_sha256}"
         )
     meta = decode(raw, str(folder / "metadata.json"))
     model = read_file(folder, "model.onnx", MAX_MODEL_BYTES)
@@ -68,7 +68,7 @@ def load_artifact(
     for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
         if expected is not None and digest != expected:
             raise ModelError(
-                f"{folder / 'model.onnx'} was altered: sha256 {digest[:12]}…, {source} says {expected[:12]}…"
+                f"{folder / 'model.onnx'} was altered: sha256 {digest}, {source} says {expected}"
             )
     return LoadedModel(folder, meta, meta.build_feature_set(), model, digest, meta_hash)
 
@@ -82,4 +82,4 @@ def verify_files(directory: Path, meta: Metadata, on_problem: Callable[[str], No
             on_problem(str(exc))
             continue
         if digest != expected:
-            on_problem(f"{directory / name} was altered: sha256 {digest[:12]}…, the metadata says {expected[:12]}…")
+            on_problem(f"{directory / name} was altered: sha256 {digest}, the metadata says {expected}")

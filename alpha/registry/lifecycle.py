@@ -100,6 +100,17 @@ def _moved(entry: Entry, status: Status, approver: str | None) -> Entry:
     return msgspec.structs.replace(entry, status=status, approved_by=approved)
 
 
+def objections(entry: Entry) -> list[str]:
+    """Why a version must not serve as production, in sentences; empty if nothing speaks against it."""
+    what = f"model {entry.id} v{entry.number}"
+    if entry.status != "production":
+        return []
+    out = [f"{what} is in production with a failed check: {c.name}" for c in entry.checks if not (c.passed or c.waived)]
+    if not entry.approved_by:
+        out.append(f"{what} is in production, but nobody approved it: promote it with  alpha registry promote")
+    return out
+
+
 def verify(path: str | Path) -> tuple[int, list[str]]:
     """(number of models, problems): every artifact read, hashed and compared with registry and metadata."""
     registry = load(path)
@@ -110,7 +121,6 @@ def verify(path: str | Path) -> tuple[int, list[str]]:
         except AlphaError as exc:
             problems.append(str(exc))
             continue
-        if list(entry.input_features) != model.metadata.feature_names:
-            problems.append(f"model {entry.id} v{entry.number}: input_features differ from the metadata")
+        problems.extend(objections(entry))
         verify_files(model.directory, model.metadata, problems.append)
     return len(registry.document.models), problems

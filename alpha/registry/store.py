@@ -20,6 +20,7 @@ from alpha.registry.schema import Entry, RegistryDocument, check
 
 _URI = re.compile(r"models:/([A-Za-z0-9_.\-]+)(?:@([A-Za-z]+)|/(v?[0-9]+))")
 LOCK_SECONDS = 30.0
+SHIPPED = (Path(__file__).parent.parent / "_shipped").resolve()
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Registry:
             self.artifact_dir(entry), expect_sha256=entry.sha256, expect_metadata_sha256=entry.metadata_sha256 or None
         )
         meta = model.metadata
+        if list(entry.input_features) != meta.feature_names:
+            raise ModelError(
+                f"model {entry.id} v{entry.number}: input_features differ from the metadata's feature_names"
+            )
         if (meta.model_id, meta.version) != (entry.id, entry.number):
             raise ModelError(f"the artifact of {entry.id} v{entry.number} says it is {meta.model_id} v{meta.version}")
         if entry.feature_definition.hash and entry.feature_definition.hash != meta.definition_hash:
@@ -129,7 +134,7 @@ def find(explicit: str | Path | None = None) -> Path:
         if (folder / "registry.json").is_file():
             return folder / "registry.json"
     package = Path(__file__).parent.parent
-    for installed in (package / "_shipped" / "registry.json", package.parent / "registry.json"):
+    for installed in (SHIPPED / "registry.json", package.parent / "registry.json"):
         if installed.is_file():
             return installed
     raise RegistryError(
@@ -162,6 +167,11 @@ def update(
     ``create``: start from an empty registry if the file is missing.
     """
     file = Path(path)
+    if file.resolve().parent == SHIPPED:
+        raise RegistryError(
+            f"registry {file} came with the package and would be lost with it: copy registry.json and artifacts/ "
+            "to a folder of yours and name it with --registry or $ALPHA_REGISTRY"
+        )
     with _locked(file):
         doc = RegistryDocument() if create and not file.exists() else load(file).document
         if expect_revision is not None and doc.revision != expect_revision:

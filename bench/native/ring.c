@@ -47,7 +47,7 @@ static void *ours_produce(void *p)
     job *j = p;
     for (int64_t i = 0; i < j->n; i++) {
         alpha_event e = make(i);
-        while (!alpha_ring_push(j->ring, &e))
+        while (!alpha_ring_push(j->ring, CAPACITY - 1, &e))
             alpha_pause();
     }
     return NULL;
@@ -95,10 +95,10 @@ double ring_ours(int64_t n)
     uint64_t sum = 0;
     for (int64_t i = 0; i < n; i++) {
         const alpha_event *e;
-        while (!(e = alpha_ring_peek(r)))
+        while (!(e = alpha_ring_peek(r, CAPACITY - 1)))
             alpha_pause();
         sum += check(e);
-        alpha_ring_release(r);
+        alpha_ring_release(r, CAPACITY - 1);
     }
     double ns = (double)(alpha_now_ns() - start) / (double)n;
     pthread_join(t, NULL);

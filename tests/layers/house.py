@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_latency.h",
             "alpha_ring.h",
             "alpha._core.ring",
+            "alpha._core.signal",
             "alpha._core.tensor",
             "alpha_guard.h",
             "alpha._core.guard",

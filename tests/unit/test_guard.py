@@ -124,3 +124,21 @@ def test_crossed_may_be_flagged_instead() -> None:
 def test_unknown_options(options: dict[str, object]) -> None:
     with pytest.raises(AlphaError, match="guard"):
         guard_events(event(), 1, **options)  # type: ignore[arg-type]
+
+
+def test_a_leap_is_believed_when_a_second_event_confirms_it() -> None:
+    day = 86_400 * 10**9
+    assert verdicts(event(), event(ts=T + 31 * day), event(ts=T + 1)) == ["ok", "FUTURE", "ok"]
+    assert verdicts(event(), event(ts=T + 31 * day), event(ts=T + 31 * day), event(ts=T + 1)) == [
+        "ok",
+        "FUTURE",
+        "ok",
+        "BACKWARDS",
+    ]
+    assert verdicts(event(), event(ts=T + 40 * day), event(ts=T + 35 * day), event(ts=T + 36 * day)) == [
+        "ok",
+        "FUTURE",
+        "FUTURE",
+        "ok",
+    ]
+    assert verdicts(event(), event(ts=T + 30 * day)) == ["ok", "ok"]

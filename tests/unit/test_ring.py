@@ -111,3 +111,20 @@ def test_memory_that_holds_no_ring() -> None:
 def test_attach_needs_memory() -> None:
     with pytest.raises(AlphaError, match="attach"):
         Ring(4, attach=True)
+
+
+def test_a_damaged_header_leads_no_index_out_of_the_memory() -> None:
+    """Another process may write anything into shared memory; ours must survive it."""
+    memory = mmap.mmap(-1, ring_bytes(16))
+    ring = Ring(16, memory=memory, overrun="refuse")
+    ring.push_many(events(0, 5))
+    words = np.frombuffer(memory, np.uint64)
+    words[:24] = 2**63 + 12345  # capacity, policy, head and tail
+    assert ring.capacity == 16 and 0 <= len(ring) <= 16
+    ring.push_many(events(5, 40))
+    assert len(ring.pop_many(100)) <= 32
+    del words
+
+
+def test_a_ring_is_true_even_when_empty() -> None:
+    assert Ring(4) and len(Ring(4)) == 0

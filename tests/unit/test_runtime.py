@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 import alpha
 from alpha.data.simulate import simulate
 from alpha.errors import AlphaError, InstrumentError, ModelError, RegistryError, StateError
-from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Flag, Kind, Reason
+from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Action, Flag, Kind, Reason
 from alpha.features import catalog
 from alpha.features.native import native_rows
 
@@ -196,16 +197,29 @@ def test_own_features_go_through_model_and_gate() -> None:
             symbol = rt.instruments.symbol(signal.instrument_id)
             x = rt.feature_vector(symbol)
             assert x is not None
-            again = rt.on_features(symbol, 5, x)
+            again = rt.on_features(symbol, int(STREAM.events["ts_recv_ns"][1999]), x)
             assert again.scores == signal.scores and again.reason == signal.reason
+        later = int(STREAM.events["ts_recv_ns"].max())
+        assert rt.on_features("SIM0", later, x).scores
+        for ts, why in ((later - 1, "BACKWARDS"), (-5, "BACKWARDS"), (2**63 - 1, "FUTURE"), (later * 2, "FUTURE")):
+            late = rt.on_features("SIM0", ts, x)
+            assert (late.reason.name, late.action, late.scores) == (why, Action.HOLD, ())
         x[0] = np.nan
-        assert rt.on_features("SIM0", 6, x).reason == Reason.NON_FINITE_FEATURE
+        assert rt.on_features("SIM0", later + 6, x).reason == Reason.NON_FINITE_FEATURE
 
 
 def test_kill_is_immediate_and_taken_back() -> None:
     with demo() as rt:
-        rt.run(STREAM.events[:3000])
+        signals = rt.run(STREAM.events[:3000])
+        at = np.flatnonzero((signals["action"] != 0) & (signals["instrument_id"] == 0))[-1]
+    with demo() as rt:
+        rt.run(STREAM.events[: int(signals["event_index"][at]) + 1])
+        before = rt.latest("SIM0")
+        assert before is not None and before.action != Action.HOLD
         rt.kill("drill")
+        after = rt.latest("SIM0")  # decided before the kill: no longer advice
+        assert after is not None and (after.action, after.reason) == (Action.HOLD, Reason.KILLED)
+        assert rt.explain("SIM0")["action"] == "HOLD"
         killed = rt.run(STREAM.events[3000:4000])
         assert set(killed["reason"]) == {Reason.KILLED} and rt.stats()["kill_reason"] == "drill"
         rt.revive()
@@ -263,6 +277,124 @@ def test_an_old_signal_comes_as_hold_stale() -> None:
             signals.append(signal)
         assert len(signals) > 1000 and {s.reason for s in signals} == {Reason.STALE}
         assert {s.action for s in signals} == {Action.HOLD} and worker.stale_signals == len(signals)
+
+
+def test_what_a_worker_decided_before_a_kill_is_polled_as_hold() -> None:
+    with demo() as rt, rt.start() as worker:
+        worker.push_many(STREAM.events[:4000])
+        worker.stop()
+        rt.kill("drill")
+        first = worker.poll()
+        assert first is not None and (first.action, first.reason) == (Action.HOLD, Reason.KILLED)
+        rt.revive()
+        assert Reason.MODEL in {s["reason"] for s in worker.poll_many()}
+
+
+def test_a_ring_of_the_callers_is_used_even_when_it_is_empty() -> None:
+    ring = alpha.Ring(8192, overrun="refuse")
+    with demo() as rt, rt.start(ring=ring) as worker:
+        assert ring.push_many(STREAM.events[:3000]) == 3000 and worker.ring is ring
+        with demo() as other, pytest.raises(StateError, match="another worker takes"):
+            other.start(ring=ring)
+        with pytest.raises(StateError, match="a worker takes"):
+            ring.pop_many(1)
+        worker.stop()
+        assert worker.processed == 3000 and len(ring) == 0
+        assert ring.push_many(STREAM.events[:3]) == 3 and len(ring.pop_many(9)) == 3
+        with pytest.raises(AlphaError, match=r"must be an alpha\.Ring"):
+            rt.start(ring=5)  # type: ignore[arg-type]
+
+
+def test_a_closed_runtime_decides_nothing() -> None:
+    with demo() as rt:
+        btc = rt.instrument("SIM0")
+    for call in (
+        lambda: btc.on_quote(10, 1.0, 2.0, 1.0, 1.0),
+        lambda: rt.run(STREAM.events[:10]),
+        lambda: rt.on_time(5),
+        rt.start,
+    ):
+        with pytest.raises(StateError, match="closed"):
+            call()
+
+
+@pytest.mark.parametrize("kind", [Kind.STATUS, Kind.CONTROL])
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_halt_holds_until_it_is_lifted(kind: Kind, to_all: bool) -> None:
+    events = STREAM.events[:6000]
+    halt = np.zeros(1, EVENT_DTYPE)
+    halt["kind"], halt["instrument_id"] = kind, ALL_INSTRUMENTS if to_all else 0
+    with demo() as rt:
+        rt.run(events[:4000])
+        for code, expected in ((3, {Reason.HALTED}), (4, {Reason.MODEL, Reason.BELOW_THRESHOLD})):
+            halt["v"][0, 0] = code
+            halt["ts_event_ns"] = halt["ts_recv_ns"] = events["ts_recv_ns"][3999 if code == 3 else 4999]
+            rt.run(halt)
+            signals = rt.run(events[4000:5000] if code == 3 else events[5000:])
+            assert set(signals["reason"][signals["instrument_id"] == 0]) <= expected
+            assert (Reason.HALTED in signals["reason"][signals["instrument_id"] == 1]) == (to_all and code == 3)
+
+
+def test_a_control_without_meaning_is_counted() -> None:
+    event = np.zeros(1, EVENT_DTYPE)
+    event["kind"] = Kind.CONTROL
+    event["v"][0, 0] = np.nan
+    with demo() as rt:
+        rt.run(event)
+        assert rt.stats()["rejected_by"] == {"KIND": 1}
+
+
+def test_one_wrong_timestamp_is_not_believed() -> None:
+    events = STREAM.events[STREAM.events["instrument_id"] == 0][:3000].copy()
+    with demo() as rt:
+        clean = rt.run(events)
+    wild = np.insert(events, 2000, events[2000])
+    for name in ("ts_event_ns", "ts_recv_ns"):
+        wild[name][2000] += 10**18
+    with demo() as rt:
+        signals = rt.run(wild)
+        assert rt.stats()["rejected_by"] == {"FUTURE": 1}
+    bad = signals["event_index"] == 2000
+    assert set(signals["reason"][bad]) <= {Reason.FUTURE} and set(signals["action"][bad]) <= {0}
+    assert signals["scores"][~bad].tobytes() == clean["scores"].tobytes()
+
+
+def test_signals_before_an_error_are_not_lost() -> None:
+    good, bad = STREAM.events[:3000], np.zeros(3)
+    with demo() as rt, pytest.raises(AlphaError) as caught:
+        rt.run([good, bad])
+    with demo() as rt:
+        assert caught.value.signals.tobytes() == rt.run(good).tobytes()
+
+
+def test_bad_rows_of_a_file_are_in_the_stats(tmp_path: Path) -> None:
+    file = tmp_path / "SIM0.csv"
+    file.write_text("ts,bid_px,ask_px,bid_qty,ask_qty\n1000,1,2,1,1\nnever,1,2,1,1\n3000,1,2,1,1\n")
+    with demo() as rt:
+        rt.run(alpha.open_events(file, instrument="SIM0", ts_unit="ns"))
+        assert sum(rt.stats()["bad_rows"].values()) == 1
+
+
+def test_instruments_may_be_one_name() -> None:
+    with alpha.Runtime.from_registry(None, "models:/demo/1", instruments="BTCUSDT") as rt:
+        assert rt.instruments.symbols == ("BTCUSDT",)
+    with pytest.raises(AlphaError, match="needs its instruments"):
+        alpha.Runtime.from_registry(None, "models:/demo/1", instruments=None)  # type: ignore[arg-type]
+
+
+def test_production_without_approval_or_with_a_failed_check_does_not_serve(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "artifacts", tmp_path / "artifacts")
+    for change, words in (({"approved_by": []}, "nobody approved"), ({"checks": None}, "failed check")):
+        doc = json.loads((root / "registry.json").read_text())
+        entry = next(e for e in doc["models"] if e["status"] == "production")
+        if "checks" in change:
+            entry["checks"][0]["passed"] = False
+        else:
+            entry |= change
+        (tmp_path / "registry.json").write_text(json.dumps(doc))
+        with pytest.raises(RegistryError, match=words):
+            alpha.Runtime.from_registry(tmp_path / "registry.json", "models:/demo/1", instruments=["X"])
 
 
 def test_a_dropped_worker_stops_its_thread() -> None:

@@ -9,6 +9,7 @@
 
 #define ALPHA_NO_TIME INT64_MIN
 #define ALPHA_TIME_LIMIT ((int64_t)1 << 62) /* keeps every t - w inside int64 */
+#define ALPHA_JUMP_NS (30 * 86400 * (int64_t)1000000000) /* a leap that one event alone is not believed */
 
 typedef struct alpha_guard_config {
     int64_t future_tolerance_ns;
@@ -19,6 +20,7 @@ typedef struct alpha_guard_config {
 
 typedef struct alpha_guard_state { /* one per instrument */
     int64_t last_ns;               /* stream time of the last accepted event, or ALPHA_NO_TIME */
+    int64_t ahead_ns;              /* where an event leapt to that was not believed, or ALPHA_NO_TIME */
     int64_t clock_offset_ns;       /* exchange clock minus local clock */
     double last_seq[ALPHA_KINDS];  /* last venue sequence number per kind, 0 = none */
 } alpha_guard_state;
@@ -30,7 +32,7 @@ static inline int64_t alpha_stream_time(const alpha_event *e, int use_recv)
 
 static inline void alpha_guard_reset(alpha_guard_state *s)
 {
-    s->last_ns = ALPHA_NO_TIME;
+    s->last_ns = s->ahead_ns = ALPHA_NO_TIME;
     for (int k = 0; k < ALPHA_KINDS; k++)
         s->last_seq[k] = 0.0;
 }
@@ -104,6 +106,23 @@ static inline int alpha_guard_content(const alpha_event *e)
     }
 }
 
+/* Stream time never goes back. A leap of more than 30 days is rejected once: one wrong timestamp would otherwise
+ * make everything after it look late. The next event at or beyond it confirms that time has really passed. */
+static inline int alpha_guard_time(alpha_guard_state *s, int64_t t)
+{
+    if (t <= -ALPHA_TIME_LIMIT || t < s->last_ns)
+        return ALPHA_BACKWARDS;
+    if (t >= ALPHA_TIME_LIMIT)
+        return ALPHA_FUTURE;
+    if (__builtin_expect(s->last_ns != ALPHA_NO_TIME && t - s->last_ns > ALPHA_JUMP_NS, 0)) {
+        if (s->ahead_ns == ALPHA_NO_TIME || t < s->ahead_ns) {
+            s->ahead_ns = t;
+            return ALPHA_FUTURE;
+        }
+    }
+    return 0;
+}
+
 /* 0 = accepted (state advanced, *t = stream time, *flags = the event's flags plus CROSSED/LOCKED),
  * else the reason of the rejection. CONTROL is not market data and never comes here. */
 static inline int alpha_guard_check(const alpha_guard_config *c, alpha_guard_state *s, const alpha_event *e,
@@ -114,18 +133,14 @@ static inline int alpha_guard_check(const alpha_guard_config *c, alpha_guard_sta
         return reason;
     int64_t t = alpha_stream_time(e, c->use_recv);
     uint32_t flags = e->flags;
-    if (t <= -ALPHA_TIME_LIMIT)
-        return ALPHA_BACKWARDS;
-    if (t >= ALPHA_TIME_LIMIT)
-        return ALPHA_FUTURE;
     double seq = 0.0;
     if (e->kind == ALPHA_QUOTE || e->kind == ALPHA_TRADE) {
         seq = e->v[4];
         if (seq != 0.0 && seq == s->last_seq[e->kind] && !c->keep_duplicates)
             return ALPHA_DUPLICATE;
     }
-    if (t < s->last_ns)
-        return ALPHA_BACKWARDS;
+    if ((reason = alpha_guard_time(s, t)))
+        return reason;
     if (e->ts_recv_ns != 0 && !(flags & ALPHA_NO_TS_EVENT)) {
         if (e->ts_event_ns >= ALPHA_TIME_LIMIT || e->ts_event_ns <= -ALPHA_TIME_LIMIT ||
             e->ts_recv_ns >= ALPHA_TIME_LIMIT || e->ts_recv_ns <= -ALPHA_TIME_LIMIT ||
@@ -144,6 +159,7 @@ static inline int alpha_guard_check(const alpha_guard_config *c, alpha_guard_sta
     if (seq != 0.0 && isfinite(seq))
         s->last_seq[e->kind] = seq;
     s->last_ns = t;
+    s->ahead_ns = ALPHA_NO_TIME;
     *t_out = t;
     *flags_out = flags;
     return 0;

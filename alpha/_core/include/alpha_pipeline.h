@@ -19,6 +19,7 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     const alpha_signal *latest_at; /* newer one in the caller's buffer, NULL = none */
     alpha_guard_state guard;
     alpha_gate_state gate;
+    uint32_t halted;     /* STATUS HALT or CONTROL HALT until RESUME or OPEN */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
 } alpha_instrument;
@@ -153,6 +154,8 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
     p->counters.rows++;
     if (__atomic_load_n(&p->killed, __ATOMIC_RELAXED)) {
         s->reason = ALPHA_KILLED;
+    } else if (in->halted) {
+        s->reason = ALPHA_HALTED;
     } else if (!row->ready) {
         s->reason = ALPHA_NOT_WARM;
     } else {
@@ -192,6 +195,12 @@ static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uin
         return 1;
     }
     in->own_row = 0;
+    if (__builtin_expect(e->kind == ALPHA_STATUS, 0)) {
+        if (e->v[0] == ALPHA_STATUS_HALT)
+            in->halted = 1;
+        else if (e->v[0] == ALPHA_STATUS_RESUME || e->v[0] == ALPHA_STATUS_OPEN)
+            in->halted = 0;
+    }
     alpha_row row = {in->x, (uint8_t *)0, 0, 0};
     if (!p->kernels->step(p->program, in->block, e, t, &row))
         return 0;
@@ -201,15 +210,31 @@ static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uin
     return 1;
 }
 
+/* KILL and REVIVE speak to all; HALT and RESUME to one instrument, or to all of them. */
+static inline int alpha_control(alpha_pipeline *p, const alpha_event *e)
+{
+    const double code = e->v[0];
+    if (code == ALPHA_CONTROL_KILL || code == ALPHA_CONTROL_REVIVE) {
+        alpha_set_killed(p, code == ALPHA_CONTROL_KILL);
+        return 1;
+    }
+    if (code != ALPHA_CONTROL_HALT && code != ALPHA_CONTROL_RESUME)
+        return 0;
+    for (uint32_t id = 0; id < p->n_instruments; id++)
+        if (e->instrument_id == id || e->instrument_id == ALPHA_ALL_INSTRUMENTS)
+            p->instruments[id].halted = code == ALPHA_CONTROL_HALT;
+    return 1;
+}
+
 static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_pipeline *p, const alpha_event *e,
                                                                           alpha_signal *out)
 {
     uint32_t made = 0;
     if (e->kind == ALPHA_CONTROL) {
-        if (e->v[0] == ALPHA_CONTROL_KILL)
-            alpha_set_killed(p, 1);
-        else if (e->v[0] == ALPHA_CONTROL_REVIVE)
-            alpha_set_killed(p, 0);
+        if (!alpha_control(p, e)) {
+            p->counters.rejected++;
+            p->counters.rejected_by[ALPHA_BAD_KIND]++;
+        }
     } else if (alpha_is_for_all(e)) {
         for (uint32_t id = 0; id < p->n_instruments; id++) {
             alpha_event own;
@@ -223,17 +248,26 @@ static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_
     return made;
 }
 
-/* The caller's own feature values through the same model, gate and counters; no guard, no feature program. */
+/* The caller's own feature values through the same clock, model, gate and counters; no feature program. */
 static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns,
                                                            const float *x, alpha_signal *s)
 {
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
-    memcpy(in->x, x, p->program->n_features * sizeof(float));
-    in->own_row = 1;
-    alpha_row row = {in->x, (uint8_t *)0, ts_ns, 1};
     alpha_blank(p, &e, id, 0, s);
-    alpha_decide(p, in, &row, s);
+    int reason = alpha_guard_time(&in->guard, ts_ns);
+    if (reason) {
+        p->counters.rejected++;
+        p->counters.rejected_by[reason]++;
+        s->reason = (uint8_t)reason;
+    } else {
+        in->guard.last_ns = ts_ns;
+        in->guard.ahead_ns = ALPHA_NO_TIME;
+        memcpy(in->x, x, p->program->n_features * sizeof(float));
+        in->own_row = 1;
+        alpha_row row = {in->x, (uint8_t *)0, ts_ns, 1};
+        alpha_decide(p, in, &row, s);
+    }
     alpha_emit(p, in, s);
     p->event_index++;
     p->counters.events++;

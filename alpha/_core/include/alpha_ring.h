@@ -4,7 +4,8 @@
  * header with release; the consumer copies the slot, then stores a zero header with release. Neither side
  * ever reads the other's position, so no cache line bounces except the slots themselves.
  *
- * The whole ring is one flat piece of memory without pointers: it may be shared between processes. */
+ * The whole ring is one flat piece of memory without pointers: it may be shared between processes. Each process
+ * keeps its own copy of the mask (capacity - 1): whatever another one writes into the memory, no index leaves it. */
 #ifndef ALPHA_RING_H
 #define ALPHA_RING_H
 
@@ -49,9 +50,9 @@ static inline uint64_t alpha_ring_released(const alpha_ring *r)
     return __atomic_load_n(&r->tail, __ATOMIC_RELAXED);
 }
 
-static inline int alpha_ring_put(alpha_ring *r, const alpha_event *e)
+static inline int alpha_ring_put(alpha_ring *r, uint64_t mask, const alpha_event *e)
 {
-    alpha_event *slot = &r->slots[r->head & (r->capacity - 1)];
+    alpha_event *slot = &r->slots[r->head & mask];
     if (__atomic_load_n(&slot->header, __ATOMIC_ACQUIRE) != 0)
         return 0;
     slot->ts_event_ns = e->ts_event_ns;
@@ -74,7 +75,7 @@ static __attribute__((noinline, cold, unused)) int alpha_ring_overrun(alpha_ring
 }
 
 /* Tell the consumer that events were lost here, before the next one gets in. */
-static __attribute__((noinline, cold, unused)) int alpha_ring_announce_loss(alpha_ring *r)
+static __attribute__((noinline, cold, unused)) int alpha_ring_announce_loss(alpha_ring *r, uint64_t mask)
 {
     alpha_event lost = {.ts_event_ns = r->lost_ts_event_ns, .ts_recv_ns = r->lost_ts_recv_ns};
     lost.instrument_id = ALPHA_ALL_INSTRUMENTS;
@@ -82,33 +83,33 @@ static __attribute__((noinline, cold, unused)) int alpha_ring_announce_loss(alph
     lost.flags = ALPHA_GAP;
     lost.v[0] = ALPHA_STATUS_LOST;
     lost.v[1] = (double)r->lost_pending;
-    if (!alpha_ring_put(r, &lost))
+    if (!alpha_ring_put(r, mask, &lost))
         return 0;
     r->lost_pending = 0;
     return 1;
 }
 
 /* Producer only. 1 = published, 0 = the ring is full (dropped or refused, as declared). */
-static inline int alpha_ring_push(alpha_ring *r, const alpha_event *e)
+static inline int alpha_ring_push(alpha_ring *r, uint64_t mask, const alpha_event *e)
 {
-    if (__builtin_expect(r->lost_pending != 0, 0) && !alpha_ring_announce_loss(r))
+    if (__builtin_expect(r->lost_pending != 0, 0) && !alpha_ring_announce_loss(r, mask))
         return alpha_ring_overrun(r, e);
-    if (__builtin_expect(alpha_ring_put(r, e), 1))
+    if (__builtin_expect(alpha_ring_put(r, mask, e), 1))
         return 1;
     return alpha_ring_overrun(r, e);
 }
 
 /* Consumer only. The oldest event in place, or NULL; valid until released. */
-static inline const alpha_event *alpha_ring_peek(alpha_ring *r)
+static inline const alpha_event *alpha_ring_peek(alpha_ring *r, uint64_t mask)
 {
-    alpha_event *slot = &r->slots[r->tail & (r->capacity - 1)];
+    alpha_event *slot = &r->slots[r->tail & mask];
     return __atomic_load_n(&slot->header, __ATOMIC_ACQUIRE) ? slot : (const alpha_event *)0;
 }
 
 /* Consumer only, after a peek that was not NULL. */
-static inline void alpha_ring_release(alpha_ring *r)
+static inline void alpha_ring_release(alpha_ring *r, uint64_t mask)
 {
-    alpha_event *slot = &r->slots[r->tail & (r->capacity - 1)];
+    alpha_event *slot = &r->slots[r->tail & mask];
     __atomic_store_n(&slot->header, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&r->tail, r->tail + 1, __ATOMIC_RELAXED);
 }

@@ -20,6 +20,7 @@ typedef struct alpha_parcel { /* a Signal on its way to the caller */
 typedef struct alpha_worker {
     alpha_pipeline *pipeline;
     alpha_ring *ring;
+    uint64_t ring_mask;
     alpha_parcel *parcels; /* single producer (the thread), single consumer (the poller) */
     uint64_t n_parcels;    /* power of two */
     alpha_signal *scratch;
@@ -59,10 +60,10 @@ static void *alpha_worker_main(void *argument)
 #endif
     uint32_t idle = 0;
     for (;;) {
-        const alpha_event *e = alpha_ring_peek(w->ring);
+        const alpha_event *e = alpha_ring_peek(w->ring, w->ring_mask);
         if (!e) {
             /* stop only when the ring is empty: what was pushed is processed */
-            if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE) && !alpha_ring_peek(w->ring))
+            if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE) && !alpha_ring_peek(w->ring, w->ring_mask))
                 return NULL;
             alpha_pause();
             if (++idle % 4096 == 0)
@@ -71,7 +72,7 @@ static void *alpha_worker_main(void *argument)
         }
         idle = 0;
         alpha_event event = *e;
-        alpha_ring_release(w->ring);
+        alpha_ring_release(w->ring, w->ring_mask);
         uint32_t made = alpha_process(w->pipeline, &event, w->scratch);
         alpha_keep_made(w->pipeline, w->scratch, made);
         for (uint32_t i = 0; i < made; i++)
