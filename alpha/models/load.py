@@ -67,9 +67,7 @@ def load_artifact(
     digest = hashlib.sha256(model).hexdigest()
     for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
         if expected is not None and digest != expected:
-            raise ModelError(
-                f"{folder / 'model.onnx'} was altered: sha256 {digest}, {source} says {expected}"
-            )
+            raise ModelError(f"{folder / 'model.onnx'} was altered: sha256 {digest}, {source} says {expected}")
     return LoadedModel(folder, meta, meta.build_feature_set(), model, digest, meta_hash)
 
 
