@@ -24,8 +24,11 @@ from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, OPERATORS, Operato
 
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|ms|s|m|h|d)\s*$")
-_BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+_COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+_BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"} | _COMPARE
 _AST_BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+_AST_COMPARE = {ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq", ast.NotEq: "ne"}
+_POINTWISE_NAME = {"min": "least", "max": "greatest"}  # min(x, y) of two expressions; min(x, 20) is a window
 MAX_TEXT = 4096
 MAX_DEPTH = 64
 
@@ -64,7 +67,7 @@ T = TypeVar("T")
 class Expr:
     """A node: ``op`` is a name of the operator table, ``"const"`` (``params = (value,)``), or
     ``"bar"`` (``params = (Duration, source, field)``). ``params`` follow the table's order;
-    an absent optional parameter is ``None``.
+    an absent optional parameter is ``None``. ``==`` compares trees; the operators are ``f.eq`` and ``f.ne``.
     """
 
     op: str
@@ -94,6 +97,18 @@ class Expr:
 
     def __rtruediv__(self, other: float) -> Expr:
         return Expr("div", (lift(other), self))
+
+    def __gt__(self, other: Expr | float) -> Expr:
+        return Expr("gt", (self, lift(other)))
+
+    def __ge__(self, other: Expr | float) -> Expr:
+        return Expr("ge", (self, lift(other)))
+
+    def __lt__(self, other: Expr | float) -> Expr:
+        return Expr("lt", (self, lift(other)))
+
+    def __le__(self, other: Expr | float) -> Expr:
+        return Expr("le", (self, lift(other)))
 
     def __neg__(self) -> Expr:
         return Expr("neg", (self,))
@@ -154,6 +169,10 @@ def bar(interval: str, source: str = "feed") -> BarRef:
 def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
     """``value`` in the type the table wants, or DefinitionError naming operator and parameter."""
     where = f"{op.name}(): parameter {param.name!r}"
+    if param.type == "choice":
+        if value not in param.choices:
+            raise DefinitionError(f"{where} must be one of {', '.join(param.choices)}, not {value!r}")
+        return str(value)
     if isinstance(value, str):
         value = duration(value)
     if isinstance(value, Duration):
@@ -165,7 +184,11 @@ def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
     if param.type == "number":
         if not math.isfinite(value):
             raise DefinitionError(f"{where} must be finite, not {value!r}")
-        return float(value)
+        low = -math.inf if param.minimum is None else param.minimum
+        high = math.inf if param.maximum is None else param.maximum
+        if not low <= value <= high:
+            raise DefinitionError(f"{where} must lie from {low:g} to {high:g}, not {value!r}")
+        return float(value) + 0.0
     if param.type == "duration":
         raise DefinitionError(f'{where} takes a duration such as "1s", not {value!r}')
     low = 1 if param.minimum is None else param.minimum
@@ -175,6 +198,8 @@ def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
 
 
 def _accepts(param: Param, value: object) -> bool:
+    if param.type == "choice":
+        return value in param.choices
     if isinstance(value, (str, Duration)):
         return param.type in ("duration", "window")
     return param.type != "duration"
@@ -205,10 +230,27 @@ def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], 
             raise DefinitionError(f"{name}() needs its parameter {param.name!r}, e.g. {op.example}")
     if op.one_of and sum(n in values for n in op.one_of) != 1:
         raise DefinitionError(f"{name}() takes exactly one of {', '.join(op.one_of)}, e.g. {op.example}")
-    window, ddof = values.get("window"), values.get("ddof", 0)
-    if isinstance(window, int) and isinstance(ddof, int) and window <= ddof:
-        raise DefinitionError(f"{name}() over {window} update(s) with ddof={ddof} divides by zero: widen the window")
+    _check_values(op, values)
     return Expr(name, operands, tuple(values.get(p.name, p.default) for p in op.params))
+
+
+def _check_values(op: Operator, values: dict[str, ParamValue]) -> None:
+    """What holds between the parameters of one call."""
+    window, ddof = values.get("window"), values.get("ddof", 0)
+    if isinstance(window, int) and isinstance(ddof, int):
+        if window <= ddof:
+            raise DefinitionError(
+                f"{op.name}() over {window} update(s) with ddof={ddof} divides by zero: widen the window"
+            )
+        if window < op.samples:
+            raise DefinitionError(f"{op.name}() needs a window of at least {op.samples} updates, not {window}")
+    lo, hi = values.get("lo"), values.get("hi")
+    if isinstance(lo, float) and isinstance(hi, float) and lo > hi:
+        raise DefinitionError(f"{op.name}() has lo={lo:g} above hi={hi:g}")
+    if op.name == "wilder_sum" and values.get("n") == 1:
+        raise DefinitionError("wilder_sum() needs n >= 2")
+    if "half_life" in values and (values.get("seed", "first") != "first" or values.get("skip", 0) != 0):
+        raise DefinitionError(f"{op.name}(): seed and skip go with span, not with half_life")
 
 
 class _Builders:
@@ -217,10 +259,25 @@ class _Builders:
     bar = staticmethod(bar)
 
     def __getattr__(self, name: str) -> Any:  # an Expr for a source, else a function that makes one
+        if name in _NAMESPACES:
+            return _Namespace(name)
         op = OPERATORS.get(name)
         if op is None:
             raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")
         return Expr(name) if op.kind == "source" else _Build(name)
+
+
+_NAMESPACES = {name.split(".")[0] for name in OPERATORS if "." in name}
+
+
+@dataclass(frozen=True, slots=True)
+class _Namespace:
+    """``f.talib.rsi``, ``f.qlib.corr``: operators that follow another library's convention."""
+
+    name: str
+
+    def __getattr__(self, rest: str) -> Any:
+        return getattr(f, f"{self.name}.{rest}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +285,8 @@ class _Build:
     name: str
 
     def __call__(self, *args: object, **named: object) -> Expr:
+        if self.name in _POINTWISE_NAME and len(args) == 2 and not named and isinstance(args[1], (Expr, float)):
+            return _Build(_POINTWISE_NAME[self.name])(*args)
         n = OPERATORS[self.name].operands
         operands = tuple(lift(a) for a in args[:n])  # type: ignore[arg-type]
         return call(self.name, operands, args[n:], named)
@@ -241,7 +300,7 @@ def _number(value: float) -> str:
 
 
 def _param_text(value: ParamValue) -> str:
-    if isinstance(value, Duration):
+    if isinstance(value, (Duration, str)):
         return f'"{value}"'
     return _number(value) if isinstance(value, float) else str(value)
 
@@ -341,6 +400,13 @@ class _Reader:
                 raise self.fail(node, f"take a field of the bar: one of {', '.join(BAR_FIELDS)}")
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name, depth)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=space), attr=name)) if space in _NAMESPACES:
+                return self.call(node, f"{space}.{name}", depth)
+            case ast.Compare(left=left, ops=[op_node], comparators=[right]) if type(op_node) in _AST_COMPARE:
+                name = _AST_COMPARE[type(op_node)]
+                return Expr(name, (self.read(left, depth + 1), self.read(right, depth + 1)))
+            case ast.Compare():
+                raise self.fail(node, "compare two things at a time: where(a < b, where(b < c, 1, 0), 0)")
         raise self.fail(node, "this has no meaning in a feature expression")
 
     def guarded(self, node: ast.AST, build: Callable[[], T]) -> T:
@@ -362,6 +428,9 @@ class _Reader:
         if op is None or op.kind == "source":
             what = "is not a function" if op else "is unknown"
             raise self.fail(node, f"operator {name!r} {what}; known: {', '.join(sorted(OPERATORS))}, bar")
+        if name in _POINTWISE_NAME and len(node.args) == 2 and not node.keywords and not self.is_window(node.args[1]):
+            name = _POINTWISE_NAME[name]
+            op = OPERATORS[name]
         n = op.operands
         operands = tuple(self.read(a, depth + 1) for a in node.args[:n])
         positional = tuple(self.literal(a) for a in node.args[n:])
@@ -371,6 +440,18 @@ class _Reader:
                 raise self.fail(node, "parameters are written name=value, each once")
             named[keyword.arg] = self.literal(keyword.value)
         return self.guarded(node, lambda: call(name, operands, positional, named))
+
+    def is_window(self, node: ast.expr) -> bool:
+        """A whole number or a duration: ``min(x, 20)`` is rolling, ``min(x, 0.0)`` and ``min(x, y)`` are pointwise."""
+        return (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, (int, str))
+            or (
+                isinstance(node, ast.UnaryOp)
+                and isinstance(node.operand, ast.Constant)
+                and isinstance(node.operand.value, int)
+            )
+        )
 
     def bar_ref(self, node: ast.expr) -> BarRef:
         match node:

@@ -12,24 +12,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ParamType = Literal["count", "duration", "window", "number"]
+ParamType = Literal["count", "duration", "window", "number", "choice"]
 Group = Literal["quote", "trade", "depth", "bar", "none"]
+Unit = Literal["px", "qty", "side", "ratio", "px*qty", "same", "square", "count", "product", "slope", "beta", "any"]
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
     """One parameter of an operator.
 
-    ``count`` is a whole number of updates >= 1; ``duration`` a positive time such as ``"250ms"``
-    (held as int ns); ``window`` either of the two; ``number`` a finite float.
+    ``count`` is a whole number of updates >= ``minimum`` (1 unless said); ``duration`` a positive time such
+    as ``"250ms"`` (held as int ns); ``window`` either of the two; ``number`` a finite float from ``minimum``
+    to ``maximum``; ``choice`` one of ``choices``.
     ``default=None`` together with ``required=False`` means "absent".
     """
 
     name: str
     type: ParamType
     required: bool = True
-    default: float | int | None = None
+    default: float | int | str | None = None
     minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +55,26 @@ class Operator:
     one_of: tuple[str, ...] = ()  # exactly one of these optional parameters must be given
     needs_qty: bool = False  # a source that has no value on a NO_QTY event
     example: str = ""
+    unit: Unit = "same"  # of the result; "same", "square": from the first operand
+    alike: tuple[int, ...] = ()  # operands that must have the same unit
+    samples: int = 0  # updates a time window must hold; -1: ddof + 1
+    source: str = ""  # where the formula comes from
+    cost: str = "O(1)"
 
 
-def _src(name: str, group: Group, meaning: str, needs_qty: bool = False) -> Operator:
+def _src(
+    name: str, group: Group, meaning: str, unit: Unit, needs_qty: bool = False, warm_up: str = "", source: str = ""
+) -> Operator:
     return Operator(
         name,
         "source",
         meaning,
-        "ready at its first update since reset (and since a GAP)",
+        warm_up or "ready at its first update since reset (and since a GAP)",
         group=group,
         needs_qty=needs_qty,
         example=name,
+        unit=unit,
+        source=source,
     )
 
 
@@ -71,38 +84,118 @@ _LAGGED = "count: n + 1 updates; time: t - t_first >= w"
 _ROLLED = "count: n updates; time: t - t_first >= w and enough samples in the window"
 
 
-def _rolling(name: str, meaning: str, params: tuple[Param, ...] = (_WINDOW,)) -> Operator:
-    return Operator(name, "stateful", meaning, _ROLLED, 1, params, example=f'{name}(mid, "5s")')
+def _point(
+    name: str, meaning: str, operands: int, example: str, unit: Unit = "same", alike: tuple[int, ...] = ()
+) -> Operator:
+    return Operator(name, "pointwise", meaning, operands=operands, example=example, unit=unit, alike=alike)
 
+
+def _rolling(
+    name: str,
+    meaning: str,
+    params: tuple[Param, ...] = (_WINDOW,),
+    *,
+    operands: int = 1,
+    unit: Unit = "same",
+    samples: int = 1,
+    cost: str = "O(1)",
+    source: str = "",
+) -> Operator:
+    x = "mid" if operands == 1 else "mid, px"
+    more = ", q=0.9" if any(p.name == "q" for p in params) else ""
+    example = f'{name}({x}, "5s"{more})'
+    return Operator(
+        name,
+        "stateful",
+        meaning,
+        _ROLLED,
+        operands,
+        params,
+        example=example,
+        unit=unit,
+        samples=samples,
+        cost=cost,
+        source=source,
+    )
+
+
+_N = Param("n", "count")
+_LOG_N = "O(log n)"
+_LINEAR = "O(n)"
 
 OPERATORS: dict[str, Operator] = {
     op.name: op
     for op in (
         # sources (rule 36)
-        _src("bid_px", "quote", "best bid price"),
-        _src("ask_px", "quote", "best ask price"),
-        _src("bid_qty", "quote", "size at the best bid", needs_qty=True),
-        _src("ask_qty", "quote", "size at the best ask", needs_qty=True),
-        _src("mid", "quote", "0.5*(bid_px + ask_px)"),
-        _src("spread", "quote", "ask_px - bid_px"),
-        _src("microprice", "quote", "(bid_px*ask_qty + ask_px*bid_qty)/(bid_qty + ask_qty)", needs_qty=True),
-        _src("imbalance", "quote", "(bid_qty - ask_qty)/(bid_qty + ask_qty)", needs_qty=True),
-        _src("px", "trade", "price of the last trade"),
-        _src("qty", "trade", "size of the last trade", needs_qty=True),
-        _src("side", "trade", "aggressor as the feed gave it: +1 buyer, -1 seller, 0 unknown"),
+        _src("bid_px", "quote", "best bid price", "px"),
+        _src("ask_px", "quote", "best ask price", "px"),
+        _src("bid_qty", "quote", "size at the best bid", "qty", needs_qty=True),
+        _src("ask_qty", "quote", "size at the best ask", "qty", needs_qty=True),
+        _src("mid", "quote", "0.5*(bid_px + ask_px)", "px"),
+        _src("spread", "quote", "ask_px - bid_px", "px"),
+        _src("microprice", "quote", "(bid_px*ask_qty + ask_px*bid_qty)/(bid_qty + ask_qty)", "px", needs_qty=True),
+        _src("imbalance", "quote", "(bid_qty - ask_qty)/(bid_qty + ask_qty)", "ratio", needs_qty=True),
+        _src(
+            "ofi",
+            "quote",
+            "order flow imbalance of this quote against the one before it at the best level",
+            "qty",
+            needs_qty=True,
+            warm_up="second quote with sizes since reset",
+            source="Cont, Kukanov, Stoikov 2014, eq. (4)",
+        ),
+        _src("px", "trade", "price of the last trade", "px"),
+        _src("qty", "trade", "size of the last trade", "qty", needs_qty=True),
+        _src("side", "trade", "aggressor as the feed gave it: +1 buyer, -1 seller, 0 unknown", "ratio"),
+        _src(
+            "trade_sign",
+            "trade",
+            "aggressor: the feed's side; if unknown the side of the prevailing mid, then the tick rule, else 0 (rule 27)",
+            "ratio",
+            source="Lee, Ready 1991",
+        ),
         # pointwise
-        Operator("add", "pointwise", "x + y", operands=2, example="bid_px + ask_px"),
-        Operator("sub", "pointwise", "x - y", operands=2, example="mid - microprice"),
-        Operator("mul", "pointwise", "x * y", operands=2, example="px * qty"),
-        Operator("div", "pointwise", "x / y; a / 0 = NaN (rule 14)", operands=2, example="spread / mid"),
-        Operator("neg", "pointwise", "-x", operands=1, example="-spread"),
-        Operator("abs", "pointwise", "|x|", operands=1, example="abs(spread)"),
-        Operator("log", "pointwise", "natural logarithm, rule 42; x <= 0 = NaN", operands=1, example="log(mid)"),
+        _point("add", "x + y", 2, "bid_px + ask_px", alike=(0, 1)),
+        _point("sub", "x - y", 2, "mid - microprice", alike=(0, 1)),
+        _point("mul", "x * y", 2, "px * qty", "product"),
+        _point("div", "x / y; a / 0 = NaN (rule 14)", 2, "spread / mid", "beta"),
+        _point("neg", "-x", 1, "-spread"),
+        _point("abs", "|x|", 1, "abs(spread)"),
+        _point("sign", "1, 0 or -1 as x is above, at or below 0", 1, "sign(mid - px)", "ratio"),
+        _point("log", "natural logarithm, rule 42; x <= 0 = NaN", 1, "log(mid)", "ratio"),
+        _point("exp", "e**x by the fixed algorithm of rule 42", 1, "exp(imbalance)", "ratio"),
+        _point("sqrt", "square root, IEEE; x < 0 = NaN", 1, "sqrt(qty)", "any"),
+        _point("least", "x if x < y else y; also written min(x, y)", 2, "min(bid_px, px)", alike=(0, 1)),
+        _point("greatest", "x if x > y else y; also written max(x, y)", 2, "max(ask_px, px)", alike=(0, 1)),
+        _point("gt", "1 if x > y else 0", 2, "px > mid", "ratio", (0, 1)),
+        _point("ge", "1 if x >= y else 0", 2, "px >= ask_px", "ratio", (0, 1)),
+        _point("lt", "1 if x < y else 0", 2, "px < mid", "ratio", (0, 1)),
+        _point("le", "1 if x <= y else 0", 2, "px <= bid_px", "ratio", (0, 1)),
+        _point("eq", "1 if x == y else 0", 2, "px == ask_px", "ratio", (0, 1)),
+        _point("ne", "1 if x != y else 0", 2, "px != ask_px", "ratio", (0, 1)),
+        _point("where", "x if c is not 0 else y; NaN if c is NaN", 3, "where(px > mid, qty, -qty)", "any", (1, 2)),
+        Operator(
+            "clip",
+            "pointwise",
+            "x held between lo and hi",
+            operands=1,
+            params=(Param("lo", "number"), Param("hi", "number")),
+            example="clip(imbalance, -0.5, 0.5)",
+        ),
         # lags (rules 7, 40)
         Operator("lag", "stateful", "x n updates ago, or at t - w", _LAGGED, 1, (_WINDOW,), example="lag(mid, 5)"),
         Operator("diff", "stateful", "x - lag(x)", _LAGGED, 1, (_WINDOW,), example="diff(mid, 5)"),
-        Operator("ret", "stateful", "x/lag(x) - 1", _LAGGED, 1, (_WINDOW,), example="ret(mid, 5)"),
-        Operator("logret", "stateful", "log(x/lag(x)), rule 18", _LAGGED, 1, (_WINDOW,), example="logret(mid, 5)"),
+        Operator("ret", "stateful", "x/lag(x) - 1", _LAGGED, 1, (_WINDOW,), example="ret(mid, 5)", unit="ratio"),
+        Operator(
+            "logret",
+            "stateful",
+            "log(x/lag(x)), rule 18",
+            _LAGGED,
+            1,
+            (_WINDOW,),
+            example="logret(mid, 5)",
+            unit="ratio",
+        ),
         Operator(
             "velocity",
             "stateful",
@@ -111,38 +204,139 @@ OPERATORS: dict[str, Operator] = {
             1,
             (Param("window", "duration"),),
             example='velocity(mid, "1s")',
+            unit="any",
         ),
-        # rolling moments (rules 4 to 6, 9 to 12, 14, 15, 41)
-        _rolling("count", "number of finite updates in the window"),
-        _rolling("sum", "exact sum, rounded once"),
+        # rolling moments (rules 4 to 6, 9 to 15, 41)
+        _rolling("count", "number of finite updates in the window", unit="count", samples=0),
+        _rolling("sum", "exact sum, rounded once", samples=0),
         _rolling("mean", "exact sum / n"),
-        _rolling("var", "variance from exact sums", (_WINDOW, _DDOF)),
-        _rolling("std", "sqrt(var)", (_WINDOW, _DDOF)),
-        _rolling("zscore", "(x - mean)/std of the newest x; 0 without dispersion", (_WINDOW, _DDOF)),
-        # exponential (rules 16 to 18)
+        _rolling("var", "variance from exact sums", (_WINDOW, _DDOF), unit="square", samples=-1),
+        _rolling("std", "sqrt(var)", (_WINDOW, _DDOF), samples=-1),
+        _rolling(
+            "zscore",
+            "(x - mean)/std of the newest x; 0 without dispersion",
+            (_WINDOW, _DDOF),
+            unit="ratio",
+            samples=-1,
+        ),
+        _rolling("skew", "population skewness g1 from exact central sums", unit="ratio", samples=3),
+        _rolling("mad", "mean of |x - mean|: mean absolute deviation", cost=_LINEAR),
+        # order statistics (rules 21 to 23)
+        _rolling("min", "smallest value in the window"),
+        _rolling("max", "largest value in the window"),
+        _rolling("argmin", "place of the smallest value, the oldest is 1 and wins ties", unit="count"),
+        _rolling("argmax", "place of the largest value, the oldest is 1 and wins ties", unit="count"),
+        _rolling("rank", "(less + (equal + 1)/2)/n of the newest value, itself included", unit="ratio", cost=_LOG_N),
+        _rolling(
+            "quantile",
+            "A + (B - A)*(p - floor(p)) at p = q (n - 1) of the sorted values",
+            (_WINDOW, Param("q", "number", minimum=0.0, maximum=1.0)),
+            cost=_LOG_N,
+        ),
+        _rolling("median", "middle value; of an even number 0.5*(A + B)", cost=_LOG_N),
+        # pairs (rules 12, 14, 15, 37, 43)
+        _rolling("cov", "covariance from exact sums", (_WINDOW, _DDOF), operands=2, unit="product", samples=-1),
+        _rolling("corr", "Pearson's correlation, within [-1, 1]", operands=2, unit="ratio", samples=2),
+        _rolling("beta", "cov(y, x)/var(x): the second operand is the regressor", operands=2, unit="beta", samples=2),
+        _rolling(
+            "qlib.corr",
+            "corr, but NaN where a standard deviation is below 2e-5 (Qlib's Corr)",
+            operands=2,
+            unit="ratio",
+            samples=2,
+            source="Microsoft Qlib, Alpha158",
+        ),
+        # regression on position 0..n-1, or on seconds in time windows (rules 13 to 15, 43)
+        _rolling("slope", "slope of the regression of x on position or seconds", unit="slope", samples=2),
+        _rolling("rsquare", "its coefficient of determination", unit="ratio", samples=2),
+        _rolling("resid", "newest x minus the regression's value there", samples=2),
+        _rolling(
+            "qlib.rsquare",
+            "rsquare, but NaN where std of x is below 2e-5 (Qlib's Rsquare)",
+            unit="ratio",
+            samples=2,
+            source="Microsoft Qlib, Alpha158",
+        ),
+        # exponential (rules 16 to 19)
         Operator(
             "ema",
             "stateful",
-            "exponential moving average by span (in updates) or half_life (in time)",
-            "span updates; half_life: t - t_first >= h",
+            "exponential moving average by span (in updates) or half_life (in time); seed sma: the first value is "
+            "the mean of the first span updates; skip: so many first updates are left out",
+            "skip + span updates; half_life: t - t_first >= h",
             1,
             (
                 Param("span", "count", required=False),
                 Param("half_life", "duration", required=False),
+                Param("seed", "choice", required=False, default="first", choices=("first", "sma")),
+                Param("skip", "count", required=False, default=0, minimum=0),
             ),
             one_of=("span", "half_life"),
             example="ema(mid, span=20)",
         ),
+        Operator(
+            "ewm_std",
+            "stateful",
+            "exponentially weighted standard deviation, alpha = 2/(span + 1) (rule 19)",
+            "span updates",
+            1,
+            (Param("span", "count"),),
+            example="ewm_std(mid, 20)",
+            source="West 1979",
+        ),
         # Wilder (rules 20, 40)
+        Operator(
+            "wilder",
+            "stateful",
+            "Wilder's average: mean of the first n, then (a (n - 1) + x)/n",
+            "n updates",
+            1,
+            (_N,),
+            example="wilder(spread, 14)",
+            source="Wilder 1978",
+        ),
+        Operator(
+            "wilder_sum",
+            "stateful",
+            "Wilder's sum as TA-Lib seeds it: sum of the first n - 1, then s - s/n + x",
+            "n updates",
+            1,
+            (_N,),
+            example="wilder_sum(spread, 14)",
+            source="TA-Lib, PLUS_DM",
+        ),
         Operator(
             "rsi",
             "stateful",
             "100 g/(g + l), Wilder averages of gains and losses",
             "n + 1 updates",
             1,
-            (Param("n", "count"),),
+            (_N,),
             example="rsi(mid, 14)",
+            unit="ratio",
+            source="Wilder 1978",
         ),
+        Operator(
+            "talib.rsi",
+            "stateful",
+            "rsi, but 0 where there was neither gain nor loss",
+            "n + 1 updates",
+            1,
+            (_N,),
+            example="talib.rsi(mid, 14)",
+            unit="ratio",
+            source="TA-Lib, RSI",
+        ),
+        # since reset
+        Operator(
+            "cumsum",
+            "stateful",
+            "exact sum of all updates since reset, rounded once",
+            "1 update",
+            1,
+            example="cumsum(ofi)",
+        ),
+        Operator("first", "stateful", "the first update since reset", "1 update", 1, example="first(mid)"),
     )
 }
 
