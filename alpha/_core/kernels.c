@@ -1,8 +1,9 @@
 /* Runs a feature program. Floor 2. Compiled once per ISA with -DALPHA_ISA=<name>; see setup.py.
  * The meaning of each operation is fixed by docs/numerics.md; alpha/features/batch.py is its independent twin.
  * Nothing here allocates except grow(), which is counted. */
+#include "alpha_anchored.h"
 #include "alpha_bars.h"
-#include "alpha_history.h"
+#include "alpha_orders.h"
 #include "alpha_pointwise.h"
 #include "alpha_recursive.h"
 #include "alpha_windows.h"
@@ -50,6 +51,7 @@ static __attribute__((noinline, cold)) void gap(const alpha_program *p, alpha_bl
         void *state = (char *)b + i->state;
         switch (i->op) {
         case ALPHA_OP_HISTORY:
+        case ALPHA_OP_PAIRS:
             ((alpha_history *)state)->n_gap = 0;
             ((alpha_history *)state)->t_first_gap = INT64_MAX;
             break;
@@ -57,11 +59,25 @@ static __attribute__((noinline, cold)) void gap(const alpha_program *p, alpha_bl
         case ALPHA_OP_WINDOW_TIME:
             ((alpha_window *)state)->ready = 0;
             break;
+        case ALPHA_OP_JOINT:
+        case ALPHA_OP_LINE:
+            ((alpha_joint *)state)->ready = 0;
+            break;
+        case ALPHA_OP_OFI:
+            ((alpha_ofi *)state)->n_gap = 0;
+            break;
         case ALPHA_OP_EMA_SPAN:
         case ALPHA_OP_EMA_HALF_LIFE:
+        case ALPHA_OP_EMA_SMA:
+        case ALPHA_OP_EWM_STD:
+        case ALPHA_OP_WILDER:
+        case ALPHA_OP_WILDER_SUM:
+        case ALPHA_OP_CUMSUM:
+        case ALPHA_OP_FIRST:
             ((alpha_ema *)state)->n_gap = 0;
             break;
         case ALPHA_OP_RSI:
+        case ALPHA_OP_TALIB_RSI:
             ((alpha_rsi *)state)->n_gap = 0;
             break;
         default:
@@ -108,7 +124,7 @@ static inline uint32_t next_pass(const alpha_program *p, alpha_block *b)
     if (unlikely(++b->pass == UINT32_MAX)) { /* the number of constants: forget old marks and start again */
         for (uint32_t j = 0; j < p->n_all; j++) {
             const alpha_instr *i = &p->all[j];
-            if (i->op == ALPHA_OP_HISTORY)
+            if (i->op == ALPHA_OP_HISTORY || i->op == ALPHA_OP_PAIRS)
                 ((alpha_history *)((char *)b + i->state))->upd = 0;
             if (i->op != ALPHA_OP_CONST && i->dst != UINT16_MAX)
                 alpha_marks(p, b)[i->dst] &= ALPHA_READY;

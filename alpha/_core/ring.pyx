@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 import cython
 import numpy as np
 
+from alpha._core.types cimport ALPHA_KINDS
 from alpha.errors import AlphaError, StateError
 from alpha.events import EVENT_DTYPE
 
@@ -117,7 +118,7 @@ cdef class Ring:
         if getattr(events, "dtype", None) != EVENT_DTYPE:
             raise AlphaError("push_many takes an array of EVENT_DTYPE")
         kinds = events["kind"]
-        if np.any((kinds == 0) | (kinds >= 9)):
+        if np.any((kinds == 0) | (kinds >= ALPHA_KINDS)):
             raise AlphaError("an event of kind EMPTY or of an unknown kind cannot enter a ring")
         n = len(events)
         if n == 0:

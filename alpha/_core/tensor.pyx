@@ -3,7 +3,7 @@
 ``np.asarray(Tensor(1, 20))`` is a view without a copy; the memory lives as long as any view of it.
 """
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_F_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -40,8 +40,9 @@ cdef class Tensor:
         free(self.data)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if not flags & PyBUF_ND and flags & PyBUF_STRIDES:
-            raise BufferError("a tensor is exported with its shape")
+        cdef bint fortran = (flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS
+        if fortran and not (flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS and self.shape[0] > 1 and self.shape[1] > 1:
+            raise BufferError("a tensor lies in C order, Fortran order was asked for")
         view.buf = self.data
         view.obj = self
         view.len = self.shape[0] * self.shape[1] * sizeof(float)
@@ -51,8 +52,8 @@ cdef class Tensor:
         if flags & PyBUF_FORMAT:
             view.format = FLOAT32
         view.ndim = 2
-        view.shape = self.shape
-        view.strides = self.strides
+        view.shape = self.shape if (flags & PyBUF_ND) == PyBUF_ND else NULL
+        view.strides = self.strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
         view.suboffsets = NULL
         view.internal = NULL
 

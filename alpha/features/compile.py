@@ -9,6 +9,7 @@ that this event did not touch, whose value changes because time passed.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ import numpy as np
 from alpha._core import program as native
 from alpha.errors import DefinitionError
 from alpha.features.feature_set import FeatureSet
-from alpha.features.language import BarRef, Duration, Expr
+from alpha.features.language import BarRef, Duration, Expr, ParamValue
 from alpha.features.operators import BAR_FIELDS, OPERATORS
 
 OP = native.OPCODES
@@ -43,11 +44,18 @@ INSTR_DTYPE = np.dtype(
 
 _QUOTE_FIELDS = {"bid_px": 0, "ask_px": 1, "bid_qty": 2, "ask_qty": 3}
 _TRADE_FIELDS = {"px": 0, "qty": 1, "side": 2}
-_FORMULAS = {"mid": "MID", "spread": "SPREAD", "microprice": "MICROPRICE", "imbalance": "IMBALANCE"}
-_POINTWISE = {"add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "neg": "NEG", "abs": "ABS", "log": "LOG"}
+_FORMULAS = ("mid", "spread", "microprice", "imbalance", "ofi")
+_POINTWISE = (
+    *("add", "sub", "mul", "div", "neg", "abs", "log", "exp", "sqrt", "sign"),
+    *("least", "greatest", "gt", "ge", "lt", "le", "eq", "ne"),
+)
 _LAGS = {"lag": "LAG", "diff": "DIFF", "ret": "RET", "logret": "LOGRET", "velocity": "VELOCITY"}
-_READERS = {"count": "COUNT", "sum": "SUM", "mean": "MEAN", "var": "VAR", "std": "STD", "zscore": "ZSCORE"}
-_HAS_DDOF = {"var", "std", "zscore"}
+_READERS = ("count", "sum", "mean", "mad", "var", "std", "zscore")
+_HAS_DDOF = {"var", "std", "zscore", "cov"}
+_ORDERS = ("min", "max", "argmin", "argmax", "rank", "quantile", "median")
+_PAIRED = ("cov", "corr", "beta", "qlib.corr")
+_REGRESSED = ("slope", "rsquare", "resid", "qlib.rsquare")
+_COUNTED = ("wilder", "wilder_sum", "rsi", "talib.rsi")
 _LISTS = ("quote", "trade", "bar", "close", "none")
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
@@ -67,6 +75,8 @@ class _Node:
     k: float = 0.0
     ddof: int = 0
     mode: int = 0
+    storage: int = 0  # bytes right behind the state
+    shares: int = -1  # node whose state it uses
     groups: frozenset[str] = frozenset()  # lists whose events can update it
     timed: bool = False  # its value changes when only time passes
 
@@ -79,8 +89,8 @@ class _Builder:
     nodes: list[_Node] = field(default_factory=list)  # operands always before their readers
     slots: int = 0
     known: dict[Expr, int] = field(default_factory=dict)
-    histories: dict[int, int] = field(default_factory=dict)  # operand node -> HISTORY node
-    windows: dict[tuple[int, int, bool], int] = field(default_factory=dict)  # (history, n, timed) -> sums
+    histories: dict[tuple[int, ...], int] = field(default_factory=dict)  # operand nodes -> HISTORY or PAIRS
+    windows: dict[tuple[str, int, int, bool], int] = field(default_factory=dict)  # (what, history, n, timed) -> sums
     bars: dict[tuple[int, str], int] = field(default_factory=dict)
     bar_slots: list[list[int]] = field(default_factory=list)
 
@@ -116,27 +126,56 @@ class _Builder:
         if OPERATORS[e.op].kind == "source":
             return self.source(e.op)
         operands = tuple(self.expr(a) for a in e.args)
-        if e.op in _POINTWISE:
-            timed = any(self.nodes[o].timed for o in operands)
-            return self.derived(_POINTWISE[e.op], operands, timed=timed)
-        x = operands[0]
+        code = e.op.upper().replace(".", "_")
+        if OPERATORS[e.op].kind == "pointwise":
+            return self.pointwise(e, code, operands)
         if e.op in _LAGS:
-            return self.lag(e, x)
+            return self.lag(e, operands)
         if e.op in _READERS:
-            return self.reader(e, x)
-        if e.op == "rsi":
-            return self.derived("RSI", (x,), n=_int(e.param("n")))
+            return self.reader(e, operands, "WINDOW")
+        if e.op in _PAIRED:
+            return self.reader(e, operands, "JOINT")
+        if e.op in _REGRESSED:
+            return self.reader(e, operands, "LINE")
+        if e.op in _ORDERS or e.op == "skew":
+            return self.order(e, code, operands)
         if e.op == "ema":
-            span, half_life = e.param("span"), e.param("half_life")
-            if isinstance(half_life, Duration):
-                return self.derived("EMA_HALF_LIFE", (x,), n=half_life.ns, k=float(half_life.ns), timed=True)
-            return self.derived("EMA_SPAN", (x,), n=_int(span), k=2.0 / (_int(span) + 1))
+            return self.ema(e, operands)
+        if e.op == "ewm_std":
+            span = _int(e.param("span"))
+            return self.derived(code, operands, n=span, k=2.0 / (span + 1))
+        if e.op in _COUNTED:
+            return self.derived(code, operands, n=_int(e.param("n")))
+        if e.op in ("cumsum", "first"):
+            return self.derived(code, operands)
         raise DefinitionError(f"operator {e.op!r} has no native implementation")
+
+    def pointwise(self, e: Expr, code: str, operands: tuple[int, ...]) -> int:
+        timed = any(self.nodes[o].timed for o in operands)
+        if e.op == "clip":
+            hi = struct.unpack("<q", struct.pack("<d", _float(e.param("hi"))))[0]
+            return self.derived(code, operands, timed=timed, k=_float(e.param("lo")), n=hi)
+        if e.op not in _POINTWISE and e.op != "where":
+            raise DefinitionError(f"operator {e.op!r} has no native implementation")
+        return self.derived(code, operands, timed=timed)
+
+    def ema(self, e: Expr, operands: tuple[int, ...]) -> int:
+        span, half_life = e.param("span"), e.param("half_life")
+        if isinstance(half_life, Duration):
+            return self.derived("EMA_HALF_LIFE", operands, n=half_life.ns, k=float(half_life.ns), timed=True)
+        n, skip, sma = _int(span), _int(e.param("skip")), e.param("seed") == "sma"
+        if skip or sma:
+            return self.derived("EMA_SMA", operands, n=n, k=2.0 / (n + 1), ddof=skip, mode=int(sma))
+        return self.derived("EMA_SPAN", operands, n=n, k=2.0 / (n + 1))
 
     def source(self, name: str) -> int:
         op = OPERATORS[name]
         fields = {**_QUOTE_FIELDS, **_TRADE_FIELDS}
-        code = _FORMULAS.get(name) or ("FIELD_QTY" if op.needs_qty else "FIELD")
+        if name == "trade_sign":
+            sign = self.add(_Node(OP["TRADE_SIGN"], groups=frozenset({"trade"})))
+            self.add(_Node(OP["SIGN_QUOTE"], shares=sign, groups=frozenset({"quote"})), slot=False)
+            return sign
+        code = name.upper() if name in _FORMULAS else "FIELD_QTY" if op.needs_qty else "FIELD"
         return self.add(_Node(OP[code], n=fields.get(name, 0), groups=frozenset({op.group})))
 
     def bar_spec(self, ref: BarRef) -> int:
@@ -164,34 +203,49 @@ class _Builder:
         self.bar_slots[spec][index] = self.nodes[leaf].dst
         return leaf
 
-    def history(self, x: int) -> int:
-        if x not in self.histories:
-            self.histories[x] = self.derived("HISTORY", (x,), slot=False, timed=False)
-        return self.histories[x]
-
-    def lag(self, e: Expr, x: int) -> int:
-        h, window = self.history(x), e.param("window")
-        name = _LAGS[e.op]
+    def history(self, operands: tuple[int, ...], window: ParamValue | None) -> int:
+        """Node that keeps what a window of these operands needs."""
+        if operands not in self.histories:
+            name = "HISTORY" if len(operands) == 1 else "PAIRS"
+            self.histories[operands] = self.derived(name, operands, slot=False)
+        node = self.nodes[self.histories[operands]]
         if isinstance(window, Duration):
-            self.nodes[h].ddof = 1  # keeps times
+            node.ddof = 1  # keeps times
+        else:
+            node.n = max(node.n, _int(window))
+        return self.histories[operands]
+
+    def lag(self, e: Expr, operands: tuple[int, ...]) -> int:
+        window, name = e.param("window"), _LAGS[e.op]
+        h = self.history(operands, window)
+        if isinstance(window, Duration):
             return self.derived(f"{name}_TIME", (h,), n=window.ns, k=window.ns / 1e9, timed=True)
-        self.nodes[h].n = max(self.nodes[h].n, _int(window))
         return self.derived(f"{name}_COUNT", (h,), n=_int(window))
 
-    def reader(self, e: Expr, x: int) -> int:
-        h, window = self.history(x), e.param("window")
+    def order(self, e: Expr, code: str, operands: tuple[int, ...]) -> int:
+        """An operator with a state of its own over a window; orders keep values or indices behind it."""
+        window = e.param("window")
+        h = self.history(operands, window)
         timed = isinstance(window, Duration)
         n = window.ns if isinstance(window, Duration) else _int(window)
-        if timed:
-            self.nodes[h].ddof = 1
-        else:
-            self.nodes[h].n = max(self.nodes[h].n, n)
-        key = (h, n, timed)
-        suffix = "TIME" if timed else "COUNT"
+        room = 0 if e.op == "skew" else _TIME_RING if timed else _power_of_two(n + 1)
+        q = _float(e.param("q")) if e.op == "quantile" else 0.0
+        return self.derived(code, (h,), n=n, k=q, ddof=room, mode=int(timed), storage=8 * room, timed=timed)
+
+    def reader(self, e: Expr, operands: tuple[int, ...], what: str) -> int:
+        """A statistic of sums that all readers of one window share."""
+        window = e.param("window")
+        h = self.history(operands, window)
+        timed = isinstance(window, Duration)
+        n = window.ns if isinstance(window, Duration) else _int(window)
+        seconds = n / 1e9 if timed else 0.0
+        key = (what, h, n, timed)
         if key not in self.windows:
-            self.windows[key] = self.derived(f"WINDOW_{suffix}", (h,), slot=False, n=n, timed=timed)
-        ddof = e.param("ddof") if e.op in _HAS_DDOF else 0
-        return self.derived(f"READ_{_READERS[e.op]}", (self.windows[key],), ddof=_int(ddof), timed=timed)
+            name = what if what != "WINDOW" else "WINDOW_TIME" if timed else "WINDOW_COUNT"
+            self.windows[key] = self.derived(name, (h,), slot=False, n=n, mode=int(timed), timed=timed)
+        ddof = _int(e.param("ddof")) if e.op in _HAS_DDOF else 0
+        code = f"READ_{e.op.upper().replace('.', '_')}"
+        return self.derived(code, (self.windows[key],), k=seconds, ddof=ddof, mode=int(timed), timed=timed)
 
 
 def _float(value: object) -> float:
@@ -212,7 +266,9 @@ def _number_slots(b: _Builder, features: list[int]) -> None:
     for node in b.nodes:
         node.dst = new.get(node.dst, NO_SLOT)
         # operands stand before their readers: their slots are numbered already
-        node.a, node.b, *_ = [b.nodes[o].dst % NO_SLOT for o in node.operands] + [0, 0]
+        node.a, node.b, third, *_ = [b.nodes[o].dst % NO_SLOT for o in node.operands] + [0, 0, 0]
+        if node.op == OP["WHERE"]:
+            node.mode = third
     b.bar_slots = [[new.get(s, NO_SLOT) for s in spec] for spec in b.bar_slots]
 
 
@@ -230,17 +286,20 @@ def _layout(b: _Builder) -> tuple[int, list[int]]:
 
     names = {code: name for name, code in OP.items()}
     for node in b.nodes:
-        size = sizes.get(names[node.op])
+        size = sizes[names[node.op]] + node.storage
         if size:
             node.state = take(size)
+        if node.shares >= 0:
+            node.state = b.nodes[node.shares].state
     bar_states = [take(native.BAR_BYTES) for _ in b.bars]
     for node in b.nodes:  # readers and lags address the state and history they read
-        if node.op == OP["HISTORY"]:
+        if node.op in (OP["HISTORY"], OP["PAIRS"]):
             node.mode = max(_power_of_two(node.n + 1), _TIME_RING if node.ddof else 1)
-            node.history = take(node.mode * (16 if node.ddof else 8))
+            rings = (1 if node.op == OP["HISTORY"] else 2) + bool(node.ddof)
+            node.history = take(node.mode * 8 * rings)
         for operand in node.operands:
             source = b.nodes[operand]
-            if source.op == OP["HISTORY"]:
+            if source.op in (OP["HISTORY"], OP["PAIRS"]):
                 node.history = source.state
             elif source.dst == NO_SLOT:  # a window
                 node.state = source.state

@@ -443,14 +443,10 @@ class _Reader:
 
     def is_window(self, node: ast.expr) -> bool:
         """A whole number or a duration: ``min(x, 20)`` is rolling, ``min(x, 0.0)`` and ``min(x, y)`` are pointwise."""
-        return (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, (int, str))
-            or (
-                isinstance(node, ast.UnaryOp)
-                and isinstance(node.operand, ast.Constant)
-                and isinstance(node.operand.value, int)
-            )
+        return (isinstance(node, ast.Constant) and isinstance(node.value, (int, str))) or (
+            isinstance(node, ast.UnaryOp)
+            and isinstance(node.operand, ast.Constant)
+            and isinstance(node.operand.value, int)
         )
 
     def bar_ref(self, node: ast.expr) -> BarRef:

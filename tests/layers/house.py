@@ -46,6 +46,8 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_pointwise.h",
             "alpha_history.h",
             "alpha_windows.h",
+            "alpha_orders.h",
+            "alpha_anchored.h",
             "alpha_recursive.h",
             "alpha_bars.h",
             "kernels.c",

@@ -40,7 +40,6 @@ ENUMS: dict[str, tuple[str, str, dict[str, int], dict[str, str], set[str]]] = {
         {"CROSSED": "CROSSED_BOOK", "KIND": "BAD_KIND"},  # C has one name space, and a flag CROSSED
         {"REASONS"},
     ),
-    "alpha_op": ("alpha_kernels.h", "OP_", dict(program.OPCODES), {}, {"OPS"}),
     "alpha_list": (
         "alpha_kernels.h",
         "LIST_",
@@ -60,7 +59,7 @@ _START = r"""
 #include "alpha_kernels.h"
 #include "alpha_gate.h"
 #define TYPE(x) _Generic((x), int8_t: "i1", uint8_t: "u1", int16_t: "i2", uint16_t: "u2", int32_t: "i4", \
-    uint32_t: "u4", int64_t: "i8", uint64_t: "u8", float: "f4", double: "f8", default: "?")
+    uint32_t: "u4", int64_t: "i8", uint64_t: "u8", float: "f4", double: "f8", const void *: "u8", default: "?")
 /* sub: nothing, or [0] for an array */
 #define FIELD(T, f, sub) printf("field " #T " " #f " %zu %s %zu\n", offsetof(T, f), TYPE(((T *)0)->f sub), \
     sizeof(((T *)0)->f) / sizeof(((T *)0)->f sub));
@@ -170,7 +169,6 @@ def test_numbers(c: Answers, enum: str) -> None:
 def test_counts_without_room_to_spare(c: Answers) -> None:
     """C sizes tables by them: the guard's sequence numbers, the program's lists."""
     assert c.numbers["alpha_kind"]["ALPHA_KINDS"] == max(Kind) + 1
-    assert c.numbers["alpha_op"]["ALPHA_OPS"] == len(program.OPCODES)
     assert c.numbers["alpha_list"]["ALPHA_LISTS"] == len(compiler._LISTS)
 
 
@@ -188,20 +186,18 @@ def test_constants(c: Answers) -> None:
 
 
 def test_the_extensions_were_built_from_these_headers(tmp_path: Path) -> None:
-    """compile.py lays out an instrument's memory by sizes that the extension reports."""
-    states = {
-        "HISTORY": "alpha_history",
-        "EMA_SPAN": "alpha_ema",
-        "EMA_HALF_LIFE": "alpha_ema",
-        "RSI": "alpha_rsi",
-        "BAR": "alpha_bar",
-    }
-    windows = set(program.STATE_BYTES) - set(states)
-    assert {name.rsplit("_", 1)[1] for name in windows} == {"COUNT", "TIME"}
-    states |= dict.fromkeys(windows, "alpha_window")
-    sizes = {"block": "alpha_block", "slot": "alpha_slot", **states}
-    lines = "".join(f'printf("{name} %zu\\n", sizeof({struct}));' for name, struct in sizes.items())
-    out = run_c(tmp_path, f'#include <stdio.h>\n#include "alpha_kernels.h"\nint main(void) {{ {lines} return 0; }}')
-    got = {name: int(size) for name, size in map(str.split, out.decode().splitlines())}
-    assert got.pop("block") == program.BLOCK_BYTES and got.pop("slot") == program.SLOT_BYTES
-    assert got == program.STATE_BYTES
+    """compile.py lays out an instrument's memory by numbers and sizes that the extension reports."""
+    out = run_c(
+        tmp_path,
+        """
+#include <stdio.h>
+#include "alpha_kernels.h"
+#define LINE(name, state) printf(#name " %d %zu\\n", ALPHA_OP_##name, sizeof(state));
+int main(void) { ALPHA_OP_LIST(LINE) printf("BLOCK 0 %zu\\nBAR 0 %zu\\n", sizeof(alpha_block), sizeof(alpha_bar)); return 0; }
+""",
+    )
+    rows = [line.split() for line in out.decode().splitlines()]
+    sizes = {name: int(size) for name, _, size in rows}
+    assert sizes.pop("BLOCK") == program.BLOCK_BYTES and sizes.pop("BAR") == program.BAR_BYTES
+    assert sizes == program.STATE_BYTES
+    assert {name: int(code) for name, code, _ in rows[:-2]} == program.OPCODES

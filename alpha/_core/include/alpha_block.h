@@ -10,15 +10,78 @@ static inline void alpha_block_free(const alpha_program *p, alpha_block *b)
     if (!b)
         return;
     for (uint32_t j = 0; j < p->n_all; j++) {
-        if (p->all[j].op != ALPHA_OP_HISTORY)
-            continue;
-        alpha_history *h = (alpha_history *)((char *)b + p->all[j].state);
-        if (h->owns) {
-            free(h->x);
-            free(h->t);
+        void *state = (char *)b + p->all[j].state;
+        alpha_history *h = state;
+        switch (p->all[j].op) {
+        case ALPHA_OP_PAIRS:
+            if (h->owns)
+                free(((alpha_pairs *)state)->y);
+            /* and the rest of its history */
+            __attribute__((fallthrough));
+        case ALPHA_OP_HISTORY:
+            if (h->owns) {
+                free(h->x);
+                free(h->t);
+            }
+            break;
+        case ALPHA_OP_MIN:
+        case ALPHA_OP_MAX:
+        case ALPHA_OP_ARGMIN:
+        case ALPHA_OP_ARGMAX:
+            if (((alpha_extreme *)state)->owns)
+                free(((alpha_extreme *)state)->at);
+            break;
+        case ALPHA_OP_RANK:
+        case ALPHA_OP_QUANTILE:
+        case ALPHA_OP_MEDIAN:
+            if (((alpha_sorted *)state)->owns)
+                free(((alpha_sorted *)state)->x);
+            break;
+        default:
+            break;
         }
     }
     free(b);
+}
+
+/* Storage that lies behind a history's or an order's state in the block; `mode` elements, see compile.py. */
+static inline void alpha_block_storage(alpha_block *b, const alpha_instr *i)
+{
+    void *state = (char *)b + i->state;
+    char *storage = (char *)b + i->history;
+    alpha_history *h = state;
+    switch (i->op) {
+    case ALPHA_OP_HISTORY:
+    case ALPHA_OP_PAIRS:
+        h->x = (double *)storage;
+        storage += i->mode * sizeof(double);
+        if (i->op == ALPHA_OP_PAIRS) {
+            ((alpha_pairs *)state)->y = (double *)storage;
+            storage += i->mode * sizeof(double);
+        }
+        h->t = i->ddof ? (int64_t *)storage : NULL;
+        h->mask = i->mode - 1;
+        h->t_first = h->t_first_gap = INT64_MAX;
+        break;
+    case ALPHA_OP_MIN:
+    case ALPHA_OP_MAX:
+    case ALPHA_OP_ARGMIN:
+    case ALPHA_OP_ARGMAX:
+        ((alpha_extreme *)state)->at = (uint64_t *)((alpha_extreme *)state + 1);
+        ((alpha_extreme *)state)->mask = i->ddof - 1;
+        break;
+    case ALPHA_OP_RANK:
+    case ALPHA_OP_QUANTILE:
+    case ALPHA_OP_MEDIAN:
+        ((alpha_sorted *)state)->x = (double *)((alpha_sorted *)state + 1);
+        ((alpha_sorted *)state)->capacity = i->ddof;
+        break;
+    case ALPHA_OP_TRADE_SIGN:
+        *(alpha_sign *)state = (alpha_sign){NAN, NAN, 0.0};
+        break;
+    default:
+        break;
+    }
 }
 
 /* A block as it is before any event; NULL when memory is short. `lot`: the instrument's lot size. */
@@ -38,12 +101,8 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
         if (i->op == ALPHA_OP_CONST) {
             b->val[i->dst] = i->k;
             alpha_marks(p, b)[i->dst] = ALPHA_READY | UINT32_MAX;
-        } else if (i->op == ALPHA_OP_HISTORY) {
-            alpha_history *h = (alpha_history *)((char *)b + i->state);
-            h->x = (double *)((char *)b + i->history);
-            h->t = i->ddof ? (int64_t *)(h->x + i->mode) : NULL;
-            h->mask = i->mode - 1;
-            h->t_first = h->t_first_gap = INT64_MAX;
+        } else {
+            alpha_block_storage(b, i);
         }
     }
     for (uint32_t j = 0; j < p->n_bars; j++)

@@ -21,6 +21,9 @@
     X(SPREAD, alpha_none)                                                                                     \
     X(MICROPRICE, alpha_none)                                                                                 \
     X(IMBALANCE, alpha_none)                                                                                  \
+    X(OFI, alpha_ofi)                                                                                         \
+    X(SIGN_QUOTE, alpha_none) /* a quote's mid, for the signs of later trades; state: the TRADE_SIGN's */     \
+    X(TRADE_SIGN, alpha_sign)                                                                                 \
     X(BAR_TAKE, alpha_none) /* a quote's mid or a trade goes into the open bar of spec n */                   \
     /* pointwise */                                                                                           \
     X(ADD, alpha_none)                                                                                        \
@@ -30,6 +33,19 @@
     X(NEG, alpha_none)                                                                                        \
     X(ABS, alpha_none)                                                                                        \
     X(LOG, alpha_none)                                                                                        \
+    X(EXP, alpha_none)                                                                                        \
+    X(SQRT, alpha_none)                                                                                       \
+    X(SIGN, alpha_none)                                                                                       \
+    X(LEAST, alpha_none)                                                                                      \
+    X(GREATEST, alpha_none)                                                                                   \
+    X(GT, alpha_none)                                                                                         \
+    X(GE, alpha_none)                                                                                         \
+    X(LT, alpha_none)                                                                                         \
+    X(LE, alpha_none)                                                                                         \
+    X(EQ, alpha_none)                                                                                         \
+    X(NE, alpha_none)                                                                                         \
+    X(WHERE, alpha_none) /* a ? b : slot `mode` */                                                            \
+    X(CLIP, alpha_none)  /* k = lo, the bits of n = hi */                                                     \
     /* stateful; HISTORY appends operand a: n = updates that count windows need, mode = inline capacity,      \
        history = offset of the inline ring, ddof = keeps times */                                             \
     X(HISTORY, alpha_history)                                                                                 \
@@ -41,6 +57,27 @@
     X(READ_VAR, alpha_none)                                                                                   \
     X(READ_STD, alpha_none)                                                                                   \
     X(READ_ZSCORE, alpha_none)                                                                                \
+    X(READ_MAD, alpha_none)                                                                                   \
+    /* of these, mode = 1 says that n is a time */                                                            \
+    X(SKEW, alpha_cubes)                                                                                      \
+    X(MIN, alpha_extreme)                                                                                     \
+    X(MAX, alpha_extreme)                                                                                     \
+    X(ARGMIN, alpha_extreme)                                                                                  \
+    X(ARGMAX, alpha_extreme)                                                                                  \
+    X(RANK, alpha_sorted)                                                                                     \
+    X(QUANTILE, alpha_sorted) /* k = q */                                                                     \
+    X(MEDIAN, alpha_sorted)                                                                                   \
+    X(PAIRS, alpha_pairs)     /* like HISTORY, of operands a and b together */                                \
+    X(JOINT, alpha_joint)     /* sums over a window of pairs */                                               \
+    X(READ_COV, alpha_none)                                                                                   \
+    X(READ_CORR, alpha_none)                                                                                  \
+    X(READ_BETA, alpha_none)                                                                                  \
+    X(READ_QLIB_CORR, alpha_none)                                                                             \
+    X(LINE, alpha_joint) /* sums over a window of (position or time, value); k = seconds of the window */     \
+    X(READ_SLOPE, alpha_none)                                                                                 \
+    X(READ_RSQUARE, alpha_none)                                                                               \
+    X(READ_RESID, alpha_none)                                                                                 \
+    X(READ_QLIB_RSQUARE, alpha_none)                                                                          \
     X(LAG_COUNT, alpha_none)                                                                                  \
     X(DIFF_COUNT, alpha_none)                                                                                 \
     X(RET_COUNT, alpha_none)                                                                                  \
@@ -52,7 +89,14 @@
     X(VELOCITY_TIME, alpha_window)                                                                            \
     X(EMA_SPAN, alpha_ema)                                                                                    \
     X(EMA_HALF_LIFE, alpha_ema)                                                                               \
-    X(RSI, alpha_rsi)
+    X(EMA_SMA, alpha_ema) /* seeded by a mean; ddof = updates left out first */                               \
+    X(EWM_STD, alpha_ema)                                                                                     \
+    X(WILDER, alpha_ema)                                                                                      \
+    X(WILDER_SUM, alpha_ema)                                                                                  \
+    X(CUMSUM, alpha_ema)                                                                                      \
+    X(FIRST, alpha_ema)                                                                                       \
+    X(RSI, alpha_rsi)                                                                                         \
+    X(TALIB_RSI, alpha_rsi)
 
 #define ALPHA_OP_ENUM(name, state) ALPHA_OP_##name,
 enum alpha_op { ALPHA_OP_LIST(ALPHA_OP_ENUM) ALPHA_OPS };
@@ -94,13 +138,57 @@ typedef struct alpha_history {
 
 typedef double alpha_v2 __attribute__((vector_size(16)));
 
+/* Every state that keeps a place in a history begins with `tail`, the oldest index it still needs: see grow(). */
 typedef struct alpha_window { /* running sums of one window: [0] of the values, [1] of their squares */
-    alpha_v2 hi, lo;
-    double q_max;  /* largest hi[1] since the sums were last rebuilt */
     uint64_t tail; /* oldest index inside */
     uint64_t n;    /* updates inside */
+    alpha_v2 hi, lo;
+    double q_max;  /* largest hi[1] since the sums were last rebuilt */
     uint32_t warm, ready; /* since the start, since the last gap; ready implies warm */
 } alpha_window;
+
+typedef struct alpha_cubes { /* sums of (x - anchor), its square and its cube over one window */
+    uint64_t tail, anchor; /* anchor: index of the value that is subtracted; it lies inside the window */
+    alpha_dd s1, s2, s3;
+    double at; /* the anchor's value */
+} alpha_cubes;
+
+typedef struct alpha_extreme { /* indices of the values that can still become the extreme, best first */
+    uint64_t tail;
+    uint64_t *at;
+    uint64_t first, end, mask;
+    uint64_t owns; /* storage was grown: a heap block of its own */
+} alpha_extreme;
+
+typedef struct alpha_sorted { /* the window's values in ascending order */
+    uint64_t tail;
+    double *x;
+    uint64_t n, capacity;
+    uint64_t owns;
+} alpha_sorted;
+
+typedef struct alpha_pairs { /* a history of two operands: x is the first, y the second */
+    alpha_history h;
+    double *y;
+    double newest_y;
+    uint64_t run_y;
+} alpha_pairs;
+
+typedef struct alpha_joint { /* sums of x, y, x*x, y*y, x*y over one window, all less the anchor's */
+    uint64_t tail, anchor;
+    alpha_dd x, y, xx, yy, xy;
+    double at_x, at_y;
+    uint32_t warm, ready;
+} alpha_joint;
+
+typedef struct alpha_ofi {
+    double bid_px, bid_qty, ask_px, ask_qty;
+    uint64_t n, n_gap; /* quotes with sizes, up to 2 */
+} alpha_ofi;
+
+typedef struct alpha_sign {
+    double mid, px, last; /* prevailing mid, price of the last trade (NaN before any), last sign of the tick rule */
+} alpha_sign;
 
 typedef struct alpha_ema {
     double y, d;

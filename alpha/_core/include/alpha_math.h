@@ -77,6 +77,13 @@ static inline alpha_dd alpha_dd_mul_d(alpha_dd x, double y)
     return alpha_fast_two_sum(p.hi, p.lo + x.lo * y);
 }
 
+/* x * y to about 2^-104 of the product. */
+static inline alpha_dd alpha_dd_mul(alpha_dd x, alpha_dd y)
+{
+    alpha_dd p = alpha_two_prod(x.hi, y.hi);
+    return alpha_fast_two_sum(p.hi, p.lo + (x.hi * y.lo + x.lo * y.hi));
+}
+
 static inline alpha_dd alpha_dd_sqr(alpha_dd x)
 {
     alpha_dd p = alpha_two_prod(x.hi, x.hi);
@@ -144,6 +151,30 @@ static inline double alpha_exp2n(double t)
     double p = ALPHA_EXP2_C[13];
     for (int j = 12; j >= 0; j--)
         p = ALPHA_EXP2_C[j] + f * p;
+    return ldexp(p, (int)k);
+}
+
+/* c_j = 1/j!, j = 0..13. */
+static const double ALPHA_EXP_C[14] = {
+    0x1.0000000000000p+0, 0x1.0000000000000p+0, 0x1.0000000000000p-1, 0x1.5555555555555p-3,
+    0x1.5555555555555p-5, 0x1.1111111111111p-7, 0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-13,
+    0x1.a01a01a01a01ap-16, 0x1.71de3a556c734p-19, 0x1.27e4fb7789f5cp-22, 0x1.ae64567f544e4p-26,
+    0x1.1eed8eff8d898p-29, 0x1.6124613a86d09p-33};
+
+/* e^x, about 1 ulp, the same bits on every machine (rule 42). */
+static inline double alpha_exp(double x)
+{
+    if (x > 709.79)
+        return INFINITY;
+    if (x < -745.2)
+        return 0.0;
+    if (isnan(x))
+        return x;
+    double k = rint(x * 0x1.71547652b82fep+0);
+    double r = (x - k * ALPHA_LN2_HI) - k * ALPHA_LN2_LO;
+    double p = ALPHA_EXP_C[13];
+    for (int j = 12; j >= 0; j--)
+        p = ALPHA_EXP_C[j] + r * p;
     return ldexp(p, (int)k);
 }
 

@@ -119,4 +119,93 @@ OPERATION(LOG)
     unary(c, i, alpha_log(c->val[i->a]));
 }
 
+OPERATION(EXP)
+{
+    unary(c, i, alpha_exp(c->val[i->a]));
+}
+
+OPERATION(SQRT)
+{
+    unary(c, i, sqrt(c->val[i->a]));
+}
+
+OPERATION(SIGN)
+{
+    const double x = c->val[i->a];
+    unary(c, i, isnan(x) ? x : (double)((x > 0.0) - (x < 0.0)));
+}
+
+/* NaN if either operand is. */
+static inline double of_two(double x, double y, double value)
+{
+    return isunordered(x, y) ? NAN : value;
+}
+
+#define OF_TWO(name, expr)                                  \
+    OPERATION(name)                                         \
+    {                                                       \
+        const double x = c->val[i->a], y = c->val[i->b];    \
+        binary(c, i, of_two(x, y, expr));                   \
+    }
+OF_TWO(LEAST, x < y ? x : y)
+OF_TWO(GREATEST, x > y ? x : y)
+OF_TWO(GT, (double)(x > y))
+OF_TWO(GE, (double)(x >= y))
+OF_TWO(LT, (double)(x < y))
+OF_TWO(LE, (double)(x <= y))
+OF_TWO(EQ, (double)(x == y))
+OF_TWO(NE, (double)(x != y))
+#undef OF_TWO
+
+OPERATION(WHERE)
+{
+    const double cond = c->val[i->a];
+    const uint64_t x = c->mark[i->a], y = c->mark[i->b], z = c->mark[i->mode];
+    put_as(c, i, isnan(cond) ? NAN : cond != 0.0 ? c->val[i->b] : c->val[i->mode], (x & y & z) >> 32,
+           moved(c, x) || moved(c, y) || moved(c, z));
+}
+
+OPERATION(CLIP)
+{
+    const double x = c->val[i->a];
+    double hi;
+    memcpy(&hi, &i->n, sizeof hi);
+    unary(c, i, x < i->k ? i->k : x > hi ? hi : x);
+}
+
+/* Cont, Kukanov, Stoikov at the best level: what this quote added at the bid less what it added at the ask. */
+OPERATION(OFI)
+{
+    if (!sized(c))
+        return;
+    alpha_ofi *s = STATE(alpha_ofi, i->state);
+    const double b = c->e->v[0], a = c->e->v[1], qb = c->e->v[2], qa = c->e->v[3];
+    if (s->n >= 1) {
+        double flow = b >= s->bid_px ? qb : 0.0;
+        flow -= b <= s->bid_px ? s->bid_qty : 0.0;
+        flow -= a <= s->ask_px ? qa : 0.0;
+        flow += a >= s->ask_px ? s->ask_qty : 0.0;
+        put_as(c, i, flow + 0.0, s->n_gap >= 1, 1);
+    }
+    *s = (alpha_ofi){b, qb, a, qa, 1, 1};
+}
+
+OPERATION(SIGN_QUOTE)
+{
+    STATE(alpha_sign, i->state)->mid = 0.5 * (c->e->v[0] + c->e->v[1]);
+}
+
+/* The feed's side; else the side of the prevailing mid; else the tick rule (rule 27). */
+OPERATION(TRADE_SIGN)
+{
+    alpha_sign *s = STATE(alpha_sign, i->state);
+    const double px = c->e->v[0], side = c->e->v[2];
+    if (px > s->px)
+        s->last = 1.0;
+    else if (px < s->px)
+        s->last = -1.0;
+    s->px = px;
+    put(c, i, side != 0.0 ? side : px > s->mid ? 1.0 : px < s->mid ? -1.0 : s->last);
+}
+
 #endif

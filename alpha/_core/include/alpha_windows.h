@@ -153,7 +153,19 @@ static inline double window_var(const alpha_window *w, const alpha_history *h, u
     return var < 0.0 ? 0.0 : var;
 }
 
-enum statistic { COUNT, SUM, MEAN, VAR, STD, ZSCORE };
+/* Mean absolute deviation from the rounded mean: the one reader that looks at every value of its window. */
+static inline double window_mad(const alpha_window *w, const alpha_history *h)
+{
+    if (h->run >= w->n)
+        return 0.0;
+    const double m = window_mean(w, h);
+    alpha_dd sum = {0.0, 0.0};
+    for (uint64_t j = w->tail; j < h->head; j++)
+        sum = alpha_dd_add_d(sum, fabs(h->x[j & h->mask] - m));
+    return sum.hi / (double)(int64_t)w->n;
+}
+
+enum statistic { COUNT, SUM, MEAN, MAD, VAR, STD, ZSCORE };
 
 static inline __attribute__((always_inline)) double statistic(enum statistic what, const alpha_window *w,
                                                               const alpha_history *h, const alpha_instr *i)
@@ -165,6 +177,8 @@ static inline __attribute__((always_inline)) double statistic(enum statistic wha
         return w->hi[0] + 0.0;
     case MEAN:
         return window_mean(w, h);
+    case MAD:
+        return window_mad(w, h);
     case VAR:
         return window_var(w, h, i->ddof);
     case STD:
@@ -183,7 +197,7 @@ static inline __attribute__((always_inline)) void read_window(const alpha_pass *
 {
     const alpha_window *w = STATE(const alpha_window, i->state);
     const alpha_history *h = STATE(const alpha_history, i->history);
-    const uint64_t samples = what <= SUM ? 0 : what == MEAN ? 1 : (uint64_t)i->ddof + 1;
+    const uint64_t samples = what <= SUM ? 0 : what <= MAD ? 1 : (uint64_t)i->ddof + 1;
     if (likely(w->ready && w->n >= samples))
         put_with(c, i, h, statistic(what, w, h, i), 1);
     else if (w->warm && w->n >= samples)
@@ -200,6 +214,7 @@ static inline __attribute__((always_inline)) void read_window(const alpha_pass *
 READER(COUNT)
 READER(SUM)
 READER(MEAN)
+READER(MAD)
 READER(VAR)
 READER(STD)
 READER(ZSCORE)
