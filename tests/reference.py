@@ -256,7 +256,7 @@ class _Machine:
 _PARAMETERS = {
     **dict.fromkeys(("lag", "diff", "ret", "logret", "velocity", "count", "sum", "mean"), ("window",)),
     **dict.fromkeys(("var", "std", "zscore"), ("window", "ddof")),
-    "ema": ("span", "half_life"),
+    "ema": ("span", "half_life", "seed", "skip"),
     "rsi": ("n",),
 }
 

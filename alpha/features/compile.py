@@ -56,6 +56,12 @@ _ORDERS = ("min", "max", "argmin", "argmax", "rank", "quantile", "median")
 _PAIRED = ("cov", "corr", "beta", "qlib.corr")
 _REGRESSED = ("slope", "rsquare", "resid", "qlib.rsquare")
 _COUNTED = ("wilder", "wilder_sum", "rsi", "talib.rsi")
+_LATENCY = {
+    **dict.fromkeys(("READ_STD", "READ_ZSCORE", "SKEW", "READ_MAD"), 3),
+    **dict.fromkeys(("READ_VAR", "READ_COV", "READ_CORR", "READ_BETA", "READ_SLOPE", "READ_RSQUARE", "READ_RESID"), 3),
+    **dict.fromkeys(("RSI", "EMA_HALF_LIFE", "VELOCITY_TIME", "LOGRET_COUNT", "LOGRET_TIME", "LOG", "EXP"), 2),
+    **dict.fromkeys(("WINDOW_COUNT", "WINDOW_TIME", "RET_COUNT", "RET_TIME", "DIV"), 1),
+}
 _LISTS = ("quote", "trade", "bar", "close", "none")
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
@@ -324,9 +330,27 @@ def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
     return seen
 
 
+def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
+    """Operands before their readers, and the operations with the longest chains of dependent arithmetic as early
+    as that allows: the processor then works off the short ones while it waits for a square root."""
+    names = {code: name for name, code in OP.items()}
+    order: dict[int, None] = {}
+
+    def visit(i: int) -> None:
+        if i in chosen and i not in order:
+            for operand in b.nodes[i].operands:
+                visit(operand)
+            order[i] = None
+
+    for i in sorted(chosen, key=lambda i: (-_LATENCY.get(names[b.nodes[i].op], 0), i)):
+        visit(i)
+    return list(order)
+
+
 def _records(b: _Builder, chosen: Iterable[int]) -> np.ndarray:
     """The instructions of these nodes, closed by an END; empty if there is nothing to do."""
-    rows = [b.nodes[i].record() for i in sorted(chosen) if b.nodes[i].op not in (OP["CONST"], OP["CLOSE_LEAF"])]
+    passive = (OP["CONST"], OP["CLOSE_LEAF"])
+    rows = [b.nodes[i].record() for i in _scheduled(b, set(chosen)) if b.nodes[i].op not in passive]
     return np.array(rows and [*rows, _Node(OP["END"]).record()], dtype=INSTR_DTYPE)
 
 
