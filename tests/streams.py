@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from alpha.errors import DefinitionError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
+from alpha.features.language import parse
+from alpha.features.units import unit_of
 
 T0 = 1_700_000_000 * 10**9
 
@@ -79,16 +82,26 @@ _BARS = tuple(
 
 
 def expression(rng: np.random.Generator, depth: int = 3) -> str:
-    """A random expression of the language, at most ``depth`` operators deep."""
+    """A random expression of the language that adds only what has the same unit, at most ``depth`` operators deep."""
+    while True:
+        text = _expression(rng, depth)
+        try:
+            unit_of(parse(text))
+        except DefinitionError:
+            continue
+        return text
+
+
+def _expression(rng: np.random.Generator, depth: int) -> str:
     if depth == 0 or rng.random() < 0.12:
         return str(rng.choice(_SOURCES)) if rng.random() < 0.75 else str(rng.choice(_BARS))
-    x = expression(rng, depth - 1)
+    x = _expression(rng, depth - 1)
     pick = rng.integers(0, 12)
     window = str(rng.choice(["1", "2", "3", "7", "20", '"1ns"', '"50ms"', '"1s"', '"7s"', '"1m"']))
     span = '"' not in window
     match pick:
         case 0 | 1:
-            y = expression(rng, depth - 1) if rng.random() < 0.7 else str(float(rng.integers(-3, 4)))
+            y = _expression(rng, depth - 1) if rng.random() < 0.7 else str(float(rng.integers(-3, 4)))
             return f"({x} {rng.choice(['+', '-', '*', '/'])} {y})"
         case 2:
             return f"{rng.choice(['abs', 'log', 'neg'])}({x})"

@@ -178,7 +178,7 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
         b->ref_px = e->v[3];
         break;
     case ALPHA_DEPTH:
-        list = ALPHA_LIST_NONE;
+        list = e->level <= ALPHA_LIST_DEPTH_9 - ALPHA_LIST_NONE ? ALPHA_LIST_NONE + e->level : ALPHA_LIST_NONE;
         fires = 0;
         break;
     default:

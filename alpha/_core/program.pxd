@@ -20,10 +20,10 @@ cdef extern from "alpha_kernels.h" nogil:
         double ref_px
 
     ctypedef struct alpha_program:
-        const alpha_instr *run[5]
-        const alpha_instr *refresh[5]
-        uint32_t n_run[5]
-        uint32_t n_refresh[5]
+        const alpha_instr *run[14]
+        const alpha_instr *refresh[14]
+        uint32_t n_run[14]
+        uint32_t n_refresh[14]
         const alpha_instr *all
         const alpha_bar_spec *bars
         const uint16_t *features

@@ -43,6 +43,7 @@ cdef extern from *:
     """
     const alpha_kernels *alpha_kernels_of(int level) nogil
     const int ALPHA_OPS
+    const int ALPHA_LISTS
     const char *const alpha_op_names[]
     const size_t alpha_op_state_bytes[]
     ctypedef struct alpha_bar:
@@ -116,7 +117,9 @@ cdef class Program:
         self.bars = NULL
         self.kernels = choose_kernels()
         self.arrays = []
-        for i in range(5):
+        if len(run) != ALPHA_LISTS or len(refresh) != ALPHA_LISTS:
+            raise AlphaError(f"a program has {ALPHA_LISTS} lists of instructions, not {len(run)} and {len(refresh)}")
+        for i in range(ALPHA_LISTS):
             self.c.run[i] = self._instructions(run[i])
             self.c.n_run[i] = <uint32_t>max(len(run[i]) - 1, 0)
             self.c.refresh[i] = self._instructions(refresh[i])

@@ -19,7 +19,7 @@ from alpha._core import program as native
 from alpha.errors import DefinitionError
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import BarRef, Duration, Expr, ParamValue
-from alpha.features.operators import BAR_FIELDS, OPERATORS
+from alpha.features.operators import BAR_FIELDS, MAX_LEVEL, OPERATORS
 
 OP = native.OPCODES
 NO_SLOT = 0xFFFF
@@ -62,7 +62,7 @@ _LATENCY = {
     **dict.fromkeys(("RSI", "EMA_HALF_LIFE", "VELOCITY_TIME", "LOGRET_COUNT", "LOGRET_TIME", "LOG", "EXP"), 2),
     **dict.fromkeys(("WINDOW_COUNT", "WINDOW_TIME", "RET_COUNT", "RET_TIME", "DIV"), 1),
 }
-_LISTS = ("quote", "trade", "bar", "close", "none")
+_LISTS = ("quote", "trade", "bar", "close", "none", *(f"depth_{level}" for level in range(1, MAX_LEVEL + 1)))
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
 
@@ -130,7 +130,7 @@ class _Builder:
         if e.op == "bar":
             return self.bar_leaf(e)
         if OPERATORS[e.op].kind == "source":
-            return self.source(e.op)
+            return self.level(e) if e.params else self.source(e.op)
         operands = tuple(self.expr(a) for a in e.args)
         code = e.op.upper().replace(".", "_")
         if OPERATORS[e.op].kind == "pointwise":
@@ -183,6 +183,13 @@ class _Builder:
             return sign
         code = name.upper() if name in _FORMULAS else "FIELD_QTY" if op.needs_qty else "FIELD"
         return self.add(_Node(OP[code], n=fields.get(name, 0), groups=frozenset({op.group})))
+
+    def level(self, e: Expr) -> int:
+        """A source of one level of the book below the best."""
+        name = e.op.removesuffix("_at")
+        code = "OFI" if name == "ofi" else "LEVEL_PX" if name.endswith("px") else "FIELD_QTY"
+        groups = frozenset({f"depth_{_int(e.param('level'))}"})
+        return self.add(_Node(OP[code], n=_QUOTE_FIELDS.get(name, 0), groups=groups))
 
     def bar_spec(self, ref: BarRef) -> int:
         """Index of the builder of such bars; its instruction takes in quotes or trades."""

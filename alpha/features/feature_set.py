@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from alpha.errors import DefinitionError
 from alpha.features.language import BarRef, Duration, Expr, canonical, duration, parse, parse_bar, walk
+from alpha.features.macros import read_macros
 from alpha.features.operators import BAR_VERSION, OPERATORS
+from alpha.features.units import unit_of
 
 MAX_FEATURES = 1024
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
@@ -91,11 +93,15 @@ class FeatureSet:
             raise DefinitionError(f"feature set {self.name!r} has no features")
         if len(self.features) > MAX_FEATURES:
             raise DefinitionError(f"feature set {self.name!r} has {len(self.features)} features (limit {MAX_FEATURES})")
-        for name in self.features:
+        for name, e in self.features.items():
             if not _NAME.fullmatch(name):
                 raise DefinitionError(
                     f"feature name {name!r} is not allowed: 1 to 64 characters without spaces or line breaks"
                 )
+            try:
+                unit_of(e)
+            except DefinitionError as exc:
+                raise DefinitionError(f"feature {name!r}: {exc}") from None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -141,12 +147,14 @@ class FeatureSet:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], name: str = "features") -> FeatureSet:
         """Build from the TOML/JSON form: ``name``, ``trigger``, ``stream``, ``features`` (a table, or a
-        list of [name, expression] pairs as :meth:`definition` writes it)."""
-        unknown = set(data) - {"name", "trigger", "stream", "features", "operators"}
+        list of [name, expression] pairs as :meth:`definition` writes it), ``macros`` (see
+        :mod:`alpha.features.macros`)."""
+        unknown = set(data) - {"name", "trigger", "stream", "features", "operators", "macros"}
         if unknown:
             raise DefinitionError(
-                f"unknown key {sorted(unknown)[0]!r} in a feature set: it has name, trigger, stream, features"
+                f"unknown key {sorted(unknown)[0]!r} in a feature set: it has name, trigger, stream, features, macros"
             )
+        macros = read_macros(data.get("macros", {}), str(data.get("name", name)))
         raw = data.get("features")
         pairs = list(raw.items()) if isinstance(raw, Mapping) else list(raw or [])
         features: dict[str, Expr] = {}
@@ -157,7 +165,7 @@ class FeatureSet:
             if key in features:
                 raise DefinitionError(f"feature {key!r} is defined twice")
             try:
-                features[key] = parse(text)
+                features[key] = parse(text, macros)
             except DefinitionError as exc:
                 raise DefinitionError(f"feature {key!r}: {exc}") from None
         fs = cls(

@@ -1,7 +1,6 @@
-"""Feature expressions: build them in Python, write them as text, hash them. Floor 2.
+"""Feature expressions as text and from Python. Floor 2.
 
-An expression is an immutable tree. ``canonical(e)`` is its one spelling and ``parse`` reads it
-back to the same tree::
+The text is Python's expression syntax, read by its parser and never evaluated::
 
     >>> e = parse('1e4 * spread / mid')
     >>> canonical(e)
@@ -14,243 +13,47 @@ from __future__ import annotations
 
 import ast
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from alpha.errors import DefinitionError
-from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, OPERATORS, Operator, Param
+from alpha.features.expression import (
+    POINTWISE_NAME,
+    BarRef,
+    Duration,
+    Expr,
+    ParamValue,
+    bar,
+    bar_field,
+    call,
+    canonical,
+    duration,
+    lift,
+    walk,
+)
+from alpha.features.macros import Macro, builtin_macros
+from alpha.features.operators import BAR_FIELDS, OPERATORS
 
-_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
-_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|ms|s|m|h|d)\s*$")
-_COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
-_BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"} | _COMPARE
+__all__ = [
+    "BarRef",
+    "Duration",
+    "Expr",
+    "ParamValue",
+    "bar",
+    "canonical",
+    "duration",
+    "f",
+    "parse",
+    "parse_bar",
+    "walk",
+]
+
 _AST_BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 _AST_COMPARE = {ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq", ast.NotEq: "ne"}
-_POINTWISE_NAME = {"min": "least", "max": "greatest"}  # min(x, y) of two expressions; min(x, 20) is a window
 MAX_TEXT = 4096
 MAX_DEPTH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """A positive span of time in whole nanoseconds."""
-
-    ns: int
-
-    def __str__(self) -> str:
-        unit = next(u for u in reversed(_UNITS) if self.ns % _UNITS[u] == 0)
-        return f"{self.ns // _UNITS[unit]}{unit}"
-
-
-def duration(text: str) -> Duration:
-    """Read ``"250ms"``, ``"1s"``, ``"5m"``, ``"1.5h"``; DefinitionError if it is no positive whole ns."""
-    match = _DURATION.match(text)
-    if not match:
-        raise DefinitionError(
-            f'{text!r} is not a duration: write a number and one of {", ".join(_UNITS)}, e.g. "250ms"'
-        )
-    whole, _, part = match[1].partition(".")
-    scaled = int(whole + part) * _UNITS[match[2]]
-    ns, rest = divmod(scaled, 10 ** len(part))
-    if rest or not 0 < ns < 2**62:
-        raise DefinitionError(f"duration {text!r} is not a positive whole number of nanoseconds below 2**62")
-    return Duration(ns)
-
-
-ParamValue = int | float | str | Duration
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=True)
-class Expr:
-    """A node: ``op`` is a name of the operator table, ``"const"`` (``params = (value,)``), or
-    ``"bar"`` (``params = (Duration, source, field)``). ``params`` follow the table's order;
-    an absent optional parameter is ``None``. ``==`` compares trees; the operators are ``f.eq`` and ``f.ne``.
-    """
-
-    op: str
-    args: tuple[Expr, ...] = ()
-    params: tuple[ParamValue | None, ...] = ()
-
-    def __add__(self, other: Expr | float) -> Expr:
-        return Expr("add", (self, lift(other)))
-
-    def __radd__(self, other: float) -> Expr:
-        return Expr("add", (lift(other), self))
-
-    def __sub__(self, other: Expr | float) -> Expr:
-        return Expr("sub", (self, lift(other)))
-
-    def __rsub__(self, other: float) -> Expr:
-        return Expr("sub", (lift(other), self))
-
-    def __mul__(self, other: Expr | float) -> Expr:
-        return Expr("mul", (self, lift(other)))
-
-    def __rmul__(self, other: float) -> Expr:
-        return Expr("mul", (lift(other), self))
-
-    def __truediv__(self, other: Expr | float) -> Expr:
-        return Expr("div", (self, lift(other)))
-
-    def __rtruediv__(self, other: float) -> Expr:
-        return Expr("div", (lift(other), self))
-
-    def __gt__(self, other: Expr | float) -> Expr:
-        return Expr("gt", (self, lift(other)))
-
-    def __ge__(self, other: Expr | float) -> Expr:
-        return Expr("ge", (self, lift(other)))
-
-    def __lt__(self, other: Expr | float) -> Expr:
-        return Expr("lt", (self, lift(other)))
-
-    def __le__(self, other: Expr | float) -> Expr:
-        return Expr("le", (self, lift(other)))
-
-    def __neg__(self) -> Expr:
-        return Expr("neg", (self,))
-
-    def __abs__(self) -> Expr:
-        return Expr("abs", (self,))
-
-    def __str__(self) -> str:
-        return canonical(self)
-
-    def param(self, name: str) -> ParamValue | None:
-        """Value of the named parameter (``None`` where an optional one is absent)."""
-        names = [p.name for p in OPERATORS[self.op].params]
-        return self.params[names.index(name)]
-
-
-def lift(value: Expr | float) -> Expr:
-    """An Expr as it is; a finite number as a constant."""
-    if isinstance(value, Expr):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise DefinitionError(f"{value!r} cannot stand in an expression: use a feature or a finite number")
-    return Expr("const", (), (float(value),))
-
-
-def bar_field(interval: Duration, source: str, field: str) -> Expr:
-    """``bar(interval, source).field`` after checking the names."""
-    if source not in BAR_SOURCES:
-        raise DefinitionError(f"bar source {source!r} is unknown: use one of {', '.join(BAR_SOURCES)}")
-    if field not in BAR_FIELDS:
-        raise DefinitionError(f"a bar has no field {field!r}: use one of {', '.join(BAR_FIELDS)}")
-    return Expr("bar", (), (interval, source, field))
-
-
-@dataclass(frozen=True, slots=True)
-class BarRef:
-    """``bar("1m", "trade")`` before a field is taken; also a trigger."""
-
-    interval: Duration
-    source: str = "feed"
-
-    def __getattr__(self, field: str) -> Expr:
-        if field.startswith("__"):
-            raise AttributeError(field)
-        return bar_field(self.interval, self.source, field)
-
-    def __str__(self) -> str:
-        return f'bar("{self.interval}", "{self.source}")'
-
-
-def bar(interval: str, source: str = "feed") -> BarRef:
-    """Time bars aligned to UTC (rule 24), from the feed's own BAR events, from trades or from the mid."""
-    if source not in BAR_SOURCES:
-        raise DefinitionError(f"bar source {source!r} is unknown: use one of {', '.join(BAR_SOURCES)}")
-    return BarRef(duration(interval), source)
-
-
-def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
-    """``value`` in the type the table wants, or DefinitionError naming operator and parameter."""
-    where = f"{op.name}(): parameter {param.name!r}"
-    if param.type == "choice":
-        if value not in param.choices:
-            raise DefinitionError(f"{where} must be one of {', '.join(param.choices)}, not {value!r}")
-        return str(value)
-    if isinstance(value, str):
-        value = duration(value)
-    if isinstance(value, Duration):
-        if param.type in ("duration", "window"):
-            return value
-        raise DefinitionError(f"{where} takes a {param.type}, not a duration ({value})")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DefinitionError(f"{where} cannot be {value!r}")
-    if param.type == "number":
-        if not math.isfinite(value):
-            raise DefinitionError(f"{where} must be finite, not {value!r}")
-        low = -math.inf if param.minimum is None else param.minimum
-        high = math.inf if param.maximum is None else param.maximum
-        if not low <= value <= high:
-            raise DefinitionError(f"{where} must lie from {low:g} to {high:g}, not {value!r}")
-        return float(value) + 0.0
-    if param.type == "duration":
-        raise DefinitionError(f'{where} takes a duration such as "1s", not {value!r}')
-    low = 1 if param.minimum is None else param.minimum
-    if value != int(value) or not low <= value < 2**24:
-        raise DefinitionError(f"{where} must be a whole number from {int(low)} to {2**24 - 1}, not {value!r}")
-    return int(value)
-
-
-def _accepts(param: Param, value: object) -> bool:
-    if param.type == "choice":
-        return value in param.choices
-    if isinstance(value, (str, Duration)):
-        return param.type in ("duration", "window")
-    return param.type != "duration"
-
-
-def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], named: dict[str, object]) -> Expr:
-    """Build ``name(*operands, *positional, **named)``, checked against the operator table."""
-    op = OPERATORS.get(name)
-    if op is None:
-        raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")
-    if len(operands) != op.operands:
-        raise DefinitionError(f"{name}() takes {op.operands} operand(s), not {len(operands)}")
-    values: dict[str, ParamValue] = {}
-    for value in positional:
-        # a positional value goes to the first free parameter of its type: ema(x, 20), ema(x, "5s")
-        free = [p for p in op.params if p.name not in values and p.name not in named and _accepts(p, value)]
-        if not free:
-            raise DefinitionError(f"{name}() has no parameter left for {value!r}")
-        values[free[0].name] = _check_param(op, free[0], value)
-    for key, value in named.items():
-        param = next((p for p in op.params if p.name == key), None)
-        if param is None:
-            known = ", ".join(p.name for p in op.params) or "none"
-            raise DefinitionError(f"{name}() has no parameter {key!r}; it has: {known}")
-        values[key] = _check_param(op, param, value)
-    for param in op.params:
-        if param.required and param.name not in values:
-            raise DefinitionError(f"{name}() needs its parameter {param.name!r}, e.g. {op.example}")
-    if op.one_of and sum(n in values for n in op.one_of) != 1:
-        raise DefinitionError(f"{name}() takes exactly one of {', '.join(op.one_of)}, e.g. {op.example}")
-    _check_values(op, values)
-    return Expr(name, operands, tuple(values.get(p.name, p.default) for p in op.params))
-
-
-def _check_values(op: Operator, values: dict[str, ParamValue]) -> None:
-    """What holds between the parameters of one call."""
-    window, ddof = values.get("window"), values.get("ddof", 0)
-    if isinstance(window, int) and isinstance(ddof, int):
-        if window <= ddof:
-            raise DefinitionError(
-                f"{op.name}() over {window} update(s) with ddof={ddof} divides by zero: widen the window"
-            )
-        if window < op.samples:
-            raise DefinitionError(f"{op.name}() needs a window of at least {op.samples} updates, not {window}")
-    lo, hi = values.get("lo"), values.get("hi")
-    if isinstance(lo, float) and isinstance(hi, float) and lo > hi:
-        raise DefinitionError(f"{op.name}() has lo={lo:g} above hi={hi:g}")
-    if op.name == "wilder_sum" and values.get("n") == 1:
-        raise DefinitionError("wilder_sum() needs n >= 2")
-    if "half_life" in values and (values.get("seed", "first") != "first" or values.get("skip", 0) != 0):
-        raise DefinitionError(f"{op.name}(): seed and skip go with span, not with half_life")
 
 
 class _Builders:
@@ -262,9 +65,18 @@ class _Builders:
         if name in _NAMESPACES:
             return _Namespace(name)
         op = OPERATORS.get(name)
-        if op is None:
-            raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")
-        return Expr(name) if op.kind == "source" else _Build(name)
+        if op is None and name not in builtin_macros():
+            raise DefinitionError(f"unknown operator {name!r}; known: {_known()}")
+        return Expr(name) if op is not None and op.kind == "source" and not op.params else _Build(name)
+
+    def level(self, name: str, level: int) -> Expr:
+        """``f.level("bid_px", 2)``: a source of a deeper level of the book."""
+        return call(name, (), (level,), {})
+
+
+def _known() -> str:
+    names = [n for n in OPERATORS if not n.endswith("_at")]
+    return f"{', '.join(sorted([*names, *builtin_macros()]))}, bar"
 
 
 _NAMESPACES = {name.split(".")[0] for name in OPERATORS if "." in name}
@@ -285,8 +97,10 @@ class _Build:
     name: str
 
     def __call__(self, *args: object, **named: object) -> Expr:
-        if self.name in _POINTWISE_NAME and len(args) == 2 and not named and isinstance(args[1], (Expr, float)):
-            return _Build(_POINTWISE_NAME[self.name])(*args)
+        if self.name in builtin_macros():
+            return _from_macro(builtin_macros()[self.name], args, named)
+        if self.name in POINTWISE_NAME and len(args) == 2 and not named and isinstance(args[1], (Expr, float)):
+            return _Build(POINTWISE_NAME[self.name])(*args)
         n = OPERATORS[self.name].operands
         operands = tuple(lift(a) for a in args[:n])  # type: ignore[arg-type]
         return call(self.name, operands, args[n:], named)
@@ -295,47 +109,23 @@ class _Build:
 f = _Builders()
 
 
-def _number(value: float) -> str:
-    return repr(float(value))
+def _from_macro(macro: Macro, args: tuple[object, ...], named: dict[str, object]) -> Expr:
+    """A macro called from Python: its call as text, so that there is one way to expand it."""
+
+    def text(value: object) -> str:
+        if isinstance(value, str):
+            return f'"{value}"'
+        return str(value)
+
+    parts = [text(a) for a in args] + [f"{k}={text(v)}" for k, v in named.items()]
+    return parse(f"{macro.name}({', '.join(parts)})")
 
 
-def _param_text(value: ParamValue) -> str:
-    if isinstance(value, (Duration, str)):
-        return f'"{value}"'
-    return _number(value) if isinstance(value, float) else str(value)
+def parse(text: str, macros: Mapping[str, Macro] | None = None) -> Expr:
+    """Read an expression. DefinitionError says what is wrong and marks the place with a caret.
 
-
-def canonical(e: Expr) -> str:
-    """The one spelling of an expression; ``parse(canonical(e)) == e``."""
-    if e.op == "const":
-        value = e.params[0]
-        assert isinstance(value, float)
-        return _number(value) if math.copysign(1.0, value) > 0 else f"({_number(value)})"
-    if e.op == "bar":
-        return f'bar("{e.params[0]}", "{e.params[1]}").{e.params[2]}'
-    if e.op in _BINARY:
-        return f"({canonical(e.args[0])} {_BINARY[e.op]} {canonical(e.args[1])})"
-    op = OPERATORS[e.op]
-    if op.kind == "source":
-        return e.op
-    parts = [canonical(a) for a in e.args]
-    for param, value in zip(op.params, e.params, strict=True):
-        if value is None or (not param.required and value == param.default):
-            continue
-        text = _param_text(value)
-        parts.append(text if param.required else f"{param.name}={text}")
-    return f"{e.op}({', '.join(parts)})"
-
-
-def walk(e: Expr) -> Iterator[Expr]:
-    """Every node of the tree, operands before the nodes that use them."""
-    for a in e.args:
-        yield from walk(a)
-    yield e
-
-
-def parse(text: str) -> Expr:
-    """Read an expression. DefinitionError says what is wrong and marks the place with a caret."""
+    ``macros``: composite features beside the built-in ones, see :mod:`alpha.features.macros`.
+    """
     if len(text) > MAX_TEXT:
         raise DefinitionError(f"an expression of {len(text)} characters is too long (limit {MAX_TEXT})")
     try:
@@ -343,7 +133,7 @@ def parse(text: str) -> Expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
         column = getattr(exc, "offset", None)
         raise DefinitionError(_marked(f"not an expression: {exc}", text.strip(), (column or 1) - 1)) from None
-    return _Reader(text.strip()).read(tree.body, 0)
+    return _Reader(text.strip(), {**builtin_macros(), **(macros or {})}).read(tree.body, 0)
 
 
 def parse_bar(text: str) -> BarRef:
@@ -352,7 +142,14 @@ def parse_bar(text: str) -> BarRef:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise DefinitionError(f'{text!r} is not a bar: write bar("1m", "trade")') from None
-    return _Reader(text.strip()).bar_ref(tree)
+    return _Reader(text.strip(), {}).bar_ref(tree)
+
+
+def _tree(text: str, macro: Macro) -> ast.expr:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
+        raise DefinitionError(f"macro {macro.name!r} is no expression: {exc}") from None
 
 
 def _marked(message: str, text: str, column: int) -> str:
@@ -362,8 +159,17 @@ def _marked(message: str, text: str, column: int) -> str:
 class _Reader:
     """Turns Python's syntax tree (never evaluated) into an Expr, pointing errors at their column."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        macros: Mapping[str, Macro],
+        bound: Mapping[str, tuple[_Reader, ast.expr]] | None = None,
+        within: tuple[str, ...] = (),
+    ) -> None:
         self.text = text
+        self.macros = macros
+        self.bound = bound or {}  # inside a macro: each parameter's argument, and who can read it
+        self.within = within  # macros that are being expanded
 
     def fail(self, node: ast.AST, message: str) -> DefinitionError:
         return DefinitionError(_marked(message, self.text, getattr(node, "col_offset", 0)))
@@ -378,10 +184,13 @@ class _Reader:
                 if not math.isfinite(value):
                     raise self.fail(node, "a constant must be finite")
                 return lift(value)
+            case ast.Name(id=name) if name in self.bound:
+                reader, argument = self.bound[name]
+                return reader.read(argument, depth + 1)
             case ast.Name(id=name):
                 op = OPERATORS.get(name)
                 if op is None or op.kind != "source":
-                    sources = ", ".join(n for n, o in OPERATORS.items() if o.kind == "source")
+                    sources = ", ".join(n for n, o in OPERATORS.items() if o.kind == "source" and not o.params)
                     raise self.fail(node, f"unknown name {name!r}; sources are: {sources}")
                 return Expr(name)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(
@@ -421,15 +230,27 @@ class _Reader:
                 return value
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return -value
+            case ast.Name(id=name) if name in self.bound:
+                reader, argument = self.bound[name]
+                return reader.literal(argument)
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() as op, right=right) if self.bound:
+                a, b = self.literal(left), self.literal(right)
+                if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+                    return a + b if isinstance(op, ast.Add) else a - b if isinstance(op, ast.Sub) else a * b
         raise self.fail(node, "a parameter is a number or a duration in quotes")
 
     def call(self, node: ast.Call, name: str, depth: int) -> Expr:
+        if name in self.macros:
+            return self.expand(node, self.macros[name], depth)
         op = OPERATORS.get(name)
+        if op is not None and op.kind == "source" and f"{name}_at" in OPERATORS and not node.keywords:
+            level = tuple(self.literal(a) for a in node.args)
+            return self.guarded(node, lambda: call(name, (), level, {}))
         if op is None or op.kind == "source":
             what = "is not a function" if op else "is unknown"
-            raise self.fail(node, f"operator {name!r} {what}; known: {', '.join(sorted(OPERATORS))}, bar")
-        if name in _POINTWISE_NAME and len(node.args) == 2 and not node.keywords and not self.is_window(node.args[1]):
-            name = _POINTWISE_NAME[name]
+            raise self.fail(node, f"operator {name!r} {what}; known: {_known()}")
+        if name in POINTWISE_NAME and len(node.args) == 2 and not node.keywords and not self.is_window(node.args[1]):
+            name = POINTWISE_NAME[name]
             op = OPERATORS[name]
         n = op.operands
         operands = tuple(self.read(a, depth + 1) for a in node.args[:n])
@@ -441,8 +262,35 @@ class _Reader:
             named[keyword.arg] = self.literal(keyword.value)
         return self.guarded(node, lambda: call(name, operands, positional, named))
 
+    def expand(self, node: ast.Call, macro: Macro, depth: int) -> Expr:
+        """The macro's own expression with this call's arguments in the places of its parameters."""
+        within = (*self.within, macro.name)
+        if macro.name in self.within:
+            raise self.fail(node, f"macros go in a circle: {' -> '.join(within)}")
+        names = [p for p, _ in macro.params]
+        if len(node.args) > len(names):
+            raise self.fail(node, f"{macro.signature()} takes at most {len(names)} arguments, not {len(node.args)}")
+        bound = {p: (self, a) for p, a in zip(names, node.args, strict=False)}
+        for keyword in node.keywords:
+            if keyword.arg not in names or keyword.arg in bound:
+                raise self.fail(node, f"{macro.signature()} has no free parameter {keyword.arg!r}")
+            bound[keyword.arg] = (self, keyword.value)
+        own = _Reader(macro.expr, self.macros, bound, within)
+        for p, default in macro.params:
+            if p not in bound:
+                if default is None:
+                    raise self.fail(node, f"{macro.signature()} needs its parameter {p!r}")
+                bound[p] = (_Reader(default, self.macros, {}, within), _tree(default, macro))
+        try:
+            return own.read(_tree(macro.expr, macro), depth + 1)
+        except DefinitionError as exc:
+            raise self.fail(node, f"in {macro.signature()}: {exc}") from None
+
     def is_window(self, node: ast.expr) -> bool:
         """A whole number or a duration: ``min(x, 20)`` is rolling, ``min(x, 0.0)`` and ``min(x, y)`` are pointwise."""
+        if isinstance(node, ast.Name) and node.id in self.bound:
+            reader, argument = self.bound[node.id]
+            return reader.is_window(argument)
         return (isinstance(node, ast.Constant) and isinstance(node.value, (int, str))) or (
             isinstance(node, ast.UnaryOp)
             and isinstance(node.operand, ast.Constant)
@@ -451,6 +299,9 @@ class _Reader:
 
     def bar_ref(self, node: ast.expr) -> BarRef:
         match node:
+            case ast.Name(id=name) if name in self.bound:
+                reader, argument = self.bound[name]
+                return reader.bar_ref(argument)
             case ast.Call(func=ast.Name(id="bar"), args=args, keywords=keywords):
                 values = [self.literal(a) for a in args] + [
                     self.literal(k.value) for k in keywords if k.arg == "source"

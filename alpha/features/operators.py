@@ -84,6 +84,25 @@ _LAGGED = "count: n + 1 updates; time: t - t_first >= w"
 _ROLLED = "count: n updates; time: t - t_first >= w and enough samples in the window"
 
 
+def _level(name: str, meaning: str, unit: Unit, warm_up: str = "") -> Operator:
+    """``name(level)``: a source of one level of the book below the best."""
+    return Operator(
+        f"{name}_at",
+        "source",
+        meaning,
+        warm_up or "ready at its first update since reset (and since a GAP)",
+        params=(Param("level", "count", minimum=1, maximum=MAX_LEVEL),),
+        group="depth",
+        needs_qty=True,
+        example=f"{name}(2)",
+        unit=unit,
+    )
+
+
+MAX_LEVEL = 9
+"""Deepest level that an expression may name; level 0 is the quote."""
+
+
 def _point(
     name: str, meaning: str, operands: int, example: str, unit: Unit = "same", alike: tuple[int, ...] = ()
 ) -> Operator:
@@ -154,6 +173,12 @@ OPERATORS: dict[str, Operator] = {
             "ratio",
             source="Lee, Ready 1991",
         ),
+        # deeper levels of the book; an empty side (size 0) has no price: NaN
+        _level("bid_px", "bid price of that level", "px"),
+        _level("ask_px", "ask price of that level", "px"),
+        _level("bid_qty", "size at that level's bid", "qty"),
+        _level("ask_qty", "size at that level's ask", "qty"),
+        _level("ofi", "order flow imbalance of that level", "qty", "second update of that level since reset"),
         # pointwise
         _point("add", "x + y", 2, "bid_px + ask_px", alike=(0, 1)),
         _point("sub", "x - y", 2, "mid - microprice", alike=(0, 1)),

@@ -21,6 +21,7 @@
     X(SPREAD, alpha_none)                                                                                     \
     X(MICROPRICE, alpha_none)                                                                                 \
     X(IMBALANCE, alpha_none)                                                                                  \
+    X(LEVEL_PX, alpha_none) /* price of a side, NaN where it is empty; its size stands two places on */        \
     X(OFI, alpha_ofi)                                                                                         \
     X(SIGN_QUOTE, alpha_none) /* a quote's mid, for the signs of later trades; state: the TRADE_SIGN's */     \
     X(TRADE_SIGN, alpha_sign)                                                                                 \
@@ -222,6 +223,15 @@ enum alpha_list { /* which events run which instructions */
     ALPHA_LIST_BAR,
     ALPHA_LIST_CLOSE,
     ALPHA_LIST_NONE,
+    ALPHA_LIST_DEPTH_1, /* one list per level: an update of one level touches no other */
+    ALPHA_LIST_DEPTH_2,
+    ALPHA_LIST_DEPTH_3,
+    ALPHA_LIST_DEPTH_4,
+    ALPHA_LIST_DEPTH_5,
+    ALPHA_LIST_DEPTH_6,
+    ALPHA_LIST_DEPTH_7,
+    ALPHA_LIST_DEPTH_8,
+    ALPHA_LIST_DEPTH_9,
     ALPHA_LISTS
 };
 

@@ -35,6 +35,12 @@ OPERATION(FIELD_QTY)
         put(c, i, c->e->v[i->n]);
 }
 
+OPERATION(LEVEL_PX)
+{
+    const double *v = c->e->v + i->n;
+    put(c, i, sized(c) && v[2] == 0.0 ? NAN : v[0]);
+}
+
 OPERATION(MID)
 {
     put(c, i, 0.5 * (c->e->v[0] + c->e->v[1]));
