@@ -81,7 +81,9 @@ def write(
         draft.rename(folder)
     except OSError as exc:
         shutil.rmtree(draft, ignore_errors=True)
-        raise RegistryError(f"artifact folder {folder} cannot be written: {exc}") from None
+        raise RegistryError(
+            f"artifact folder {folder} cannot be written: {(exc.strerror or str(exc)).lower()}"
+        ) from None
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
