@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(who, "interrupted", 130, args)
     except AlphaError as exc:
         # what the system says comes with its number, which helps nobody
-        return _fail(who, re.sub(r"\[Errno \d+\] ", "", str(exc)), 2, args)
+        return _fail(who, re.sub(r"\[[Ee]rrno \d+\] ", "", str(exc)), 2, args)
     except OSError as exc:
         return _fail(who, show.sentence(exc), 2, args)
 

@@ -128,7 +128,11 @@ def _in_zone(column: Any, label: str, tz: str | None) -> Any:
     if tz is None:
         raise DataError(f"{label} holds {_NAIVE}")
     known_zone(tz)
-    return column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
+    pl = need("polars", "data")
+    try:
+        return column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
+    except pl.exceptions.ComputeError:  # e.g. localtime: a link of the system, not a zone
+        raise DataError(f"time zone {tz!r} is unknown: use a name such as UTC or America/New_York") from None
 
 
 def decimal_ns(text: Any, digits: int) -> Any:

@@ -118,6 +118,12 @@ def _resolve(columns: list[str], declared: dict[str, str]) -> dict[str, str]:
     if bars and "px" not in found:  # a price beside a bar is a figure about it, not a trade
         for name in ("px", "qty", "side"):
             guesses.pop(name, None)
+    quotes = {"bid_px", "ask_px"} <= {*found, *guesses}
+    if quotes and "px" not in found:  # the last price beside a quote is a snapshot of the day, not a trade
+        guesses["px"] = [own for own in guesses.get("px", []) if "last" not in own.lower()]
+        if not guesses["px"]:
+            for name in ("px", "qty", "side"):
+                guesses.pop(name, None)
     if not _PRICES & {*found, *guesses}:
         return found
     for canonical, owns in guesses.items():
@@ -127,6 +133,6 @@ def _resolve(columns: list[str], declared: dict[str, str]) -> dict[str, str]:
                 f"--column {canonical}={owns[0]} (Python: columns={{{canonical!r}: {owns[0]!r}}})"
             )
         found[canonical] = owns[0]
-    if "volume" in found and not bars and "px" in found and "qty" not in found:
+    if "volume" in found and not bars and not quotes and "px" in found and "qty" not in found:
         found["qty"] = found.pop("volume")  # of a trade: its size
     return found

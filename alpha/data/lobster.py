@@ -158,7 +158,7 @@ def _rows(frame: Any, book: Any, before: Any, file: File, line: Any) -> tuple[Ev
     instrument = file.instrument_id(None)
     trade, halt = np.isin(what, _TRADES), what == _HALT
     one_sided = np.any(book[:, 0, :2] == 0.0, axis=1) & ~halt
-    file.tally.add("empty_side", file.name, line[one_sided])
+    file.tally.add("empty_side", file.name, line[one_sided], lambda row: "the book has no bid or no ask left")
     file.tally.used += int(np.count_nonzero(~one_sided))
     # a book with an empty best side is not emitted, so the next one is compared with the one before it
     sound = np.flatnonzero(~halt & ~one_sided)

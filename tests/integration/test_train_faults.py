@@ -110,6 +110,21 @@ def test_what_needs_no_data_is_checked_without_any(
     assert main(["train", str(tmp_path / "r.toml"), "--dry-run"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [("", "", "is a folder"), ("file/r.json", "", "cannot be written in"), ("file", "{", "is not valid JSON")],
+)
+def test_a_registry_that_cannot_be_written_is_refused_before_the_work(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, words: str
+) -> None:
+    (tmp_path / "file").write_text(text)
+    args = ["train", str(recipe), *SMALL, "--registry", str(tmp_path / name), "--run-dir", str(tmp_path / "run")]
+    assert main(args) == 2
+    err = capsys.readouterr().err.strip()
+    assert words in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_sound_recipe_is_printed(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(recipe), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recipe"]["labels"]["horizon"] == "2s"

@@ -29,6 +29,8 @@ def write(tmp_path: Path, text: str, name: str = "data.csv") -> Path:
         ("ts,price,volume", "10,1,2", Kind.TRADE, [1.0, 2.0, 0.0, 0.0, 0.0]),
         ("Datetime,Open,High,Low,Close,Volume", "10,1,3,0.5,2,7", Kind.BAR, [1.0, 3.0, 0.5, 2.0, 7.0]),
         ("ts,open,high,low,close,volume,price", "10,1,3,0.5,2,7,9", Kind.BAR, [1.0, 3.0, 0.5, 2.0, 7.0]),
+        ("ts,bid,ask,last,volume", "10,1,2,1.5,9", Kind.QUOTE, [1.0, 2.0, None, None, 0.0]),
+        ("ts,bid,ask,price,size", "10,,,1.5,9", Kind.TRADE, [1.5, 9.0, 0.0, 0.0, 0.0]),
         ("ts,bid_px,ask_px,bid,size", "10,1,2,9,9", Kind.QUOTE, [1.0, 2.0, None, None, 0.0]),
     ],
 )
@@ -117,3 +119,8 @@ def test_strict_names_the_user_s_own_column(tmp_path: Path) -> None:
 def test_a_wrong_zone_is_refused_where_none_is_needed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="time zone 'Nope' is unknown"):
         open_events(write(tmp_path, "ts,px\n5,1\n"), ts_unit="s", tz="Nope")
+
+
+def test_a_link_of_the_system_is_no_zone(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="time zone 'Factory' is unknown"):
+        open_events(write(tmp_path, "ts,px\n2024-01-02 09:30,1\n"), tz="Factory")

@@ -92,6 +92,7 @@ def train(
     recipe = load(path, overrides, small=small)
     fs = features_of(recipe, path)
     check(recipe, fs, path)
+    publish.check_place(Path(registry))
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     folder = Path(run_dir) if run_dir else Path("runs") / "train" / f"{stamp}-{path.stem}"
     folder.mkdir(parents=True, exist_ok=True)
