@@ -21,7 +21,8 @@ def _needs(node: Expr) -> tuple[Kind, bool] | None:
     op = OPERATORS.get(node.op)
     if op is None or op.kind != "source":
         return None
-    return _GROUPS[op.group], op.needs_qty
+    updated_by = _GROUPS.get(op.group)  # a source that every event updates lacks nothing
+    return None if updated_by is None else (updated_by, op.needs_qty)
 
 
 def _lacking(fs: FeatureSet, source: Any) -> dict[str, str]:
