@@ -28,6 +28,7 @@ _UNIT_NS = {
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }
+_LIMIT_NS = 2**62  # times and their sums fit an int64
 _DURATION = re.compile(r"([0-9]+)(ns|us|ms|s|m|h|d)")
 BAR_STAMPS = ("start", "close")
 _TABLE_KEYS = frozenset({"instrument"})
@@ -40,7 +41,10 @@ def duration_ns(text: str) -> int:
         raise InstrumentError(
             f"{text!r} is not a duration: write a positive whole number and one of {', '.join(_UNIT_NS)}, as in '1m'"
         )
-    return int(match[1]) * _UNIT_NS[match[2]]
+    ns = int(match[1]) * _UNIT_NS[match[2]] if len(match[1]) < 20 else _LIMIT_NS
+    if ns >= _LIMIT_NS:
+        raise InstrumentError(f"the duration {text!r} is too long: at most {_LIMIT_NS // _UNIT_NS['d']:,} days")
+    return ns
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +88,10 @@ def _checked(instrument: Instrument, where: str) -> Instrument:
         value = getattr(instrument, key)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InstrumentError(f"{where}: {key} of {name} must be a finite number above 0, found {value!r}")
+    if abs(instrument.clock_offset_ns) >= _LIMIT_NS:
+        raise InstrumentError(
+            f"{where}: clock_offset_ns of {name} must lie within 2**62 ns, found {instrument.clock_offset_ns}"
+        )
     try:
         duration_ns(instrument.bar)
     except InstrumentError as exc:
@@ -145,8 +153,11 @@ class Instruments:
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise InstrumentError(f"{path}: the instruments cannot be read: {exc}") from None
+        except OSError as exc:
+            said = (exc.strerror or str(exc)).lower()
+            raise InstrumentError(f"{path}: the instruments cannot be read: {said}: name an instruments.toml") from None
+        except UnicodeDecodeError as exc:
+            raise InstrumentError(f"{path}: the instruments cannot be read: not UTF-8 text: {exc.reason}") from None
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from typing import Any
 
 from alpha.cli import show
 
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit 0; with --strict 2 at the first bad row."""
+    """Exit 0; 2 without any event, and with --strict at the first bad row."""
     import numpy as np
 
     from alpha._core.guard import guard_events
@@ -37,28 +38,30 @@ def run(args: argparse.Namespace) -> int:
         result = {
             "files": args.data,
             "rows": source.rows_read,
+            "event_rows": source.event_rows,
             "events": len(events),
             "kinds": dict(kinds),
             "bad_rows": source.bad_rows,
+            "ignored_rows": source.ignored_rows,
             "rejected": rejected,
             "instruments": [
                 {"symbol": i.symbol, "tick_size": i.tick_size, "lot_size": i.lot_size, "source": i.source}
                 for i in source.instruments
             ],
-            "first_ns": int(events["ts_event_ns"][0]) if len(events) else None,
-            "last_ns": int(events["ts_event_ns"][-1]) if len(events) else None,
+            "first_ns": int(events["ts_event_ns"][0]),
+            "last_ns": int(events["ts_event_ns"][-1]),
             "data_sha256": source.data_sha256(),
         }
     if args.json:
         show.print_json("data", result)
         return 0
-    rows = [("events", result["events"])] + [(f"{k.lower()} events", v) for k, v in kinds.items()]
-    rows += [(f"bad rows: {k}", v) for k, v in source.bad_rows.items()] + [
-        (f"guard rejects: {k}", v) for k, v in rejected.items()
-    ]
-    if len(events):
-        times = np.array([result["first_ns"], result["last_ns"]], dtype="datetime64[ns]")
-        rows += [("first event", times[0]), ("last event", times[1])]
+    rows: list[tuple[str, Any]] = [("rows", source.rows_read), ("rows that gave events", source.event_rows)]
+    rows += [(f"bad rows: {k}", v) for k, v in source.bad_rows.items()]
+    rows += [(f"ignored rows: {k}", v) for k, v in source.ignored_rows.items()]
+    rows += [("events", result["events"])] + [(f"{k.lower()} events", v) for k, v in kinds.items()]
+    rows += [(f"guard rejects: {k}", v) for k, v in rejected.items()]
+    times = np.array([result["first_ns"], result["last_ns"]], dtype="datetime64[ns]")
+    rows += [("first event", times[0]), ("last event", times[1])]
     show.table(", ".join(args.data), ("what", "value"), rows)
     print(source.describe())
     return 0

@@ -12,6 +12,8 @@ from typing import Any
 
 from alpha.cli import show
 
+FEWEST = 1_000  # about 25 s of the simulated market: features are warm after 5 s, outcomes are known after 2 s
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha demo``."""
@@ -26,9 +28,16 @@ def run(args: argparse.Namespace) -> int:
     """Exit 1 if a check of the trained model failed."""
     from importlib.metadata import entry_points
 
-    from alpha.errors import MissingExtraError
+    from alpha.errors import DataError, MissingExtraError
     from alpha.registry import promote
 
+    if args.events < FEWEST:
+        raise DataError(
+            f"--events must be at least {FEWEST}, not {args.events}: fewer are over before the model decides"
+        )
+    if args.seed < 0:
+        raise DataError(f"--seed must be 0 or more, not {args.seed}")
+    _check_packages()
     trainers = [e for e in entry_points(group="alpha.verbs") if e.name == "train"]
     if not trainers:
         raise MissingExtraError("the demo trains a model: run  pip install 'alpha-runtime[train]'")
@@ -49,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     say(f"running {args.events:,} fresh simulated events")
     summary = _run(out, registry, f"models:/{first.model_id}/{first.version}", args.events, args.seed, first)
     say("done")
+    for candidate in trained.models:
+        for text in verb.complaints(candidate):
+            print(text, file=sys.stderr)
     if args.json:
         show.print_json("demo", summary)
     else:
@@ -69,6 +81,17 @@ def run(args: argparse.Namespace) -> int:
         )
         print(f"open {out / 'report.html'}")
     return 1 if failed else 0
+
+
+def _check_packages() -> None:
+    """MissingExtraError before minutes of work, not after."""
+    from alpha.errors import need
+
+    need("numba", "data")
+    need("polars", "data")
+    need("pyarrow.parquet", "data")
+    need("matplotlib", "report")
+    need("jinja2", "report")
 
 
 def _run(out: Path, registry: Path, uri: str, n_events: int, seed: int, model: Any) -> dict[str, Any]:

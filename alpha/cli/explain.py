@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from alpha.cli import show
 
@@ -12,20 +13,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="URI")
     parser.add_argument("--registry", metavar="FILE")
     parser.add_argument("--events", type=int, metavar="N", help="stop after N events (default: the whole stream)")
+    parser.add_argument("--symbol", metavar="SYM", help="the instrument to take apart (default: the data's first)")
     show.add_data(parser)
     show.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit 0."""
+    """Exit 0, also without a decision: then it says why there is none."""
+    from alpha.cli import silence
     from alpha.errors import DataError
     from alpha.runtime import Runtime
 
     if args.events is not None and args.events < 1:
         raise DataError(f"--events must be at least 1, not {args.events}")
-    with show.opened(args, "running") as source, show.warnings_on_stderr():
-        symbol = args.instrument or source.instruments.symbols[0]
-        with Runtime.from_registry(args.registry, args.model, instruments=source.instruments) as rt:
+    registry = show.registry_file(args.registry)
+    with show.opened(args, "running") as source:
+        symbols = source.instruments.symbols
+        symbol = args.symbol or (args.instrument if args.instrument in symbols else symbols[0])
+        if symbol not in symbols:
+            raise DataError(f"--symbol {symbol!r} is not in the data; it has: {', '.join(symbols)}")
+        if len(symbols) > 1:
+            others = ", ".join(s for s in symbols if s != symbol)
+            print(
+                f"taking {symbol} apart; the data also has {others}: choose with --symbol {others.split(', ')[0]}",
+                file=sys.stderr,
+            )
+        with Runtime.from_registry(registry, args.model, instruments=source.instruments) as rt:
             done = 0
             for chunk in source:
                 part = chunk if args.events is None else chunk[: args.events - done]
@@ -33,12 +46,17 @@ def run(args: argparse.Namespace) -> int:
                 done += len(part)
                 if done == args.events:
                     break
-            result = rt.explain(symbol)
+            result = {**rt.explain(symbol), "instruments": list(symbols)}
+            if "action" not in result:
+                result["no_decision"] = silence.of_instrument(rt.bundle.feature_set, source, rt.stats(), symbol, done)
     if args.json:
         show.print_json("explain", result)
         return 0
+    if "no_decision" in result:
+        print(f"{result['model']} on {symbol}: no decision: {result['no_decision']}")
+        return 0
     show.table(
-        f"{result['model']} on {symbol}: {result.get('action', 'no decision yet')} because {result.get('reason', '-')}",
+        f"{result['model']} on {symbol}: {result['action']} because {result['reason']}",
         ("feature", "raw", "normalised", "training range", "warm"),
         [
             (

@@ -1,16 +1,21 @@
 """Entry point of ``alpha``: finds the verb, maps errors to exit codes. Floor 8.
 
-Exit codes: 0 ok, 1 a check failed, 2 bad input, 130 interrupted.
+Exit codes: 0 ok, 1 a check failed, 2 bad input or an output that cannot be written, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, cast
 
+from alpha.cli import show
 from alpha.errors import AlphaError
 
 # verb -> (module, one line). Modules are imported only when their verb is called.
@@ -45,9 +50,68 @@ def _usage() -> str:
     return "\n".join(lines)
 
 
+class _UsageError(AlphaError):
+    """A command line that argparse does not understand."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise _UsageError(f"{message}; {self.prog} --help tells more")
+
+
+class _OutputError(OSError):
+    """Standard output failed; a file that fails raises plain OSError."""
+
+
+class _Output:
+    """Standard output whose failures can be told from those of any other file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as exc:
+            raise _OutputError(exc.errno, exc.strerror) from exc
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as exc:
+            raise _OutputError(exc.errno, exc.strerror) from exc
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # print(file=None) would write into the output
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (as long as the process)
+    if sys.stdout is None:
+        print("alpha: standard output is closed, so nothing could be printed: open it, e.g. > FILE", file=sys.stderr)
+        return 2
+    who = f"alpha {args[0]}" if args and not args[0].startswith("-") else "alpha"
+    try:
+        with contextlib.redirect_stdout(cast(TextIO, _Output(sys.stdout))):
+            code = _dispatch(args)
+            sys.stdout.flush()
+        return code
+    except _OutputError as exc:
+        return _undelivered(who, exc)
+    except KeyboardInterrupt:
+        return _fail(who, "interrupted", 130, args)
+    except AlphaError as exc:
+        # what the system says comes with its number, which helps nobody
+        return _fail(who, re.sub(r"\[[Ee]rrno \d+\] ", "", str(exc)), 2, args)
+    except OSError as exc:
+        return _fail(who, show.sentence(exc), 2, args)
+
+
+def _dispatch(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
@@ -62,25 +126,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         extra = _extra_verbs()
         if name not in extra:
-            print(f"alpha: unknown verb {name!r}; known: {', '.join([*VERBS, *extra])}", file=sys.stderr)
-            return 2
+            raise _UsageError(f"unknown verb {name!r}; known: {', '.join([*VERBS, *extra])}")
         verb = extra[name].load()
-    parser = argparse.ArgumentParser(prog=f"alpha {name}", description=verb.__doc__)
+    parser = _Parser(prog=f"alpha {name}", description=verb.__doc__)
     verb.configure(parser)
     try:
         options = parser.parse_args(args[1:])
-    except SystemExit as exc:  # argparse has printed why
+    except SystemExit as exc:  # --help has printed
         return int(exc.code or 0)
-    try:
-        return int(verb.run(options))
-    except AlphaError as exc:
-        print(f"alpha {name}: {exc}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"alpha {name}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
+    return int(verb.run(options))
+
+
+def _fail(who: str, text: str, code: int, args: list[str]) -> int:
+    """The one sentence: on stderr, and as the one JSON object where that was asked for."""
+    print(f"{who}: {text}", file=sys.stderr)
+    if "--json" in args:
+        try:
+            show.print_json("error", {"error": text})
+            sys.stdout.flush()
+        except OSError as exc:
+            _undelivered(who, exc)
+    return code
+
+
+def _undelivered(who: str, exc: OSError) -> int:
+    """What was printed did not arrive: nobody may take the silence for success."""
+    # what stdout still holds goes nowhere, or the interpreter would fail on it once more at its end
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f"{who}: the output could not be delivered: standard output: {show.why(exc)}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

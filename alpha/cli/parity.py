@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from alpha.features import catalog, parity
 
     fs = catalog.find(args.features)
+    show.check_output("--out", args.out, args.data)
     with show.opened(args, "reading", clock=fs.stream.clock) as source:
         result = {
             **parity.check(fs, source, source.instruments),

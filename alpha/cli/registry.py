@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     from alpha.registry import find, load, promote, verify
 
-    path = find(args.registry)
+    path = find(show.registry_file(args.registry))
     if args.action == "verify":
         count, problems = verify(path)
         if args.json:

@@ -27,24 +27,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0; every problem of the stream is a counted HOLD."""
+    from alpha.cli import silence
+    from alpha.errors import AlphaError, need
     from alpha.runtime import Runtime
 
-    with show.opened(args, "running") as source, show.warnings_on_stderr():
+    if args.cpu is not None and args.mode == "inline":
+        raise AlphaError("--cpu pins the worker thread: add --mode worker, or leave --cpu away")
+    show.check_output("--signals", args.signals, args.data)
+    if args.signals is not None:
+        need("pyarrow.parquet", "data")
+    registry = show.registry_file(args.registry)
+    with show.opened(args, "running") as source:
         if not args.json:
             print(source.describe(), file=sys.stderr)
-        with Runtime.from_registry(args.registry, args.model, instruments=source.instruments) as rt:
+        with Runtime.from_registry(registry, args.model, instruments=source.instruments) as rt:
             rt.measure_latency()
             digest = hashlib.sha256()
             kept: list[Any] = []
             for part in _worker(rt, source, args.cpu) if args.mode == "worker" else rt.stream(source):
                 digest.update(part.tobytes())
-                if args.signals:
+                if args.signals is not None:
                     kept.append(part)
             stats = rt.stats()
-            if args.signals:
+            if args.signals is not None:
                 from alpha.report.signals import write_signals
 
-                write_signals(args.signals, kept, rt.instruments)
+                try:
+                    write_signals(args.signals, kept, rt.instruments)
+                except OSError as exc:
+                    raise AlphaError(f"--signals {args.signals} cannot be written: {show.why(exc)}") from None
             result = {
                 "events": stats["events"],
                 "decisions": stats["decisions"],
@@ -53,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
                 "reasons": stats["reasons"],
                 "rejected": stats["rejected_by"],
                 "bad_rows": source.bad_rows,
+                "ignored_rows": source.ignored_rows,
                 "latency_ns": stats["latency_ns"],
                 "model": rt.bundle.name,
                 "governed": rt.bundle.governed,
@@ -61,7 +73,11 @@ def run(args: argparse.Namespace) -> int:
                 "definition_hash": rt.definition_hash,
                 "signals_sha256": digest.hexdigest(),
                 "isa": stats["isa"],
+                "never_ready": silence.never_ready(rt.bundle.feature_set, source),
             }
+            quiet = silence.of_run(rt.bundle.feature_set, source, stats)
+    if quiet:
+        print(f"warning: {quiet}", file=sys.stderr)
     if args.json:
         show.print_json("run", result)
         return 0
@@ -73,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         + [(f"reason {k}", v) for k, v in result["reasons"].items()]
         + [(f"rejected {k}", v) for k, v in result["rejected"].items()]
         + [(f"bad row {k}", v) for k, v in result["bad_rows"].items()]
+        + [(f"ignored row {k}", v) for k, v in result["ignored_rows"].items()]
         + [(f"latency {k}, ns", v if v is not None else "-") for k, v in result["latency_ns"].items()],
     )
     print(f"signals sha256 {result['signals_sha256']}")

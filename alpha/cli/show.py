@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
+import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alpha.errors import AlphaWarning
+from alpha.errors import AlphaWarning, DataError, RegistryError
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +48,62 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row with file and line")
 
 
+def why(exc: OSError) -> str:
+    """What the system says, without its number; pyarrow wraps it in a report of several sentences."""
+    text = re.sub(r"\[errno \d+\] ?", "", (exc.strerror or str(exc)).lower())
+    return text.rpartition("detail: ")[2].splitlines()[0].rstrip(".")
+
+
+def sentence(exc: OSError) -> str:
+    """An error of the system as one sentence: which file, what is wrong, what to do."""
+    named = [str(name) for name in (exc.filename, exc.filename2) if name is not None]
+    where = named[-1] if named else "a file"
+    todo = {
+        errno.EACCES: "choose another place, or change its permissions",
+        errno.EPERM: "choose another place, or change its permissions",
+        errno.EROFS: "choose another place",
+        errno.EISDIR: "name a file in it",
+        errno.ENOTDIR: "a part of this path is a file: choose another place",
+        errno.EEXIST: "choose another place",
+        errno.ENOENT: "make the folder first, or choose another place",
+        errno.ENOSPC: "free some space, or choose another place",
+        errno.ENAMETOOLONG: "choose a shorter name",
+    }.get(exc.errno or 0, "choose another place")
+    return f"{where} cannot be used: {why(exc)}: {todo}"
+
+
+def registry_file(text: str | None) -> str | None:
+    """``--registry`` as it was given; RegistryError for a folder, which would only be found out later."""
+    if text is not None and Path(text).is_dir():
+        raise RegistryError(f"--registry {text} is a folder: name the registry.json in it")
+    return text
+
+
+def check_output(flag: str, text: str | None, inputs: Sequence[str] = ()) -> None:
+    """DataError if the file that a verb will write at its end could not be written: known before the work, not after."""
+    if text is None:
+        return
+    path = Path(text)
+    if path.is_dir() or not path.name:
+        raise DataError(f"{flag} {text!r} is a folder: name a file in it")
+    if path.exists() and not path.is_file():  # a writer may remove and replace what it could not fill
+        raise DataError(f"{flag} {text} is a device or a pipe: name an ordinary file")
+    if not path.parent.is_dir():
+        raise DataError(f"{flag} {text}: the folder {path.parent} does not exist: make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise DataError(f"{flag} {text} cannot be written: choose another place, or change its permissions")
+    for name in inputs:
+        if path.exists() and Path(name).exists() and path.samefile(name):
+            raise DataError(f"{flag} {text} would overwrite the data that is read: choose another name")
+
+
 @contextmanager
 def opened(args: argparse.Namespace, title: str, *, clock: str = "recv") -> Iterator[Any]:
-    """The EventSource of ``add_data``'s options, with a progress line on a terminal."""
+    """The EventSource of ``add_data``'s options, with a progress line on a terminal and warnings on stderr.
+
+    DataError if it holds no event: no verb has anything to say about nothing.
+    """
     from alpha.data import open_events
-    from alpha.errors import DataError
     from alpha.instruments import Instruments
 
     columns = {}
@@ -58,12 +112,12 @@ def opened(args: argparse.Namespace, title: str, *, clock: str = "recv") -> Iter
         if not sep:
             raise DataError(f"--column takes NAME=YOURS, not {text!r}")
         columns[name] = yours
-    table = Instruments.load(args.instruments) if args.instruments else None
+    table = Instruments.load(args.instruments) if args.instruments is not None else None
     if table is None:
         beside = Path(args.data[0]).parent / "instruments.toml"
         table = Instruments.load(beside) if beside.is_file() else None
-    with progress(title, quiet=args.json) as tick:
-        yield open_events(
+    with warnings_on_stderr(), progress(title, quiet=args.json) as tick:
+        source = open_events(
             args.data if len(args.data) > 1 else args.data[0],
             instruments=table,
             instrument=args.instrument,
@@ -78,6 +132,25 @@ def opened(args: argparse.Namespace, title: str, *, clock: str = "recv") -> Iter
             clock=clock,
             progress=tick,
         )
+        if source.empty:
+            raise DataError(source.why_empty())
+        for text in _unused(args, source):
+            print(f"warning: {text}", file=sys.stderr)
+        yield source
+
+
+def _unused(args: argparse.Namespace, source: Any) -> Iterator[str]:
+    """Options that this data has no use for: silence would look like consent."""
+    from alpha.events import Kind
+
+    have = ", ".join(sorted(kind.name for kind in source.first_kinds))
+    for flag, value, kind in (
+        ("--bar", args.bar, Kind.BAR),
+        ("--bar-stamp", args.bar_stamp, Kind.BAR),
+        ("--levels", args.levels if args.levels > 1 else None, Kind.DEPTH),
+    ):
+        if value is not None and kind not in source.first_kinds:
+            yield f"{flag} {value} changes nothing: the data has no {kind.name} events, only {have}"
 
 
 @contextmanager

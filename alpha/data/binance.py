@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from alpha.data.book import BookBuilder, Level, LevelWriter
-from alpha.data.build import Events
+from alpha.data.build import Events, shown
 from alpha.data.tables import File
 from alpha.errors import DataError, need
 from alpha.events import EVENT_DTYPE, Flag, Kind
@@ -70,6 +70,8 @@ class _Writer:
     def add(self, event_ms: int, recv: int, kind: Kind, level: int, flags: int, *v: float) -> None:
         values = (*v, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
         ts = event_ms * 10**6 if event_ms else recv
+        if not (-(2**62) < ts < 2**62 and -(2**62) < recv < 2**62):
+            raise ValueError("a time that no event can hold")
         extra = 0 if event_ms else int(Flag.NO_TS_EVENT)
         self.records.append(((ts, recv, int(kind), level, flags | extra), values))
 
@@ -118,10 +120,9 @@ def raw_events(path: Path, file: File) -> Iterator[Events]:
                     message = decode(body)
                     symbol = symbol or (message.data.s if message.data else "")
                     known = _message(message, recv, symbol, out, book, writer, deep)
-                except (ValueError, msgspec.DecodeError):
-                    known = "unparsable"
-                if known:
-                    file.bad.add(known, file.name, np.array([number]))
+                except (ValueError, OverflowError, msgspec.DecodeError):
+                    known = _UNPARSABLE
+                _count(known, line, number, file)
                 if len(out.records) >= file.options.chunk:
                     yield out.take()
                 if number % 8192 == 0:
@@ -134,38 +135,64 @@ def raw_events(path: Path, file: File) -> Iterator[Events]:
     yield out.take()
 
 
+# what became of a message that gave no event: a bad row's reason, or one of these
+_UNPARSABLE, _OTHER_SYMBOL, _UNKNOWN = "unparsable", "other_symbol", "unknown_message"
+_COUNTED = "counted by the book"
+_IGNORED = ("depth_not_asked_for", "no_change_in_these_levels", "older_than_book")
+
+
+def _count(what: str, line: bytes, number: int, file: File) -> None:
+    if not what:
+        file.tally.used += 1
+    elif what in _IGNORED:
+        file.tally.ignore(what)
+    elif what != _COUNTED:
+        file.tally.add(what, file.name, np.array([number]), lambda row: shown(line.decode("utf-8", "replace").strip()))
+
+
 def _message(m: _Line, recv: int, symbol: str, out: _Writer, book: BookBuilder, writer: LevelWriter, deep: bool) -> str:
-    """Turn one message into records; the reason if it cannot be."""
+    """Turn one message into records; why not, if there is none."""
     d = m.data
+    before = len(out.records)
     if d is not None and d.s != symbol:
-        return "other_symbol"
+        return _OTHER_SYMBOL
     if d is None:
         if not m.lastUpdateId:
-            return "unknown_message"
-        if deep:
-            fresh = book.snapshot(m.lastUpdateId, _levels(m.bids), _levels(m.asks))
-            out.book(0, recv, book, writer, with_quote=False, snapshot=fresh)
-    elif d.e == "depthUpdate":
-        if deep and book.update(d.U, d.u, _levels(d.b), _levels(d.a), None if d.pu < 0 else d.pu):
-            out.book(d.T or d.E, recv, book, writer, with_quote=False)
-    elif d.e == "trade" or (not d.e and d.p):
+            return _UNKNOWN
+        if not deep:
+            return "depth_not_asked_for"
+        if not book.snapshot(m.lastUpdateId, _levels(m.bids), _levels(m.asks)):
+            return "older_than_book"
+        out.book(0, recv, book, writer, with_quote=False, snapshot=True)
+        return "" if len(out.records) > before else "no_change_in_these_levels"
+    if d.e == "depthUpdate":
+        if not deep:
+            return "depth_not_asked_for"
+        if not book.update(d.U, d.u, _levels(d.b), _levels(d.a), None if d.pu < 0 else d.pu):
+            return _COUNTED
+        out.book(d.T or d.E, recv, book, writer, with_quote=False)
+        return "" if len(out.records) > before else "no_change_in_these_levels"
+    if d.e == "trade" or (not d.e and d.p):
         side = -1.0 if d.m else 1.0  # the buyer is the maker: a seller took
         out.add(d.T or d.E, recv, Kind.TRADE, 0, int(Flag.LAST), float(d.p), float(d.q), side, 0.0, float(d.t))
     elif d.B and isinstance(d.b, str) and isinstance(d.a, str):
         quote = (float(d.b), float(d.a), float(d.B), float(d.A), float(d.u))
         out.add(d.T or d.E, recv, Kind.QUOTE, 0, int(Flag.LAST), *quote)
     else:
-        return "unknown_message"
+        return _UNKNOWN
     return ""
 
 
 def _report_book(file: File, book: BookBuilder) -> None:
-    for reason, count in (("depth_before_snapshot", book.before_snapshot), ("duplicate_depth_update", book.duplicates)):
-        if count:
-            file.bad.counts[reason] = file.bad.counts.get(reason, 0) + count
+    """Rows whose fate only the book knows."""
+    file.tally.count_bad("depth_before_snapshot", book.before_snapshot)
+    file.tally.count_bad("duplicate_depth_update", book.duplicates)
+    file.tally.ignore("merged_into_snapshot", book.merged)
+    file.tally.ignore("older_than_snapshot", book.outdated)
 
 
 _DEPTH_COLUMNS = ["seq", "ts", "ts_exch", "snapshot", "first_u", "last_u", "side", "px", "qty"]
+DEPTH_REQUIRED = tuple(name for name in _DEPTH_COLUMNS if name != "ts_exch")
 _PROBE_ROWS = 100_000  # the rules of a feed are seen in this many first rows, however the file is cut
 
 
@@ -219,10 +246,16 @@ def _apply(rows: list[tuple[Any, ...]], book: BookBuilder, writer: LevelWriter, 
     _, ts, ts_exch, snapshot, first, last, *_ = rows[0]
     bids = [(r[7], r[8]) for r in rows if r[6] > 0]
     asks = [(r[7], r[8]) for r in rows if r[6] < 0]
-    fresh = False
+    before = len(out.records)
     if snapshot:
-        fresh = book.snapshot(last, bids, asks)
-    elif not book.update(first, last, bids, asks):
+        if not book.snapshot(last, bids, asks):
+            file.tally.ignore("older_than_book", len(rows))
+            return
+    elif not book.update(first, last, bids, asks, rows=len(rows)):
         return
-    if out.book((ts_exch or 0) // 10**6, ts, book, writer, with_quote=True, snapshot=fresh):
-        file.bad.counts["empty_side"] = file.bad.counts.get("empty_side", 0) + 1
+    if out.book((ts_exch or 0) // 10**6, ts, book, writer, with_quote=True, snapshot=bool(snapshot)):
+        file.tally.count_bad("empty_side", len(rows))
+    elif len(out.records) > before:
+        file.tally.used += len(rows)
+    else:
+        file.tally.ignore("no_change_in_these_levels", len(rows))

@@ -30,14 +30,16 @@ class BookBuilder:
         self.gap = not require_snapshot
         self.lost = False  # a hole since the last snapshot
         self.consecutive = consecutive
-        self.duplicates = 0
-        self._early: deque[tuple[int, int, list[Level], list[Level], int | None]] = deque(maxlen=MAX_EARLY)
+        self.duplicates = 0  # these three and before_snapshot count rows of the source
+        self.merged = 0  # came before the snapshot and were applied to it
+        self.outdated = 0  # came before a snapshot that already holds them
+        self._early: deque[tuple[int, int, list[Level], list[Level], int | None, int]] = deque(maxlen=MAX_EARLY)
         self._overflown = 0
 
     @property
     def before_snapshot(self) -> int:
         """Updates that no snapshot has made use of: those that wait for one, and those that waited in vain."""
-        return len(self._early) + self._overflown
+        return sum(update[5] for update in self._early) + self._overflown
 
     def snapshot(self, last_id: int, bids: list[Level], asks: list[Level]) -> bool:
         """Replace the whole book, then apply the updates that came early and are newer than the snapshot.
@@ -57,18 +59,30 @@ class BookBuilder:
         early = list(self._early)
         self._early.clear()
         for update in early:
-            if update[1] > last_id:
-                self.update(*update)
+            if update[1] <= last_id:
+                self.outdated += update[5]
+            elif self.update(*update):
+                self.merged += update[5]
         return True
 
-    def update(self, first: int, last: int, bids: list[Level], asks: list[Level], previous: int | None = None) -> bool:
-        """Apply one update; False if it was a duplicate or came before the snapshot."""
+    def update(
+        self,
+        first: int,
+        last: int,
+        bids: list[Level],
+        asks: list[Level],
+        previous: int | None = None,
+        rows: int = 1,
+    ) -> bool:
+        """Apply one update, written in ``rows`` rows of the source; False if it was a duplicate or came before the
+        snapshot."""
         if not self.ready:
-            self._overflown += len(self._early) == MAX_EARLY
-            self._early.append((first, last, bids, asks, previous))
+            if len(self._early) == MAX_EARLY:
+                self._overflown += self._early[0][5]
+            self._early.append((first, last, bids, asks, previous, rows))
             return False
         if last <= self.last_id:
-            self.duplicates += 1
+            self.duplicates += rows
             return False
         if self.last_id:
             if previous is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,28 +18,69 @@ Events = npt.NDArray[Any]
 
 
 @dataclass
-class BadRows:
-    """Rows that could not become events, by reason. With ``strict`` the first one raises DataError."""
+class Tally:
+    """What became of every row: ``used`` gave events, ``bad`` could not become one, ``ignored`` is sound but has
+    nothing to say of its own. Each row stands in one of the three. With ``strict`` the first bad one raises DataError."""
 
     strict: bool = False
-    counts: dict[str, int] = field(default_factory=dict)
+    used: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
 
-    def add(self, reason: str, where: str, rows: npt.NDArray[np.int64]) -> None:
-        """Count ``rows`` (line or row numbers in ``where``) under ``reason``."""
+    def add(
+        self, reason: str, where: str, rows: npt.NDArray[np.int64], detail: Callable[[int], str] | None = None
+    ) -> None:
+        """Count bad ``rows`` (line or row numbers in ``where``); ``detail(row number)`` says what is wrong with one."""
         if len(rows) == 0:
             return
         if self.strict:
-            raise DataError(f"{where}:{int(rows[0])}: bad row: {reason.replace('_', ' ')}")
-        self.counts[reason] = self.counts.get(reason, 0) + len(rows)
+            first = int(rows[0])
+            said = detail(first) if detail is not None else ""
+            raise DataError(f"{where}:{first}: bad row: {reason.replace('_', ' ')}{': ' if said else ''}{said}")
+        self.count_bad(reason, len(rows))
+
+    def count_bad(self, reason: str, rows: int) -> None:
+        """Count bad rows that are known only in the end, and therefore never stop a reader."""
+        if rows:
+            self.bad[reason] = self.bad.get(reason, 0) + rows
+
+    def ignore(self, reason: str, rows: int = 1) -> None:
+        """Count rows that are sound but give no event of their own."""
+        if rows:
+            self.ignored[reason] = self.ignored.get(reason, 0) + rows
+
+    def describe(self) -> str:
+        """Why rows gave no events, e.g. ``2 bad (unparsable 2), 1 ignored (empty line 1)``."""
+        parts = []
+        for what, counts in (("bad", self.bad), ("ignored", self.ignored)):
+            if counts:
+                reasons = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in counts.items())
+                parts.append(f"{sum(counts.values()):,} {what} ({reasons})")
+        return ", ".join(parts)
 
 
-_NAIVE = "times without a zone: say which with tz=, e.g. tz='UTC' or tz='America/New_York'"
+def shown(value: object) -> str:
+    """A value of a file inside a sentence: quoted and never long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ...'"
+
+
+def known_zone(tz: str) -> None:
+    """DataError if there is no such time zone."""
+    try:
+        ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise DataError(f"time zone {tz!r} is unknown: use a name such as UTC or America/New_York") from None
+
+
+_NAIVE = "times without a zone: say which with --tz, e.g. --tz UTC or --tz America/New_York (Python: tz='UTC')"
 _SOONEST_NS = 10**17  # 1973 in ns, the year 5138 in seconds: whole numbers above can only be ns
 
 
-def to_ns(column: Any, name: str, unit: str | None, tz: str | None) -> npt.NDArray[np.int64]:
+def to_ns(column: Any, label: str, unit: str | None, tz: str | None) -> npt.NDArray[np.int64]:
     """A polars column of times as int64 ns UTC; 0 where a value is missing or unreadable.
 
+    ``label`` begins the error's sentence: the file and its own name of the column.
     Numbers need ``unit``, unless they are too large for anything but ns. Text holds numbers (read digit by
     digit, without a float in between) or ISO 8601 times. Datetimes and ISO times must carry a zone, or ``tz``
     must say it; times that do not exist or are ambiguous there (daylight saving) count as unreadable.
@@ -48,46 +90,49 @@ def to_ns(column: Any, name: str, unit: str | None, tz: str | None) -> npt.NDArr
     if dtype == pl.Null:
         return np.zeros(len(column), np.int64)
     if dtype.is_integer():
-        factor = UNITS[_unit(column, name, unit)]
+        factor = UNITS[_unit(column, label, unit)]
         values = column.cast(pl.Int64, strict=False)
         limit = 2**62 // factor
         fits = (values > -limit) & (values < limit)
         return np.asarray((values * factor).set(~fits, None).fill_null(0).to_numpy(), dtype=np.int64)
     if dtype.is_float():
-        factor = UNITS[_unit(column, name, unit)]
+        factor = UNITS[_unit(column, label, unit)]
         floats = column.fill_null(float("nan")).to_numpy().astype(np.float64) * factor
         sound = np.isfinite(floats) & (np.abs(floats) < 2.0**62)
         return np.rint(np.where(sound, floats, 0.0)).astype(np.int64)
     if dtype == pl.String:
-        return _text_ns(column.str.strip_chars(), name, unit, tz)
+        return _text_ns(column.str.strip_chars(), label, unit, tz)
     if dtype == pl.Date:
-        raise DataError(f"column {name!r} holds dates without a time of day: events need timestamps")
+        raise DataError(f"{label} holds dates without a time of day: events need timestamps")
     if not isinstance(dtype, pl.Datetime):
-        raise DataError(f"column {name!r} of type {dtype} cannot be read as a time")
+        raise DataError(f"{label} of type {dtype} cannot be read as a time")
     if dtype.time_zone is None:
-        column = _in_zone(column, name, tz)
+        column = _in_zone(column, label, tz)
     utc = column.dt.convert_time_zone("UTC").dt.cast_time_unit("ns")
     return np.asarray(utc.dt.timestamp("ns").fill_null(0).to_numpy(), dtype=np.int64)
 
 
-def _unit(numbers: Any, name: str, unit: str | None) -> str:
+def _unit(numbers: Any, label: str, unit: str | None) -> str:
     """The unit of numeric times: the declared one, or ns where nothing else is possible."""
     if unit in UNITS:
         return str(unit)
     largest = numbers.max()
     if unit is None and (largest is None or largest >= _SOONEST_NS):
         return "ns"
-    raise DataError(f"column {name!r} holds numbers: say their unit with ts_unit=, one of {', '.join(UNITS)}")
+    raise DataError(
+        f"{label} holds numbers: say their unit with --ts-unit, one of {', '.join(UNITS)} (Python: ts_unit='ms')"
+    )
 
 
-def _in_zone(column: Any, name: str, tz: str | None) -> Any:
+def _in_zone(column: Any, label: str, tz: str | None) -> Any:
     if tz is None:
-        raise DataError(f"column {name!r} holds {_NAIVE}")
+        raise DataError(f"{label} holds {_NAIVE}")
+    known_zone(tz)
+    pl = need("polars", "data")
     try:
-        ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
+    except pl.exceptions.ComputeError:  # e.g. localtime: a link of the system, not a zone
         raise DataError(f"time zone {tz!r} is unknown: use a name such as UTC or America/New_York") from None
-    return column.dt.replace_time_zone(tz, ambiguous="null", non_existent="null")
 
 
 def decimal_ns(text: Any, digits: int) -> Any:
@@ -107,14 +152,14 @@ def decimal_ns(text: Any, digits: int) -> Any:
     return value * pl.select(pl.when(sign == "-").then(-1).otherwise(1)).to_series()
 
 
-def _text_ns(text: Any, name: str, unit: str | None, tz: str | None) -> npt.NDArray[np.int64]:
+def _text_ns(text: Any, label: str, unit: str | None, tz: str | None) -> npt.NDArray[np.int64]:
     """Times written as text, row by row: what a row means does not depend on its neighbours."""
     pl = need("polars", "data")
     out = np.zeros(len(text), np.int64)
     numeric = text.str.contains(r"^-?[0-9]+(\.[0-9]*)?$").fill_null(False).to_numpy()
     if numeric.any():
         numbers = text.filter(pl.Series(numeric))
-        digits = {"ns": 0, "us": 3, "ms": 6, "s": 9}[_unit(numbers.cast(pl.Float64), name, unit)]
+        digits = {"ns": 0, "us": 3, "ms": 6, "s": 9}[_unit(numbers.cast(pl.Float64), label, unit)]
         out[numeric] = decimal_ns(numbers, digits).fill_null(0).to_numpy()
     groups = text.str.extract_groups(
         r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,9}))?)?"
@@ -137,7 +182,7 @@ def _text_ns(text: Any, name: str, unit: str | None, tz: str | None) -> npt.NDAr
         fine = zoned & ms.is_not_null().to_numpy()
         out[fine] = ms.fill_null(0).to_numpy()[fine] * 10**6 + nanos[fine]
     if naive.any():
-        ms = _in_zone(clock, name, tz).dt.convert_time_zone("UTC").dt.timestamp("ms")
+        ms = _in_zone(clock, label, tz).dt.convert_time_zone("UTC").dt.timestamp("ms")
         fine = naive & ms.is_not_null().to_numpy()
         out[fine] = ms.fill_null(0).to_numpy()[fine] * 10**6 + nanos[fine]
     return out

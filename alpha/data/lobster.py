@@ -13,13 +13,13 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
-from alpha.data.build import Events, blank, decimal_ns, weave
+from alpha.data.build import Events, blank, decimal_ns, shown, weave
 from alpha.data.tables import File
 from alpha.data.text import LINE, Lines, parse_lines
 from alpha.errors import DataError, need
@@ -37,7 +37,7 @@ def zip_frames(path: Path, file: File) -> Iterator[Any]:
     """The two CSV files of a LOBSTER zip, joined, as frames in the columns of :func:`lobster_events`."""
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as exc:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as exc:
         raise DataError(f"{path} is not a readable zip file: {exc}") from None
     with archive:
         found = [m for n in archive.namelist() if (m := _MESSAGE.search(n))]
@@ -54,7 +54,7 @@ def zip_frames(path: Path, file: File) -> Iterator[Any]:
         midnight = _midnight_ns(*(int(match[i]) for i in (2, 3, 4)))
         book_columns = [f"{s}_{k}_{i}" for i in range(levels) for s in ("ask", "bid") for k in ("px", "sz")]
         message_columns = ["time", "event_type", "order_id", "event_size", "event_px", "order_dir"]
-        with archive.open(match.string) as messages, archive.open(book_name) as books:
+        with _member(archive, match.string, path) as messages, _member(archive, book_name, path) as books:
             left, right = Lines(messages, f"{path}:{match.string}"), Lines(books, f"{path}:{book_name}")
             number = 1
             while block := left.take(_ROWS):
@@ -72,6 +72,13 @@ def zip_frames(path: Path, file: File) -> Iterator[Any]:
                 raise DataError(f"{path}: the order book file goes on after line {number - 1} of the message file")
 
 
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as exc:  # damaged, or under a password
+        raise DataError(f"{path}:{name} cannot be read: {exc}") from None
+
+
 def _midnight_ns(year: int, month: int, day: int) -> int:
     midnight = dt.datetime(year, month, day, tzinfo=ZoneInfo("America/New_York"))
     return int(midnight.timestamp()) * 10**9
@@ -80,13 +87,28 @@ def _midnight_ns(year: int, month: int, day: int) -> int:
 def _frame(message: Any, book: Any, faults: tuple[Any, Any], midnight: int, line: Any, file: File) -> Any:
     """Integer prices of 1e-4 $ and text seconds after midnight, exactly; lines that cannot be read are bad rows."""
     pl = need("polars", "data")
+    written = (message, book)
     seconds = decimal_ns(message["time"].str.strip_chars(), 9)
     message = message.select(pl.exclude("time").str.strip_chars().cast(pl.Int64, strict=False))
     book = book.select(pl.all().str.strip_chars().cast(pl.Int64, strict=False))
     empty = (faults[0] == 2) & (faults[1] == 2)
     missing = seconds.is_null() | message.select(pl.any_horizontal(pl.all().is_null())).to_series()
     broken = (missing | book.select(pl.any_horizontal(pl.all().is_null())).to_series()).to_numpy()
-    file.bad.add("unparsable", file.name, line[broken & ~empty])
+
+    def told(row: int) -> str:
+        for frame in written:
+            for name in frame.columns:
+                text = frame[name][int(row - line[0])]
+                plain = "" if text is None else text.strip()
+                if name == "time" and decimal_ns(pl.Series([plain]), 9)[0] is None:
+                    return f"time is {shown(text)}, which is no number"
+                if name != "time" and pl.Series([plain]).cast(pl.Int64, strict=False)[0] is None:
+                    return f"{name} is {shown(text)}, which is no whole number"
+        return ""
+
+    file.tally.add("unparsable", file.name, line[broken & ~empty], told)
+    file.tally.ignore("empty_line", int(np.count_nonzero(broken & empty)))
+    file.on_rows(int(np.count_nonzero(broken)))
     prices = [_dollars(book[c].set(book[c].abs() == _DUMMY, None)) for c in book.columns if "_px_" in c]
     cross = message["event_type"] == _CROSS
     return book.with_columns(
@@ -136,7 +158,8 @@ def _rows(frame: Any, book: Any, before: Any, file: File, line: Any) -> tuple[Ev
     instrument = file.instrument_id(None)
     trade, halt = np.isin(what, _TRADES), what == _HALT
     one_sided = np.any(book[:, 0, :2] == 0.0, axis=1) & ~halt
-    file.bad.add("empty_side", file.name, line[one_sided])
+    file.tally.add("empty_side", file.name, line[one_sided], lambda row: "the book has no bid or no ask left")
+    file.tally.used += int(np.count_nonzero(~one_sided))
     # a book with an empty best side is not emitted, so the next one is compared with the one before it
     sound = np.flatnonzero(~halt & ~one_sided)
     shown = book[sound]

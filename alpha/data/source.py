@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alpha.data.binance import depth_events, raw_events
-from alpha.data.build import UNITS, BadRows, Events, infer_sizes
+from alpha.data.binance import DEPTH_REQUIRED, depth_events, raw_events
+from alpha.data.build import UNITS, Events, Tally, infer_sizes, known_zone
+from alpha.data.columns import layout
 from alpha.data.lobster import lobster_events, zip_frames
-from alpha.data.tables import File, Options, layout, parquet_frames, table_events
+from alpha.data.tables import File, Options, as_numbers, parquet_frames, table_events
 from alpha.data.text import LINE, csv_frames
 from alpha.errors import DataError, need
-from alpha.events import EVENT_DTYPE, stream_time
+from alpha.events import EVENT_DTYPE, Flag, Kind, stream_time
 from alpha.instruments import BAR_STAMPS, Instrument, Instruments, duration_ns
 
 FORMATS = ("parquet", "csv", "lobster-zip", "binance-raw", "frame")
@@ -26,29 +28,70 @@ class EventSource:
     """An iterable of EVENT_DTYPE chunks, in order; made by :func:`open_events`. Iterate it once.
 
     ``instruments``: the table whose ids the events carry, with inferred tick and lot sizes where none were
-    declared; ``bad_rows``: rows that could not become events, by reason, complete after the last chunk;
-    ``rows_read``: rows, lines or records seen so far.
+    declared; ``rows_read``: rows, lines or records seen so far. After the last chunk every row is one of
+    ``event_rows`` (gave events), ``bad_rows`` (could not become one) and ``ignored_rows`` (sound, but with nothing to
+    say of its own), the latter two by reason. ``kinds`` and ``unsized``: events given so far by kind, and those of
+    them that lack a size.
     """
 
-    def __init__(self, names: list[str], paths: list[Path], bad: BadRows) -> None:
+    def __init__(self, names: list[str], paths: list[Path], tally: Tally) -> None:
         self.names, self.paths = names, paths
-        self._bad = bad
+        self._tally = tally
         self.rows_read = 0
         self.events_read = 0
         self.instruments = Instruments(())
         self.clock = "recv"
+        self.kinds: Counter[Kind] = Counter()
+        self.unsized: Counter[Kind] = Counter()
+        self.first_kinds: frozenset[Kind] = frozenset()  # of the events from which sizes are inferred
         self._chunks: Iterator[Events] = iter(())
+        self._begun = False
         self._frame_hash = ""
 
     @property
     def bad_rows(self) -> dict[str, int]:
         """Rows that could not become events, by reason."""
-        return dict(self._bad.counts)
+        return dict(self._tally.bad)
+
+    @property
+    def event_rows(self) -> int:
+        """Rows that gave events."""
+        return self._tally.used
+
+    @property
+    def ignored_rows(self) -> dict[str, int]:
+        """Sound rows without an event of their own, by reason."""
+        return dict(self._tally.ignored)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no event at all; known before the first chunk is taken."""
+        return not self.first_kinds
+
+    def why_empty(self) -> str:
+        """One sentence for a source without events: what was read and what became of it."""
+        rows = f"{self.rows_read:,} row{'' if self.rows_read == 1 else 's'} read"
+        told = self._tally.describe()
+        return f"{', '.join(self.names)}: no events: {rows}{': ' if told else ''}{told}"
 
     def __iter__(self) -> Iterator[Events]:
+        if self._begun:
+            raise DataError(
+                f"the events of {', '.join(self.names)} were read already: a source is read once, "
+                "open it again with alpha.open_events"
+            )
+        self._begun = True
+        return self._counted()
+
+    def _counted(self) -> Iterator[Events]:
         for chunk in self._chunks:
             if len(chunk):
                 self.events_read += len(chunk)
+                unsized = (chunk["flags"] & np.uint16(Flag.NO_QTY)) != 0
+                for kinds, of in ((self.kinds, chunk["kind"]), (self.unsized, chunk["kind"][unsized])):
+                    for kind, count in enumerate(np.bincount(of)):
+                        if count:
+                            kinds[Kind(kind)] += int(count)
                 yield chunk
 
     def read_all(self) -> Events:
@@ -117,35 +160,40 @@ def open_events(
         raise DataError(f"clock must be 'recv' or 'event', not {clock!r}")
     if ts_unit is not None and ts_unit not in UNITS:
         raise DataError(f"ts_unit must be one of {', '.join(UNITS)}, not {ts_unit!r}")
+    if tz is not None:
+        known_zone(tz)  # also where no time needs it: a wrong name is a mistake
     options = Options(
         dict(columns or {}), ts_unit, tz, bar_stamp, None if bar is None else duration_ns(bar), levels, chunk_events
     )
-    bad = BadRows(strict)
+    tally = Tally(strict)
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     if not items:
         raise DataError("no data given")
+    if any(isinstance(i, str) and not i.strip() for i in items):
+        raise DataError("the name of a data file is empty: name a file")
     table = _Table(instruments)
     frames = [i for i in items if not isinstance(i, (str, Path))]
     paths = [Path(i) for i in items if isinstance(i, (str, Path))]
     if frames and paths:
         raise DataError("give either files or DataFrames, not both")
-    out = EventSource([str(p) for p in paths] or ["DataFrame"] * len(frames), paths, bad)
+    out = EventSource([str(p) for p in paths] or ["DataFrame"] * len(frames), paths, tally)
 
     def count(rows: int) -> None:
         out.rows_read += rows
         if progress is not None:
             progress(rows)
 
-    streams = [_open_one(item, options, bad, table, instrument, format, count) for item in items]
+    streams = [_open_one(item, options, tally, table, instrument, format, count) for item in items]
     out.clock = clock
     merged = streams[0] if len(streams) == 1 else merge(streams, clock)
     head = _head(merged)
-    _infer(table, np.concatenate(head)[:_INFERENCE_EVENTS] if head else np.zeros(0, dtype=EVENT_DTYPE))
+    first = np.concatenate(head)[:_INFERENCE_EVENTS] if head else np.zeros(0, dtype=EVENT_DTYPE)
+    out.first_kinds = frozenset(Kind(kind) for kind in np.unique(first["kind"]))
+    _infer(table, first)
     out.instruments = table.instruments
     out._chunks = _with_head(head, merged, table, out)
     if frames:
-        everything = out.read_all()
-        out.events_read = 0
+        everything = np.concatenate([first[:0], *out._chunks])
         out._frame_hash = hashlib.sha256(everything.tobytes()).hexdigest()
         out._chunks = iter([everything])
     return out
@@ -191,28 +239,34 @@ def _infer(table: _Table, events: Events) -> None:
 def _open_one(
     item: Any,
     options: Options,
-    bad: BadRows,
+    tally: Tally,
     table: _Table,
     instrument: str | None,
     format: str | None,
     count: Callable[[int], None],
 ) -> Iterator[Events]:
     if not isinstance(item, (str, Path)):
-        file = _file("DataFrame", None, options, bad, table, instrument, count)
+        file = _file("DataFrame", None, options, tally, table, instrument, count)
         frame = _from_frame(item, options)
-        return table_events(iter([frame]), file, layout(frame.columns, options.columns))
+        try:
+            return table_events(iter([frame]), file, layout(frame.columns, options.columns))
+        except DataError as exc:
+            raise DataError(f"DataFrame: {exc}") from None
     path = Path(item)
     if not path.exists():
         raise DataError(f"data file {path} does not exist")
     if path.is_dir():
         raise DataError(f"{path} is a folder: name the files")
-    file = _file(str(path), path, options, bad, table, instrument, count)
+    file = _file(str(path), path, options, tally, table, instrument, count)
     kind = format or _format_of(path)
     if kind == "lobster-zip":
         return lobster_events(zip_frames(path, file), file)
     if kind == "binance-raw":
         return raw_events(path, file)
-    frames = parquet_frames(path, options.chunk) if kind == "parquet" else csv_frames(path, bad, options.chunk)
+    if kind == "parquet":
+        frames = parquet_frames(path, options.chunk)
+    else:
+        frames = csv_frames(path, tally, options.chunk, count)
     first = next(frames, None)
     if first is None:
         return iter(())
@@ -221,10 +275,10 @@ def _open_one(
     except DataError as exc:
         raise DataError(f"{path}: {exc}") from None
     both = _chain(first, frames)
-    if shape == "lobster":
-        return lobster_events(both, file)
-    if shape == "depth":
-        return depth_events(both, file)
+    if shape.reader == "lobster":
+        return lobster_events(as_numbers(both, file, ("ts", "event_type")), file)
+    if shape.reader == "depth":
+        return depth_events(as_numbers(both, file, DEPTH_REQUIRED), file)
     return table_events(both, file, shape)
 
 
@@ -249,14 +303,16 @@ def _format_of(path: Path) -> str:
     for suffix, kind in _SUFFIXES:
         if name.endswith(suffix):
             return kind
-    raise DataError(f"{path}: cannot tell its format from its name; give format=, one of {', '.join(FORMATS[:-1])}")
+    raise DataError(
+        f"{path}: cannot tell its format from its name; say it with --format (Python: format=), one of {', '.join(FORMATS[:-1])}"
+    )
 
 
 def _file(
     name: str,
     path: Path | None,
     options: Options,
-    bad: BadRows,
+    tally: Tally,
     table: _Table,
     instrument: str | None,
     count: Callable[[int], None],
@@ -273,7 +329,7 @@ def _file(
         return table.id(symbol or own)
 
     bar_ns = options.bar_ns or (declared.bar_ns if declared else duration_ns("1m"))
-    return File(name, options, bad, resolve, stamp, bar_ns, count)
+    return File(name, options, tally, resolve, stamp, bar_ns, count)
 
 
 def _from_frame(frame: Any, options: Options) -> Any:

@@ -1,8 +1,7 @@
-"""Tables to events: generic columns, L1 files and bars, from Parquet, CSV or DataFrames. Floor 2.
+"""Tables to events: quotes, trades and bars in named columns, from Parquet, CSV or DataFrames. Floor 2.
 
-Canonical columns: ``ts`` (exchange time), ``ts_recv``, ``kind``, ``bid_px ask_px bid_qty ask_qty``, ``px qty side``,
-``seq``, ``open high low close volume``, ``symbol``. A missing price becomes a NaN event, which the guard
-rejects and counts; a row that cannot be an event at all is a bad row.
+A missing price becomes a NaN event, which the guard rejects and counts; a row that cannot be an event at
+all is a bad row.
 """
 
 from __future__ import annotations
@@ -15,26 +14,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpha.data.build import BadRows, Events, blank, set_times, to_ns, weave
+from alpha.data.build import Events, Tally, blank, set_times, shown, to_ns, weave
+from alpha.data.columns import CANONICAL, Layout
 from alpha.data.text import LINE
 from alpha.errors import DataError, need
 from alpha.events import Flag, Kind
 
-CANONICAL = (
-    "ts", "ts_recv", "kind", "bid_px", "ask_px", "bid_qty", "ask_qty", "px", "qty", "side", "seq",
-    "open", "high", "low", "close", "volume", "symbol",
-)  # fmt: skip
+_WHOLE = ("ts", "ts_exch", "seq", "snapshot", "first_u", "last_u", "event_type")
 _TEXT = ("ts", "ts_recv", "symbol", "kind", LINE)
-L1 = {
-    "bid": "bid_px",
-    "ask": "ask_px",
-    "bid_size": "bid_qty",
-    "ask_size": "ask_qty",
-    "last": "px",
-    "last_size": "qty",
-    "id": "seq",
-}
 _KIND_NAMES = {"quote": 1, "q": 1, "1": 1, "trade": 2, "t": 2, "2": 2, "bar": 3, "b": 3, "3": 3}
+# words for the aggressor of a trade, as the numbers that a side is
+_SIDES = {
+    "buy": "1", "b": "1", "buyer": "1", "bought": "1",
+    "sell": "-1", "s": "-1", "seller": "-1", "sold": "-1",
+    "unknown": "0", "none": "0", "u": "0", "n": "0",
+}  # fmt: skip
 
 
 @dataclass
@@ -56,7 +50,7 @@ class File:
 
     name: str
     options: Options
-    bad: BadRows
+    tally: Tally
     instrument_id: Callable[[str | None], int]  # symbol in the data (None: the file's own) -> id
     bar_stamp: str | None
     bar_ns: int
@@ -69,62 +63,71 @@ def parquet_frames(path: Path, chunk: int) -> Iterator[Any]:
     try:
         # no pre-buffering: memory must not grow with the size of a row group
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-    except Exception as exc:
+        empty = pl.from_arrow(file.schema_arrow.empty_table())
+    except (Exception, pl.exceptions.PanicException) as exc:
         raise DataError(f"{path} is not a readable Parquet file: {_first_line(exc)}") from None
     if file.metadata.num_rows == 0:
-        yield pl.from_arrow(file.schema_arrow.empty_table())
-    for batch in file.iter_batches(batch_size=chunk):
-        yield pl.from_arrow(batch)
+        yield empty
+    batches = file.iter_batches(batch_size=chunk)
+    row = 0
+    while True:
+        try:
+            batch = next(batches, None)
+            frame = None if batch is None else pl.from_arrow(batch)
+        except (Exception, pl.exceptions.PanicException) as exc:  # they have many; all mean damaged or strange content
+            raise DataError(f"{path} cannot be read after row {row}: {_first_line(exc)}") from None
+        if frame is None:
+            return
+        row += len(frame)
+        yield frame
 
 
-def _first_line(exc: Exception) -> str:
+def _first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
-def layout(columns: list[str], declared: dict[str, str]) -> str:
-    """Which reader a table needs, by its columns; DataError lists what was found and what is understood."""
-    have = set(columns)
-    if declared:
-        missing = sorted(set(declared.values()) - have)
-        unknown = sorted(set(declared) - set(CANONICAL))
-        if unknown:
-            raise DataError(f"columns= maps unknown name {unknown[0]!r}; names are: {', '.join(CANONICAL)}")
-        if missing:
-            raise DataError(f"column {missing[0]!r} is not in the data; it has: {', '.join(columns)}")
-        have = (have - set(declared.values())) | set(declared)
-    if not declared and {"bid_px_0", "ask_px_0", "event_type"} <= have:
-        return "lobster"
-    if not declared and {"ts", "snapshot", "first_u", "last_u", "side", "px", "qty"} <= have:
-        return "depth"
-    if not declared and {"ts", "kind", "bid", "ask"} <= have:
-        return "l1"
-    quotes, trades, bars = {"bid_px", "ask_px"} <= have, "px" in have, {"open", "high", "low", "close"} <= have
-    if ("ts" in have or "ts_recv" in have) and (quotes or trades or bars):
-        return "generic"
-    raise DataError(
-        f"these columns are not understood: {', '.join(columns[:30])}. "
-        "Expected ts and bid_px, ask_px (quotes), or px (trades), "
-        "or open, high, low, close (bars): map them with columns={'ts': 'time', 'bid_px': 'b', ...}"
-    )
-
-
-def table_events(frames: Iterator[Any], file: File, kind_of_layout: str) -> Iterator[Events]:
-    """Events of successive frames of one table in the generic or L1 layout."""
+def as_numbers(frames: Iterator[Any], file: File, required: tuple[str, ...]) -> Iterator[Any]:
+    """Text columns as numbers, for readers that take numbers only; a row that lacks a required one is a bad row."""
+    pl = need("polars", "data")
     row = 0
     for frame in frames:
-        if kind_of_layout == "l1":
-            names = {old: new for old, new in L1.items() if old in frame.columns}
-            if "ts_exch" in frame.columns:  # then ts is the local receive time
-                names.update({"ts": "ts_recv", "ts_exch": "ts"})
-            frame = frame.drop([c for c in ("seq",) if c in frame.columns and "id" in frame.columns]).rename(names)
-        else:
-            names = {old: new for new, old in file.options.columns.items()}
-            frame = frame.drop([new for old, new in names.items() if old != new and new in frame.columns]).rename(names)
+        texts = [name for name in frame.columns if frame[name].dtype == pl.String]
+        written = frame
+        whole = pl.col([name for name in texts if name in _WHOLE]).str.strip_chars().cast(pl.Int64, strict=False)
+        real = pl.col([name for name in texts if name not in _WHOLE]).str.strip_chars().cast(pl.Float64, strict=False)
+        frame = frame.with_columns(whole, real)
+        broken = frame.select(pl.any_horizontal(pl.col(required).is_null())).to_series().to_numpy()
+        if broken.any():
+            line = frame[LINE].to_numpy() if LINE in frame.columns else np.arange(row + 1, row + len(frame) + 1)
+
+            def told(at: int, line: Any = line, frame: Any = frame, written: Any = written) -> str:
+                i = int(np.flatnonzero(line == at)[0])
+                name = next(n for n in required if frame[n][i] is None)
+                return f"column {name!r} holds {shown(written[name][i])}, which is no number"
+
+            file.tally.add("unparsable", file.name, line[broken], told)
+            file.on_rows(int(np.count_nonzero(broken)))
+        row += len(frame)
+        yield frame.filter(pl.Series(~broken)) if broken.any() else frame
+
+
+def table_events(frames: Iterator[Any], file: File, shape: Layout) -> Iterator[Events]:
+    """Events of successive frames of one table of named columns."""
+    pl = need("polars", "data")
+    row = 0
+    for frame in frames:
         line = frame[LINE].to_numpy() if LINE in frame.columns else np.arange(row + 1, row + len(frame) + 1)
-        frame = frame.select([c for c in frame.columns if c in CANONICAL])
-        yield _events(frame, file, line)
+        frame = frame.select([pl.col(own).alias(name) for name, own in shape.columns.items() if name in CANONICAL])
+        yield _events(frame, file, line, shape)
         row += len(frame)
         file.on_rows(len(frame))
+
+
+def _check_type(dtype: Any, name: str, file: File, shape: Layout) -> None:
+    pl = need("polars", "data")
+    plain = dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)
+    if name not in ("ts", "ts_recv") and not plain and not isinstance(dtype, (pl.Categorical, pl.Enum)):
+        raise DataError(f"{file.name}: column {shape.own(name)!r} of type {dtype} holds neither numbers nor text")
 
 
 def _numbers(frame: Any, n: int) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -132,13 +135,46 @@ def _numbers(frame: Any, n: int) -> tuple[Any, npt.NDArray[np.bool_]]:
     pl = need("polars", "data")
     broken = np.zeros(n, np.bool_)
     for name in frame.columns:
-        if frame[name].dtype != pl.String or name in _TEXT:
+        dtype = frame[name].dtype
+        if name in _TEXT or not (dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum))):
             continue
-        text = frame[name].str.strip_chars()
+        text = frame[name].cast(pl.String).str.strip_chars()
+        if name == "side":
+            lower = text.str.to_lowercase()
+            text = lower.replace_strict(_SIDES, default=lower, return_dtype=pl.String)
         numbers = text.cast(pl.Float64, strict=False)
         broken |= (numbers.is_null() & text.is_not_null() & (text != "")).to_numpy()
         frame = frame.with_columns(numbers.alias(name))
     return frame, broken
+
+
+class _Faults:
+    """What is wrong with a row of a frame, told in the table's own names."""
+
+    def __init__(self, written: Any, read: Any, line: npt.NDArray[np.int64], shape: Layout) -> None:
+        self.written, self.read, self.line, self.shape = written, read, line, shape
+
+    def _value(self, name: str, row: int) -> str:
+        at = int(np.flatnonzero(self.line == row)[0])
+        return f"column {self.shape.own(name)!r} holds {shown(self.written[name][at])}"
+
+    def number(self, row: int) -> str:
+        at = int(np.flatnonzero(self.line == row)[0])
+        for name in self.written.columns:
+            text, number = self.written[name][at], self.read[name][at]
+            if name not in _TEXT and number is None and isinstance(text, str) and text.strip():
+                return f"{self._value(name, row)}, which is no {'side' if name == 'side' else 'number'}"
+        return ""
+
+    def time(self, row: int) -> str:
+        names = [name for name in ("ts", "ts_recv") if name in self.written.columns]
+        return f"{' and '.join(self._value(name, row) for name in names)}, which is no time"
+
+    def kind(self, row: int) -> str:
+        if "kind" in self.written.columns:
+            return f"{self._value('kind', row)}, which is none of quote, trade, bar (1, 2, 3)"
+        names = [self.shape.own(name) for name in ("px", "bid_px", "open") if name in self.written.columns]
+        return f"no value in any of the columns {', '.join(names)}"
 
 
 def _floats(frame: Any, name: str, at: npt.NDArray[np.int64], missing: float = np.nan) -> npt.NDArray[np.float64]:
@@ -167,12 +203,20 @@ def _kinds(frame: Any, n: int) -> list[tuple[int, npt.NDArray[np.bool_]]]:
     return out
 
 
-def _events(frame: Any, file: File, line: npt.NDArray[np.int64]) -> Events:
+def _events(frame: Any, file: File, line: npt.NDArray[np.int64], shape: Layout) -> Events:
     n = len(frame)
-    unit = file.options.ts_unit
+    for name in frame.columns:
+        _check_type(frame[name].dtype, name, file, shape)
+    written = frame
     frame, broken = _numbers(frame, n)
-    ts = to_ns(frame["ts"], "ts", unit, file.options.tz) if "ts" in frame.columns else None
-    recv = to_ns(frame["ts_recv"], "ts_recv", unit, file.options.tz) if "ts_recv" in frame.columns else None
+
+    def times_of(name: str) -> npt.NDArray[np.int64] | None:
+        if name not in frame.columns:
+            return None
+        label = f"{file.name}: column {shape.own(name)!r}"
+        return to_ns(frame[name], label, file.options.ts_unit, file.options.tz)
+
+    ts, recv = times_of("ts"), times_of("ts_recv")
     timeless = np.ones(n, np.bool_)
     for times in (ts, recv):
         if times is not None:
@@ -181,10 +225,12 @@ def _events(frame: Any, file: File, line: npt.NDArray[np.int64]) -> Events:
     known = np.zeros(n, np.bool_)
     for _, rows in kinds:
         known |= rows
-    file.bad.add("unparsable", file.name, line[broken])
-    file.bad.add("bad_time", file.name, line[timeless & ~broken])
-    file.bad.add("unknown_kind", file.name, line[~known & ~timeless & ~broken])
+    faults = _Faults(written, frame, line, shape)
+    file.tally.add("unparsable", file.name, line[broken], faults.number)
+    file.tally.add("bad_time", file.name, line[timeless & ~broken], faults.time)
+    file.tally.add("unknown_kind", file.name, line[~known & ~timeless & ~broken], faults.kind)
     good = ~broken & ~timeless
+    file.tally.used += int(np.count_nonzero(good & known))
     ids = _ids(frame, file, n)
     parts = []
     for rank, (kind, rows) in enumerate(kinds):

@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from alpha.data.build import BadRows
+from alpha.data.build import Tally, shown
 from alpha.errors import DataError, need
 
 LINE = "\0line"
@@ -41,7 +42,7 @@ class Lines:
         while have < count and not self._ended:
             try:
                 part = self._stream.read(_READ_BYTES)
-            except (OSError, EOFError, zlib.error) as exc:
+            except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as exc:
                 raise DataError(f"{self._label}: cannot be decompressed: {exc}") from None
             self._ended = not part
             parts.append(part)
@@ -55,6 +56,14 @@ class Lines:
         cut = int(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == 10)[count - 1]) + 1
         self._rest = block[cut:]
         return block[:cut]
+
+
+def _fields(text: str, separator: str) -> list[str]:
+    """The fields of one line; none if it is no delimited text, e.g. holds a bare carriage return."""
+    try:
+        return next(csv.reader([text], delimiter=separator), [])
+    except csv.Error:
+        return []
 
 
 def _shape(block: bytes, separator: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -71,7 +80,7 @@ def _shape(block: bytes, separator: str) -> tuple[npt.NDArray[np.int64], npt.NDA
         for row in range(len(counts)):
             if b'"' in lines[row]:
                 text = lines[row].decode("utf-8", "replace")
-                counts[row] = len(next(csv.reader([text], delimiter=separator))) - 1
+                counts[row] = len(_fields(text, separator)) - 1
     return counts.astype(np.int64), (ends - before - 1).astype(np.int64)
 
 
@@ -103,18 +112,44 @@ def parse_lines(block: bytes, names: Sequence[str], separator: str) -> tuple[Any
     return frame, fault
 
 
-def csv_frames(path: Path, bad: BadRows, chunk: int) -> Iterator[Any]:
+_MAGIC = {b"PAR1": ("Parquet", "parquet"), b"PK\3\4": ("zip", "lobster-zip")}
+
+
+def _check_magic(path: Path, head: bytes) -> None:
+    """A file whose name says text and whose first bytes say something else."""
+    if head in _MAGIC:
+        what, name = _MAGIC[head]
+        raise DataError(
+            f"{path} is a {what} file by its first bytes, not CSV: rename it, or say --format {name} "
+            f"(Python: format={name!r})"
+        )
+
+
+def _width(block: bytes, first: int, separator: str, wanted: int) -> Callable[[int], str]:
+    def tell(row: int) -> str:
+        text = block.split(b"\n")[row - first].decode("utf-8", "replace").strip("\r")
+        return f"{len(_fields(text, separator))} instead of {wanted} in {shown(text)}"
+
+    return tell
+
+
+def csv_frames(path: Path, tally: Tally, chunk: int, on_rows: Callable[[int], None]) -> Iterator[Any]:
     """A CSV file with a header (plain or gzipped; separated by comma, semicolon or tab) as polars frames of text.
 
-    Lines of another width are bad rows, empty lines are no rows. Each frame carries :data:`LINE`.
+    Lines of another width are bad rows, empty lines are ignored. Each frame carries :data:`LINE`; ``on_rows`` is told
+    of the lines that are in none.
     """
     pl = need("polars", "data")
     with path.open("rb") as raw:
+        _check_magic(path, raw.read(4))
+        raw.seek(0)
         stream: Any = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
         lines = Lines(stream, str(path))
         header = lines.take(1).decode("utf-8-sig", "replace").strip("\r\n")
+        if "\0" in header:
+            raise DataError(f"{path}:1: the first line holds zero bytes: this is no text table")
         separator = max(",;\t", key=header.count)
-        names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+        names = [name.strip() for name in _fields(header, separator)]
         if len(names) < 2 or len(set(names)) != len(names):
             raise DataError(
                 f"{path}:1: the first line must name at least two columns, each once; it is {header[:80]!r}"
@@ -125,11 +160,17 @@ def csv_frames(path: Path, bad: BadRows, chunk: int) -> Iterator[Any]:
         while block := lines.take(chunk):
             try:
                 frame, fault = parse_lines(block, names, separator)
-            except DataError as exc:
-                raise DataError(f"{path}: after line {number - 1}: {exc}") from None
+            except (DataError, pl.exceptions.PolarsError) as exc:
+                said = str(exc).partition("\n")[0]
+                raise DataError(f"{path}: after line {number - 1}: {said}") from None
             place = np.arange(number, number + len(fault), dtype=np.int64)
             number += len(fault)
-            bad.add("wrong_number_of_columns", str(path), place[fault == 1])
+            first = number - len(fault)
+            tally.add(
+                "wrong_number_of_columns", str(path), place[fault == 1], _width(block, first, separator, len(names))
+            )
+            tally.ignore("empty_line", int(np.count_nonzero(fault == 2)))
+            on_rows(int(np.count_nonzero(fault)))
             yield frame.with_columns(pl.Series(LINE, place)).filter(pl.Series(fault == 0))
         if number == 2:
             yield pl.DataFrame(schema={**dict.fromkeys(names, pl.String), LINE: pl.Int64})

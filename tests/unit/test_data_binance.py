@@ -161,10 +161,12 @@ def test_raw_stream(tmp_path: Path, chunk: int) -> None:
     path = raw_file(tmp_path, RAW)
     shallow = open_events(path, chunk_events=chunk)
     assert rows(shallow.read_all()) == L1
-    assert (shallow.bad_rows, shallow.rows_read) == ({}, 7)
+    assert (shallow.bad_rows, shallow.rows_read, shallow.event_rows) == ({}, 7, 3)
+    assert shallow.ignored_rows == {"depth_not_asked_for": 4}
     deep = open_events(path, levels=2, chunk_events=chunk)
     assert rows(deep.read_all()) == DEEP
     assert deep.bad_rows == {}
+    assert (deep.rows_read, deep.event_rows, deep.ignored_rows) == (7, 6, {"merged_into_snapshot": 1})
 
 
 def test_raw_lines_that_cannot_be_read(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_raw_lines_that_cannot_be_read(tmp_path: Path) -> None:
     source = open_events(path)
     assert rows(source.read_all()) == L1[:2]
     assert source.bad_rows == {"other_symbol": 1, "unparsable": 3, "unknown_message": 2}
-    with pytest.raises(DataError, match=r"spot\.gz:3: bad row: other symbol"):
+    with pytest.raises(DataError, match=r"spot\.gz:3: bad row: other symbol: '9 {\"stream\":"):
         open_events(path, strict=True).read_all()
 
 
@@ -221,3 +223,5 @@ def test_depth_table(tmp_path: Path) -> None:
             (5 * 10**6, 5, Kind.DEPTH, 1, LAST, [1.0, 0.0, 1.0, 0.0, 0.0]),
         ], chunk
         assert source.bad_rows == {}
+        assert (source.rows_read, source.event_rows) == (7, 5)
+        assert source.ignored_rows == {"merged_into_snapshot": 1, "no_change_in_these_levels": 1}

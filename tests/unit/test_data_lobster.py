@@ -138,7 +138,10 @@ def test_lines_that_cannot_be_read_are_counted_and_found(tmp_path: Path) -> None
     source = open_events(path)
     assert len(source.read_all()) == 1
     assert source.bad_rows == {"unparsable": 3}
-    with pytest.raises(DataError, match=r"lobster\.zip:2: bad row: unparsable"):
+    assert (source.rows_read, source.event_rows) == (4, 1)
+    with pytest.raises(
+        DataError, match=r"lobster\.zip:2: bad row: unparsable: time is 'half past nine', which is no number"
+    ):
         open_events(path, strict=True).read_all()
 
 

@@ -135,7 +135,9 @@ def test_times(tmp_path: Path, text: str, unit: str | None, tz: str | None, ns: 
 
 
 def test_numbers_need_a_unit(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'ts' holds numbers: say their unit with ts_unit=, one of ns, us, ms, s"):
+    with pytest.raises(
+        DataError, match=r"data\.csv: column 'ts' holds numbers: say their unit with --ts-unit, one of ns, us, ms, s"
+    ):
         open_events(write(tmp_path, QUOTES + "1723161254,1,2,3,4\n"))
 
 
@@ -175,16 +177,24 @@ def test_bad_rows_are_counted_by_reason(tmp_path: Path) -> None:
     source = open_events(write(tmp_path, BAD), ts_unit="s")
     assert [r[0] for r in rows(source.read_all())] == [10 * S, 14 * S]
     assert source.bad_rows == {"wrong_number_of_columns": 2, "unparsable": 1, "bad_time": 1}
+    assert (source.rows_read, source.event_rows, source.ignored_rows) == (7, 2, {"empty_line": 1})
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (BAD, r"data\.csv:3: bad row: wrong number of columns"),
-        (BAD.replace("11,1,2,3\n", ""), r"data\.csv:4: bad row: unparsable"),
+        (BAD, r"data\.csv:3: bad row: wrong number of columns: 4 instead of 5 in '11,1,2,3'"),
+        (
+            BAD.replace("11,1,2,3\n", ""),
+            r"data\.csv:4: bad row: unparsable: column 'bid_px' holds 'x', which is no number",
+        ),
+        (
+            QUOTES + "10,1,2,3,4\n1e400,1,2,3,4\n",
+            r"data\.csv:3: bad row: bad time: column 'ts' holds '1e400', which is no time",
+        ),
         (
             L1 + "1723161254000000001,1,1,2,3,4,,,\n1723161254000000001,9,1,2,3,4,,,\n",
-            r"data\.csv:3: bad row: unknown kind",
+            r"data\.csv:3: bad row: unknown kind: column 'kind' holds '9'",
         ),
     ],
 )

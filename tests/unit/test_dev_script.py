@@ -46,6 +46,7 @@ case "$*" in
     *get_paths*include*) echo "$HEADERS" ;;
     *get_paths*purelib*) echo "$SITE" ;;
     "-m venv"*) for last; do :; done; rm -rf "$last"; mkdir -p "$last/bin"; cat "$0" >"$last/bin/python"; chmod +x "$last/bin/python" ;;
+    *pytest*) exit "${PYTEST:-0}" ;;
     "-m pip --version") [ -x "$0" ] ;;
     "-m pip"*) [ -z "${NO_NETWORK:-}" ] ;;
     *build_ext*) [ -z "${BROKEN:-}" ] || { echo "kernels.c:1: error: $BROKEN"; exit 1; }; echo >alpha/_core/ring.so ;;
@@ -203,6 +204,14 @@ def test_parts_of_the_suite(shop: Workshop, args: list[str], said: str) -> None:
     (shop.root / "tests" / "unit").mkdir(parents=True)
     assert shop.dev("build")[0] == 0
     assert shop.dev(*args)[2] == [f"python -m pytest -q -n 2 {said}"]
+
+
+def test_a_name_that_chooses_no_test_is_no_success(shop: Workshop) -> None:
+    assert shop.dev("build")[0] == 0
+    status, errors, _ = shop.dev("test", "nosuchthing", PYTEST="5")  # pytest: no test was collected
+    assert (status, errors[-1]) == (1, "dev: no test was chosen by: -k nosuchthing")
+    assert shop.dev("test", PYTEST="2")[0] == 2
+    assert shop.dev("test", PYTEST="0")[0] == 0
 
 
 def test_only_what_changed_is_made_again(shop: Workshop) -> None:

@@ -63,6 +63,12 @@ def test_overrides_come_last_and_are_typed(tmp_path: Path) -> None:
         ("labels.fee_bp=nan", "fee_bp must be 0 or more"),
         ("labels.half_spreads=-1.0", "half_spreads must be 0 or more"),
         ('data.files=["x.csv"]', "either simulate or files"),
+        ("labels.horizon=-5s", "labels.horizon: '-5s' is not a duration"),
+        ("split.embargo=soon", "split.embargo: 'soon' is not a duration"),
+        ("decision.cooldown=1", "Expected `str"),
+        ("decision.cooldown=0s", "decision.cooldown: duration '0s'"),
+        ("split.train=0.9", "leave room for a test part"),
+        ("split.valid=nan", "leave room for a test part"),
     ],
 )
 def test_a_bad_override_is_named(tmp_path: Path, override: str, message: str) -> None:

@@ -12,6 +12,21 @@ from alpha.cli import show
 from alpha.errors import DataError
 
 
+def failed(checks: list[dict[str, Any]]) -> list[str]:
+    """Names of the checks that stand in the way of promotion."""
+    return [c["name"] for c in checks if not (c["passed"] or c["waived"])]
+
+
+def complaints(model_id: str, version: int, checks: list[dict[str, Any]]) -> list[str]:
+    """One sentence per failed check: what it measured, and what that means for the candidate."""
+    return [
+        f"{model_id} v{version} failed its check {c['name']}: {c['value']:.6g}, limit {c['limit']:g}; "
+        "it is registered as a candidate and cannot be promoted"
+        for c in checks
+        if c["name"] in failed(checks)
+    ]
+
+
 class _Train:
     """Train, audit and register the models of a recipe as candidates."""
 
@@ -24,6 +39,10 @@ class _Train:
             if (folder / f"{name}.toml").is_file():
                 return folder / f"{name}.toml"
         raise DataError(f"no recipe {name!r} is shipped with this installation")
+
+    def complaints(self, model: Any) -> list[str]:
+        """One sentence per failed check of a trained model."""
+        return complaints(model.model_id, model.version, model.checks)
 
     def train(self, *args: Any, **named: Any) -> Any:
         """:func:`alpha_training.train.train`, for verbs of the main package that end with a trained model."""
@@ -47,7 +66,9 @@ class _Train:
             help="change a value, e.g. labels.horizon=5s",
         )
         parser.add_argument("--run-dir", metavar="DIR", help="where snapshot, metrics and resolved recipe go")
-        parser.add_argument("--dry-run", action="store_true", help="only resolve and print the recipe")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="check everything that needs no data, print the resolved recipe"
+        )
         show.add_json(parser)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -55,10 +76,12 @@ class _Train:
         import msgspec
 
         from alpha_training import recipe
-        from alpha_training.train import train
+        from alpha_training.train import check, train
 
         if args.dry_run:
-            payload = msgspec.to_builtins(recipe.load(args.recipe, args.overrides, small=args.small))
+            made = recipe.load(args.recipe, args.overrides, small=args.small)
+            check(made, recipe.features_of(made, Path(args.recipe)), Path(args.recipe))
+            payload = msgspec.to_builtins(made)
             if args.json:
                 show.print_json("train", {"recipe": payload})
             else:
@@ -78,6 +101,7 @@ class _Train:
                 "version": m.version,
                 "status": "candidate",
                 "artifact": str(m.artifact),
+                "failed": failed(m.checks),
                 "checks": m.checks,
                 "metrics": m.metrics,
             }
@@ -98,10 +122,17 @@ class _Train:
                     ("metric", "valid", "test"),
                     [(k, m.metrics["valid"].get(k, "-"), v) for k, v in m.metrics["test"].items()],
                 )
-            print(
-                f"registered as candidates in {args.registry}; promote one with  alpha registry promote models:/ID/N --approver NAME"
-            )
-        return 0 if all(c["passed"] or c["waived"] for m in result.models for c in m.checks) else 1
+            for m in result.models:
+                if not failed(m.checks):
+                    where = "" if args.registry == "registry.json" else f" --registry {args.registry}"
+                    print(
+                        f"{m.model_id} v{m.version} is a candidate in {args.registry}; promote it with  "
+                        f"alpha registry promote models:/{m.model_id}/{m.version} --approver NAME{where}"
+                    )
+        for m in result.models:
+            for text in complaints(m.model_id, m.version, m.checks):
+                print(text, file=sys.stderr)
+        return 1 if any(failed(m.checks) for m in result.models) else 0
 
 
 train_verb = _Train()

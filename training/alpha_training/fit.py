@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -53,6 +58,33 @@ def estimator(spec: Model, seed: int) -> Any:
         raise DataError(f"models.params of {spec.id}: {exc}") from None
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """KeyboardInterrupt at the end if an interrupt came and the body swallowed it.
+
+    scikit-learn's MLP catches the interrupt, warns and returns what it has: half a model, which nobody wants
+    registered. Other threads than the main one never see an interrupt.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    interrupted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
 def fit(spec: Model, z: npt.NDArray[np.float32], y: npt.NDArray[np.int64], seed: int) -> Any:
     """A fitted classifier that knows all three classes."""
     present = np.unique(y)
@@ -61,7 +93,10 @@ def fit(spec: Model, z: npt.NDArray[np.float32], y: npt.NDArray[np.int64], seed:
             f"the training part has only the classes {present.tolist()} of 0 SELL, 1 HOLD, 2 BUY: change horizon or dead band"
         )
     model = estimator(spec, seed)
-    with warnings.catch_warnings():
+    with interruptible(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence is judged by the validation metrics
-        model.fit(z, y)
+        try:
+            model.fit(z, y)
+        except ValueError as exc:  # a value that the classifier refuses
+            raise DataError(f"models.params of {spec.id}: {str(exc).splitlines()[0]}") from None
     return model

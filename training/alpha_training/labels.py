@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from alpha.errors import DataError
+from alpha.errors import DataError, DefinitionError
 from alpha.features import batch, parity
 from alpha.features.feature_set import FeatureSet
-from alpha.features.language import duration, parse
+from alpha.features.language import Expr, duration, parse
 from alpha_training import recipe
 from alpha_training.snapshot import Snapshot, Source
 
@@ -50,11 +50,21 @@ def classes(forward: npt.NDArray[np.float64], band: npt.NDArray[np.float64]) -> 
     return np.where(forward > band, BUY, np.where(forward < -band, SELL, HOLD))
 
 
+def expressions(spec: recipe.Labels, fs: FeatureSet) -> FeatureSet:
+    """Price and spread as a feature set of the same stream; DataError names the one that is no expression."""
+    parsed: dict[str, Expr] = {}
+    for name, text in (("price", spec.price), ("spread", spec.spread or f"0.0 * ({spec.price})")):
+        try:
+            parsed[name] = parse(text)
+        except DefinitionError as exc:
+            raise DataError(f"labels.{name} = {text!r}: {str(exc).splitlines()[0]}") from None
+    return FeatureSet("labels", parsed, fs.trigger, fs.stream)
+
+
 def make(spec: recipe.Labels, fs: FeatureSet, snapshot: Snapshot, source: Source) -> Labelled:
     """Labels of every snapshot row, instrument by instrument."""
     horizon = duration(spec.horizon).ns
-    expressions = {"price": parse(spec.price), "spread": parse(spec.spread or "0.0 * " + spec.price)}
-    priced = FeatureSet("labels", expressions, fs.trigger, fs.stream)
+    priced = expressions(spec, fs)
     accepted = parity.guard(priced, source.events, source.instruments) == 0
     detail = batch.compute_detail(priced, source.events, source.instruments, accepted)
     where = _rows_of(detail, snapshot)

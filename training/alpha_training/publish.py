@@ -35,6 +35,19 @@ def next_version(registry: Path, model_id: str) -> int:
     return max(versions) + 1
 
 
+def check_place(registry: Path) -> None:
+    """RegistryError if nothing could be registered there: known before the work, not after."""
+    if registry.is_dir():
+        raise RegistryError(f"registry {registry} is a folder: name the registry.json in it")
+    if registry.exists():
+        load(registry)
+    folder = registry.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RegistryError(f"registry {registry} cannot be written in {folder}: choose another place")
+
+
 def write(
     registry: Path,
     meta: Metadata,
@@ -81,7 +94,9 @@ def write(
         draft.rename(folder)
     except OSError as exc:
         shutil.rmtree(draft, ignore_errors=True)
-        raise RegistryError(f"artifact folder {folder} cannot be written: {exc}") from None
+        raise RegistryError(
+            f"artifact folder {folder} cannot be written: {(exc.strerror or str(exc)).lower()}"
+        ) from None
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

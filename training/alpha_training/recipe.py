@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from alpha.errors import DataError
+from alpha.errors import DataError, DefinitionError
+from alpha.features import catalog
+from alpha.features.feature_set import FeatureSet
+from alpha.features.language import duration
 from alpha.models.metadata import is_model_id
 
 
@@ -92,6 +95,8 @@ def load(path: str | Path, overrides: list[str] | None = None, *, small: bool = 
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"recipe {file} does not exist") from None
+    except OSError as exc:
+        raise DataError(f"recipe {file} cannot be read: {(exc.strerror or str(exc)).lower()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise DataError(f"recipe {file} is not valid TOML: {exc}") from None
     quick = raw.get("small", {})
@@ -120,6 +125,11 @@ def load(path: str | Path, overrides: list[str] | None = None, *, small: bool = 
     return recipe
 
 
+def features_of(recipe: Recipe, path: Path) -> FeatureSet:
+    """The recipe's feature set: a catalogued name, or a TOML file beside the recipe."""
+    return catalog.find(path.parent / recipe.features if recipe.features.endswith(".toml") else recipe.features)
+
+
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     target = raw
     *folders, name = key.strip().split(".")
@@ -144,6 +154,18 @@ def _check(recipe: Recipe, what: str) -> None:
         raise DataError(f"{what}: seed must not be negative, it is {recipe.seed}")
     if not 0.0 < recipe.decision.act_share <= 1.0:
         raise DataError(f"{what}: decision.act_share must be above 0 and at most 1, it is {recipe.decision.act_share}")
+    split = recipe.split
+    if not (0 < split.train < 1 and 0 < split.valid < 1 and split.train + split.valid < 1):
+        raise DataError(
+            f"{what}: split.train {split.train} and split.valid {split.valid} must be shares above 0 that leave room "
+            "for a test part"
+        )
+    times = {"labels.horizon": recipe.labels.horizon, "split.embargo": split.embargo}
+    for name, text in (times | {"decision.cooldown": recipe.decision.cooldown or "1s"}).items():
+        try:
+            duration(text)
+        except DefinitionError as exc:
+            raise DataError(f"{what}: {name}: {exc}") from None
     for name, number in (("half_spreads", recipe.labels.half_spreads), ("fee_bp", recipe.labels.fee_bp)):
         if not (math.isfinite(number) and number >= 0.0):
             raise DataError(f"{what}: labels.{name} must be 0 or more, it is {number}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import subprocess
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.data import open_events
-from alpha.data.simulate import simulate
+from alpha.data.simulate import simulate, simulate_blocks
 from alpha.errors import DataError, need
 from alpha.features import batch, catalog, parity
 from alpha.features.feature_set import FeatureSet
@@ -46,13 +47,29 @@ class Snapshot:
     certificate: dict[str, Any]
 
 
+def check_simulate(recipe: Recipe) -> None:
+    """DataError for arguments that the simulator does not have, or of another kind than it takes."""
+    given = {"seed": recipe.seed, **(recipe.data.simulate or {})}
+    known = inspect.signature(simulate).parameters
+    for name, value in given.items():
+        if name not in known:
+            raise DataError(f"data.simulate has no argument {name!r}; it has: {', '.join(known)}")
+        default = known[name].default
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise DataError(f"data.simulate.{name} must be a value such as {default!r}, not {value!r}")
+    if given["seed"] < 0:
+        raise DataError(f"data.simulate.seed must not be negative, it is {given['seed']}")
+    if given.get("n_events", 1) < 1:
+        raise DataError(f"data.simulate.n_events must be at least 1, it is {given['n_events']}")
+    next(simulate_blocks(**{name: value for name, value in given.items() if name != "n_events"}))  # the values' ranges
+
+
 def read(recipe: Recipe, folder: Path) -> Source:
     """The events a recipe names; file names are relative to the recipe's folder."""
     if recipe.data.simulate is not None:
-        try:
-            stream = simulate(**{"seed": recipe.seed, **recipe.data.simulate})
-        except TypeError as exc:
-            raise DataError(f"data.simulate: {exc}") from None
+        check_simulate(recipe)
+        stream = simulate(**{"seed": recipe.seed, **recipe.data.simulate})
         digest = hashlib.sha256(stream.events.tobytes()).hexdigest()
         return Source(stream.events, stream.instruments, digest, True, stream.signal, stream.describe())
     paths = [folder / f for f in recipe.data.files]
@@ -60,8 +77,8 @@ def read(recipe: Recipe, folder: Path) -> Source:
         paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels
     )
     events = source.read_all()
-    if len(events) == 0:
-        raise DataError(f"the data has no events; bad rows: {source.bad_rows or 'none'}")
+    if source.empty:
+        raise DataError(source.why_empty())
     return Source(events, source.instruments, source.data_sha256(), False, None, source.describe())
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.documents import to_json
-from alpha.features import catalog
+from alpha.errors import DataError, need
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
 from alpha.models.score import scores
+from alpha.registry import Check
 from alpha_training import audit, export, fit, labels, publish, snapshot, split
-from alpha_training.recipe import Model, Recipe, load
+from alpha_training.recipe import Model, Recipe, features_of, load
 
 N_PROBES = 512
 Progress = Callable[[str], None]
@@ -37,6 +38,17 @@ class Trained:
     threshold: float
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A model that is fitted and audited, and not yet registered."""
+
+    spec: Model
+    onnx_bytes: bytes
+    checks: list[Check]
+    quality: dict[str, dict[str, float]]
+    threshold: float
+
+
 @dataclass
 class TrainResult:
     """What a recipe produced: the run folder, the models, and what the demo's report draws."""
@@ -46,6 +58,20 @@ class TrainResult:
     source: snapshot.Source | None = None
     feature_set: FeatureSet | None = None
     test_start_ns: int = 0
+
+
+def check(recipe: Recipe, fs: FeatureSet, path: Path) -> None:
+    """What can be known before any data is read: packages, label expressions, classifiers. AlphaError if not sound."""
+    need("numba", "train"), need("polars", "train"), need("pyarrow.parquet", "train")
+    need("scipy.stats", "train"), need("skl2onnx", "train"), need("onnx", "train")
+    labels.expressions(recipe.labels, fs)
+    for spec in recipe.models:
+        fit.estimator(spec, recipe.seed)
+    if recipe.data.simulate is not None:
+        snapshot.check_simulate(recipe)
+    for name in recipe.data.files:
+        if not (path.parent / name).is_file():
+            raise DataError(f"recipe {path}: data file {path.parent / name} does not exist or is no file")
 
 
 def train(
@@ -64,11 +90,13 @@ def train(
     """
     path = Path(recipe_path)
     recipe = load(path, overrides, small=small)
+    fs = features_of(recipe, path)
+    check(recipe, fs, path)
+    publish.check_place(Path(registry))
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     folder = Path(run_dir) if run_dir else Path("runs") / "train" / f"{stamp}-{path.stem}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_bytes(to_json(recipe))
-    fs = catalog.find(path.parent / recipe.features if recipe.features.endswith(".toml") else recipe.features)
     progress("reading events")
     source = snapshot.read(recipe, path.parent)
     progress(f"features of {len(source.events):,} events by both twins")
@@ -88,6 +116,7 @@ def train(
     scaler = fit.Scaler.of(snap.x[parts.train])
     z = scaler.apply(snap.x)
     result = TrainResult(folder, source=source, feature_set=fs, test_start_ns=int(snap.ts_ns[parts.test[0]]))
+    drafts: list[_Draft] = []  # nothing is registered before every model is done: an interrupt leaves no trace
     for spec in recipe.models:
         progress(f"fitting {spec.id} ({spec.kind}) on {len(parts.train):,} rows")
         model = fit.fit(spec, z[parts.train], labelled.y[parts.train], recipe.seed)
@@ -107,24 +136,29 @@ def train(
             value = p_test[:, 2].astype(np.float64) - p_test[:, 0]
             planted = source.planted[snap.row_index[parts.test]]
             quality["test"]["planted_signal_recovered"] = float(np.corrcoef(value, planted)[0, 1])
+        drafts.append(_Draft(spec, onnx_bytes, checks, quality, threshold))
+    probes = z[parts.valid][:: max(1, len(parts.valid) // N_PROBES)][:N_PROBES]
+    for draft in drafts:
+        spec, threshold = draft.spec, draft.threshold
         version = publish.next_version(Path(registry), spec.id)
         meta = _metadata(spec, version, recipe, fs, snap, source, scaler, parts, threshold)
-        probes = z[parts.valid][:: max(1, len(parts.valid) // N_PROBES)][:N_PROBES]
         artifact, _ = publish.write(
             Path(registry),
             meta,
-            onnx_bytes,
+            draft.onnx_bytes,
             probes,
             snap.certificate,
-            checks,
-            _card(meta, source.description, checks, quality),
+            draft.checks,
+            _card(meta, source.description, draft.checks, draft.quality),
             owner=spec.owner,
             snapshot=f"snapshot.parquet#sha256={digest}",
             commit=commit,
             at=at,
         )
         result.models.append(
-            Trained(spec.id, version, artifact, [msgspec.structs.asdict(c) for c in checks], quality, threshold)
+            Trained(
+                spec.id, version, artifact, [msgspec.structs.asdict(c) for c in draft.checks], draft.quality, threshold
+            )
         )
     (folder / "metrics.json").write_bytes(
         to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks} for m in result.models})
