@@ -50,7 +50,9 @@ def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) 
             v[at, 4] = rng.integers(0, 100, k)
         elif kind == Kind.STATUS:
             v[at, 0] = rng.integers(1, 6, k)
-    e["level"][e["kind"] == Kind.DEPTH] = 1
+    depth = e["kind"] == Kind.DEPTH
+    e["level"][depth] = rng.integers(1, 4, int(depth.sum()))
+    v[depth & (rng.random(n) < 0.1), 2] = 0.0
     e["flags"][rng.random(n) < 0.005] |= np.uint16(Flag.GAP)
     market = (e["kind"] == Kind.QUOTE) | (e["kind"] == Kind.TRADE) | (e["kind"] == Kind.BAR)
     if rng.random() < 0.3:

@@ -1,4 +1,4 @@
-"""Sequential kernels of the batch twin, compiled by numba. Floor 2.
+"""Exact rolling sums of the batch twin, compiled by numba. Floor 2.
 
 Written from ``docs/numerics.md`` without the native code: agreement between the two is evidence
 only as long as neither was copied from the other.
@@ -8,16 +8,12 @@ only as long as neither was copied from the other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 
-from alpha.features.coefficients import EXP2
-
-_EXP2 = np.array(EXP2)
 _HUGE = 1e140  # n squares of larger values may not fit into float64
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -212,66 +208,3 @@ def rolling_sums(
                 q_lost += lost
             spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
     return total, spread, flat
-
-
-@_compiled()
-def ema_span(x: np.ndarray, alpha: float) -> np.ndarray:
-    """Rule 16: y0 = x0, y = y + alpha*(x - y)."""
-    y = np.empty(len(x))
-    value = 0.0
-    for i in range(len(x)):
-        value = x[i] if i == 0 else value + alpha * (x[i] - value)
-        y[i] = value
-    return y
-
-
-@_compiled()
-def exp2n(t: float) -> float:
-    """Rule 18: 2**t for t <= 0."""
-    if t < -1100.0:
-        return 0.0
-    k = np.rint(t)
-    f = t - k
-    p = _EXP2[13]
-    for j in range(12, -1, -1):
-        p = _EXP2[j] + f * p
-    return math.ldexp(p, int(k))
-
-
-@_compiled()
-def ema_half_life(x: np.ndarray, t_ns: np.ndarray, h_ns: float) -> np.ndarray:
-    """Rule 17: weights halve every h, equal timestamps count."""
-    y = np.empty(len(x))
-    value = 0.0
-    weight = 1.0
-    for i in range(len(x)):
-        if i == 0:
-            value = x[0]
-        else:
-            weight = 1.0 + exp2n(-float(t_ns[i] - t_ns[i - 1]) / h_ns) * weight
-            value = value + (x[i] - value) / weight
-        y[i] = value
-    return y
-
-
-@_compiled()
-def rsi(x: np.ndarray, n: int) -> np.ndarray:
-    """Rule 20: Wilder averages seeded with the mean of the first n changes; NaN before."""
-    out = np.full(len(x), np.nan)
-    up = down = 0.0
-    for i in range(1, len(x)):
-        change = x[i] - x[i - 1]
-        gain = max(change, 0.0)
-        loss = max(-change, 0.0)
-        if i <= n:
-            up += gain
-            down += loss
-            if i == n:
-                up /= n
-                down /= n
-        else:
-            up = (up * (n - 1) + gain) / n
-            down = (down * (n - 1) + loss) / n
-        if i >= n:
-            out[i] = 100.0 if down == 0.0 else (100.0 * up) / (up + down)
-    return out

@@ -63,6 +63,7 @@ _LATENCY = {
     **dict.fromkeys(("WINDOW_COUNT", "WINDOW_TIME", "RET_COUNT", "RET_TIME", "DIV"), 1),
 }
 _LISTS = ("quote", "trade", "bar", "close", "none", *(f"depth_{level}" for level in range(1, MAX_LEVEL + 1)))
+_EVERY = frozenset(_LISTS)
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
 
@@ -112,6 +113,8 @@ class _Builder:
     def derived(self, op: str, operands: tuple[int, ...], slot: bool = True, **fields: int | float | bool) -> int:
         """A node that moves whenever one of its operands does."""
         groups = frozenset[str]().union(*(self.nodes[o].groups for o in operands))
+        if all(self.nodes[o].op == OP["CONST"] or self.nodes[o].groups == _EVERY for o in operands):
+            groups = _EVERY  # of constants only: nothing moves it, so it is computed wherever it may be read
         timed = bool(fields.pop("timed", False))
         node = _Node(OP[op], operands=operands, groups=groups, timed=timed)
         for name, value in fields.items():

@@ -26,7 +26,7 @@ _NAMED: dict[str, Unit] = {
 
 def unit_of(e: Expr) -> Unit:
     """Unit of an expression; DefinitionError where things of different units are added, compared or chosen between."""
-    if e.op == "const":
+    if _is_constant(e):
         return None
     if e.op == "bar":
         return _NAMED[_BAR_UNITS.get(str(e.params[-1]), "px")]
@@ -48,15 +48,19 @@ def unit_of(e: Expr) -> Unit:
     if op.unit == "product":
         return _times(*_scaled(e, units))
     if op.unit == "beta":
-        return _times(units[0] if e.args[0].op != "const" else {}, units[1] if e.args[1].op != "const" else {}, -1)
+        return _times(*_scaled(e, units), -1)
     if e.op == "sqrt":
         return None if units[0] is None else {k: v / 2 for k, v in units[0].items()}
     return _NAMED.get(op.unit)
 
 
+def _is_constant(e: Expr) -> bool:
+    return e.op == "const" or (bool(e.args) and all(_is_constant(a) for a in e.args))
+
+
 def _scaled(e: Expr, units: list[Unit]) -> tuple[Unit, Unit]:
     """A constant factor leaves the other's unit as it is."""
-    first, second = ({} if a.op == "const" else u for a, u in zip(e.args, units, strict=True))
+    first, second = ({} if _is_constant(a) else u for a, u in zip(e.args, units, strict=True))
     return first, second
 
 

@@ -1,6 +1,6 @@
 /* Skewness, pairs and regressions: sums of differences from an anchor inside the window (rules 12 to 15, 37, 43).
- * When the anchor leaves, everything is summed anew from the newest value: once per window length, so at O(1) an update,
- * and no rounding error outlives the window. Floor 2; part of kernels.c. */
+ * When the anchor leaves, everything is summed anew from the newest value: once per window length, so at O(1) an update.
+ * The same when a sum of squares has shrunk by 2^20: what is left must not carry the rounding errors of what was large. Floor 2; part of kernels.c. */
 #ifndef ALPHA_ANCHORED_H
 #define ALPHA_ANCHORED_H
 
@@ -37,20 +37,36 @@ static inline double skewness(const alpha_cubes *s, double n)
     return v > 0.0 ? m3.hi / (n * n * n) / (v * sqrt(v)) : 0.0;
 }
 
+/* A sum of squares that is still within 2^20 of the largest it has been; false for NaN. */
+static inline int holds(double squares, double top)
+{
+    return squares * 0x1p20 >= top;
+}
+
+static __attribute__((noinline)) void cubes_anew(alpha_cubes *s, const alpha_history *h, uint64_t tail)
+{
+    *s = (alpha_cubes){.tail = tail, .anchor = h->head - 1, .at = h->newest};
+    for (uint64_t j = tail; j < h->head; j++)
+        cube(s, h->x[j & h->mask], 1.0);
+    s->top = s->s2.hi;
+}
+
 OPERATION(SKEW)
 {
     const alpha_history *h = STATE(const alpha_history, i->history);
     alpha_cubes *s = STATE(alpha_cubes, i->state);
     const span w = window_of(c, i, h, s->tail);
     if (w.n && (w.tail > s->anchor || h->head == 1)) {
-        *s = (alpha_cubes){.tail = w.tail, .anchor = h->head - 1, .at = h->newest};
-        for (uint64_t j = w.tail; j < h->head; j++)
-            cube(s, h->x[j & h->mask], 1.0);
+        cubes_anew(s, h, w.tail);
     } else if (w.n) {
         if (w.fresh)
             cube(s, h->newest, 1.0);
+        if (s->s2.hi > s->top)
+            s->top = s->s2.hi;
         for (uint64_t j = s->tail; j < w.tail; j++)
             cube(s, h->x[j & h->mask], -1.0);
+        if (unlikely(!holds(s->s2.hi, s->top)))
+            cubes_anew(s, h, w.tail);
     }
     s->tail = w.tail;
     if (!(w.warm && w.n >= 3)) {
@@ -86,6 +102,19 @@ static inline __attribute__((always_inline)) void joint_at(const alpha_pass *c, 
     joint(s, (alpha_dd){(double)from, 0.0}, distance(h->x[j & h->mask], s->at_y), sign);
 }
 
+static __attribute__((noinline)) void joint_anew(const alpha_pass *c, const alpha_instr *i, alpha_joint *s,
+                                                 enum abscissa kind, uint64_t tail)
+{
+    const alpha_history *h = STATE(const alpha_history, i->history);
+    *s = (alpha_joint){.tail = tail, .anchor = h->head - 1, .at_x = h->newest, .at_y = h->newest};
+    if (kind == OTHER)
+        s->at_y = STATE(const alpha_pairs, i->history)->newest_y;
+    for (uint64_t j = tail; j < h->head; j++)
+        joint_at(c, i, s, kind, j, 1.0);
+    s->top_x = s->xx.hi;
+    s->top_y = s->yy.hi;
+}
+
 static inline __attribute__((always_inline)) void joint_window(const alpha_pass *c, const alpha_instr *i,
                                                                enum abscissa kind)
 {
@@ -93,16 +122,18 @@ static inline __attribute__((always_inline)) void joint_window(const alpha_pass 
     alpha_joint *s = STATE(alpha_joint, i->state);
     const span w = window_of(c, i, h, s->tail);
     if (w.n && (w.tail > s->anchor || h->head == 1)) {
-        *s = (alpha_joint){.tail = w.tail, .anchor = h->head - 1, .at_x = h->newest, .at_y = h->newest};
-        if (kind == OTHER)
-            s->at_y = STATE(const alpha_pairs, i->history)->newest_y;
-        for (uint64_t j = w.tail; j < h->head; j++)
-            joint_at(c, i, s, kind, j, 1.0);
+        joint_anew(c, i, s, kind, w.tail);
     } else if (w.n) {
         if (w.fresh)
             joint_at(c, i, s, kind, h->head - 1, 1.0);
+        if (s->xx.hi > s->top_x)
+            s->top_x = s->xx.hi;
+        if (s->yy.hi > s->top_y)
+            s->top_y = s->yy.hi;
         for (uint64_t j = s->tail; j < w.tail; j++)
             joint_at(c, i, s, kind, j, -1.0);
+        if (unlikely(!holds(s->xx.hi, s->top_x) || !holds(s->yy.hi, s->top_y)))
+            joint_anew(c, i, s, kind, w.tail);
     }
     s->tail = w.tail;
     s->warm = (uint32_t)w.warm;

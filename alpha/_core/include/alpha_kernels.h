@@ -151,7 +151,8 @@ typedef struct alpha_window { /* running sums of one window: [0] of the values, 
 typedef struct alpha_cubes { /* sums of (x - anchor), its square and its cube over one window */
     uint64_t tail, anchor; /* anchor: index of the value that is subtracted; it lies inside the window */
     alpha_dd s1, s2, s3;
-    double at; /* the anchor's value */
+    double at;  /* the anchor's value */
+    double top; /* largest s2 since everything was last summed anew */
 } alpha_cubes;
 
 typedef struct alpha_extreme { /* indices of the values that can still become the extreme, best first */
@@ -179,6 +180,7 @@ typedef struct alpha_joint { /* sums of x, y, x*x, y*y, x*y over one window, all
     uint64_t tail, anchor;
     alpha_dd x, y, xx, yy, xy;
     double at_x, at_y;
+    double top_x, top_y; /* largest xx and yy since everything was last summed anew */
     uint32_t warm, ready;
 } alpha_joint;
 
