@@ -194,10 +194,10 @@ class _Columns:
     def __init__(self, line: Timeline) -> None:
         self.line = line
         need("numba", "data")
-        self.sums, self.windows, self.orders, self.recursive = (
-            importlib.import_module(f"alpha.features._batch_{name}")
-            for name in ("kernels", "windows", "orders", "recursive")
-        )
+        self.sums = importlib.import_module("alpha.features._batch_kernels")
+        self.windows = importlib.import_module("alpha.features._batch_windows")
+        self.orders = importlib.import_module("alpha.features._batch_orders")
+        self.recursive = importlib.import_module("alpha.features._batch_recursive")
         self.known: dict[Expr, _Column] = {}
         self.updates_of: dict[tuple[Expr, ...], _Updates] = {}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +105,28 @@ _CATALOG: dict[str, dict[str, Any]] = {
 }
 
 
+_FILES = resources.files("alpha.features").joinpath("catalogs")
+
+
+def _files() -> dict[str, Traversable]:
+    """Name -> definition file of the sets too long for this module."""
+    found = {f.name.removesuffix(".toml"): f for f in _FILES.iterdir() if f.name.endswith(".toml")}
+    return dict(sorted(found.items()))
+
+
 def names() -> tuple[str, ...]:
     """Names of the catalogued sets."""
-    return tuple(_CATALOG)
+    return (*_CATALOG, *_files())
 
 
 def get(name: str) -> FeatureSet:
     """A catalogued feature set; DefinitionError lists the names."""
-    if name not in _CATALOG:
-        raise DefinitionError(f"no feature set is called {name!r}; known: {', '.join(_CATALOG)}, or give a TOML file")
-    return FeatureSet.from_dict(_CATALOG[name], name=name)
+    if name in _CATALOG:
+        return FeatureSet.from_dict(_CATALOG[name], name=name)
+    file = _files().get(name)
+    if file is None:
+        raise DefinitionError(f"no feature set is called {name!r}; known: {', '.join(names())}, or give a TOML file")
+    return FeatureSet.from_dict(tomllib.loads(file.read_text(encoding="utf-8")), name=name)
 
 
 def find(name_or_file: str | Path) -> FeatureSet:
