@@ -17,7 +17,7 @@ import numpy as np
 
 from alpha._core import program as native
 from alpha.errors import DefinitionError
-from alpha.features.feature_set import FeatureSet
+from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import BarRef, Duration, Expr, ParamValue
 from alpha.features.operators import BAR_FIELDS, MAX_LEVEL, OPERATORS
 
@@ -63,6 +63,11 @@ _LATENCY = {
     **dict.fromkeys(("WINDOW_COUNT", "WINDOW_TIME", "RET_COUNT", "RET_TIME", "DIV"), 1),
 }
 _LISTS = ("quote", "trade", "bar", "close", "none", *(f"depth_{level}" for level in range(1, MAX_LEVEL + 1)))
+# operations without a state of their own that has to see every update; LAG_TIME and its like only move on
+_LOOKS = {
+    *(name.upper() for name in (*_POINTWISE, "where", "clip")),
+    *(name for name in OP if name.startswith(("READ_", "LAG_", "DIFF_", "RET_", "LOGRET_", "VELOCITY_"))),
+}
 _EVERY = frozenset(_LISTS)
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
@@ -357,6 +362,33 @@ def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
     return list(order)
 
 
+def _lists(b: _Builder, trigger: Trigger) -> list[tuple[set[int], set[int]]]:
+    """For each kind of event the nodes to bring up to date when it comes, and those that only a row asks for.
+
+    What remembers must see every update; what only looks (arithmetic, readers of windows, lags) is evaluated when a
+    row is read, unless something that remembers looks at it.
+    """
+    names = {code: name for name, code in OP.items()}
+    every = set(range(len(b.nodes)))
+    remembers = {i for i in every if names[b.nodes[i].op] not in _LOOKS}
+    needed = remembers | _ancestors(b, remembers)
+    timed = {i for i in every if b.nodes[i].timed}
+    feed = trigger.bar is not None and trigger.bar.source == "feed"
+    always = "bar" if feed else trigger.kind  # every such event makes a row
+    makes_rows = {
+        "every": {"none"},
+        "bar": {"bar" if feed else "close"},
+        "last": set(_LISTS) - {"close"},
+    }.get(trigger.kind, {trigger.kind})
+    lists = []
+    for name in _LISTS:
+        moved = {i for i in needed if name in b.nodes[i].groups}
+        at_once = moved | (timed & _ancestors(b, moved))
+        for_a_row = (timed | (every - needed)) - at_once if name in makes_rows else set()
+        lists.append((at_once | for_a_row, set()) if name == always else (at_once, for_a_row))
+    return lists
+
+
 def _records(b: _Builder, chosen: Iterable[int]) -> np.ndarray:
     """The instructions of these nodes, closed by an END; empty if there is nothing to do."""
     passive = (OP["CONST"], OP["CLOSE_LEAF"])
@@ -377,13 +409,10 @@ def compile_program(fs: FeatureSet) -> native.Program:
             trigger, trigger_bar = 4, b.bar_spec(fs.trigger.bar)
     _number_slots(b, features)
     size, bar_states = _layout(b)
-    timed = {i for i, node in enumerate(b.nodes) if node.timed}
     run, refresh = [], []
-    for name in _LISTS:
-        moved = {i for i, node in enumerate(b.nodes) if name in node.groups}
-        moved |= timed & _ancestors(b, moved)
-        run.append(_records(b, moved))
-        refresh.append(_records(b, timed - moved))
+    for at_once, for_a_row in _lists(b, fs.trigger):
+        run.append(_records(b, at_once))
+        refresh.append(_records(b, for_a_row))
     every = fs.trigger.every
     return native.Program(
         run=run,

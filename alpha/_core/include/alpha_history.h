@@ -181,12 +181,10 @@ static inline __attribute__((always_inline)) void lag_count(const alpha_pass *c,
 {
     const alpha_history *h = STATE(const alpha_history, i->history);
     const uint64_t n = (uint64_t)i->n;
-    if (h->upd != number_of(c))
-        return;
     if (likely(h->n_gap > n)) /* never more than head */
-        put(c, i, lagged(mode, i, h->newest, h->x[(h->head - 1 - n) & h->mask]));
+        put_with(c, i, h, lagged(mode, i, h->newest, h->x[(h->head - 1 - n) & h->mask]), 1);
     else if (h->head > n)
-        put_as(c, i, lagged(mode, i, h->newest, h->x[(h->head - 1 - n) & h->mask]), 0, 1);
+        put_with(c, i, h, lagged(mode, i, h->newest, h->x[(h->head - 1 - n) & h->mask]), 0);
     else
         put_none(c, i, 0);
 }
