@@ -154,19 +154,19 @@ def _unused(args: argparse.Namespace, source: Any) -> Iterator[str]:
 
 
 @contextmanager
-def progress(title: str, *, quiet: bool = False) -> Iterator[Any]:
-    """A counter of rows on stderr, only on a terminal and only if rich is there; yields ``tick(rows)``."""
+def progress(title: str, *, quiet: bool = False, unit: str = "rows", total: int | None = None) -> Iterator[Any]:
+    """A counter on stderr, only on a terminal and only if rich is there; yields ``tick(n)``."""
     bar = None
     if not quiet and sys.stderr.isatty():
         try:
             from rich.console import Console
-            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
             bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
-                TextColumn("{task.completed:,.0f} rows"),
-                TimeElapsedColumn(),
+                TextColumn("{task.completed:,.0f} " + (unit if total is None else f"of {total:,} {unit}")),
+                TimeElapsedColumn() if total is None else TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -176,7 +176,7 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Any]:
         yield lambda rows: None
         return
     with bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(title, total=total)
         yield lambda rows: bar.advance(task, rows)
 
 

@@ -126,6 +126,15 @@ def test_parity_passes_and_writes_its_certificate(
     assert json.loads(out.read_text())["values"] == result["values"] > 50_000
 
 
+@pytest.mark.parametrize("twin", ["batch", "native"])
+def test_lookahead_finds_none_in_the_catalogue(capsys: pytest.CaptureFixture[str], ticks: Path, twin: str) -> None:
+    code, result, _ = call(
+        capsys, "lookahead", "--features", "twenty", "--data", ticks, "--cuts", 3, "--twin", twin, "--json"
+    )
+    assert code == 0 and result["pass"] and (result["cuts"], result["violations"]) == (3, 0)
+    assert result["compared"] > 10_000 and result["twin"] == twin
+
+
 def test_explain_names_the_failing_gate(capsys: pytest.CaptureFixture[str], ticks: Path, registry: Path) -> None:
     _, result, _ = call(capsys, "explain", "models:/demo@production", "--registry", registry, "--data", ticks, "--json")
     assert len(result["features"]) == 10 and {"raw", "normalised", "training_range"} <= set(result["features"][0])
@@ -143,7 +152,8 @@ def test_explain_before_warm_up(capsys: pytest.CaptureFixture[str], ticks: Path,
 
 
 @pytest.mark.parametrize(
-    "verb", ["demo", "data", "features", "parity", "registry", "run", "explain", "bench", "doctor", "train"]
+    "verb",
+    ["demo", "data", "features", "parity", "lookahead", "registry", "run", "explain", "bench", "doctor", "train"],
 )
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     assert main([verb, "--help"]) == 0

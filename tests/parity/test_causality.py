@@ -1,0 +1,131 @@
+"""Nothing of the past may change when the future does: no false alarm, and no planted look-ahead goes unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from streams import TRIGGERS, expression, stream
+
+from alpha.data.simulate import simulate
+from alpha.errors import DataError
+from alpha.features import batch, catalog, causality
+from alpha.features.feature_set import FeatureSet
+from alpha.features.native import native_rows
+from alpha.instruments import Instruments
+
+TABLE = Instruments.of("A", "B")
+SIMULATED = simulate(6_000, seed=3)
+
+
+def bars(n: int = 3000, seed: int = 5) -> np.ndarray:
+    """Minute bars of one instrument."""
+    rng = np.random.default_rng(seed)
+    e = stream(seed, n=n, instruments=1)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0, 1e-3, n)))
+    e["kind"], e["flags"], e["level"], e["instrument_id"] = 3, 1, 0, 0
+    e["ts_event_ns"], e["ts_recv_ns"] = np.arange(1, n + 1) * 60 * 10**9, 0
+    e["v"][:, 0], e["v"][:, 3] = np.roll(close, 1), close
+    e["v"][0, 0] = close[0]
+    e["v"][:, 1] = np.maximum(e["v"][:, 0], close) * 1.001
+    e["v"][:, 2] = np.minimum(e["v"][:, 0], close) * 0.999
+    e["v"][:, 4] = rng.integers(1, 1000, n)
+    return e
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_no_false_alarm_on_the_catalogues(name: str) -> None:
+    fs = catalog.get(name)
+    of_bars = fs.trigger.bar is not None and fs.trigger.bar.source == "feed"
+    events, table = (bars(), Instruments.of("A")) if of_bars else (SIMULATED.events, SIMULATED.instruments)
+    result = causality.check(fs, events, table, cuts=4, seed=1)
+    assert result["pass"] and result["compared"] > 1_000, result["first"]
+
+
+@pytest.mark.parametrize("rows", [causality.batch_rows, native_rows])
+def test_no_false_alarm_on_random_programs(rows: Callable[..., Any]) -> None:
+    compared = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        features = {f"f{i}": expression(rng) for i in range(4)}
+        fs = FeatureSet.from_dict({"features": features, "trigger": str(rng.choice(TRIGGERS))})
+        result = causality.check(fs, stream(seed, faults=seed % 3 == 0), TABLE, cuts=4, seed=seed, rows=rows)
+        assert result["violations"] == 0, (seed, features, result["first"])
+        compared += result["compared"]
+    assert compared > 10_000
+
+
+def _next_value(self: Any, e: Any) -> Any:
+    """Every lag looks one update ahead."""
+    column = _LAG(self, e)
+    return column.__class__(np.append(column.value[1:], column.value[-1:]), column.update, column.ready)
+
+
+def _window_too_late(self: Any, u: Any, window: object) -> Any:
+    lo, hi = _WINDOW(self, u, window)
+    return lo, np.minimum(hi + 1, len(u.x))
+
+
+def _whole_sample(self: Any, e: Any) -> Any:
+    """Centred on the mean of everything, as a scaler fitted before the split would."""
+    column = _ROLLING(self, e)
+    return column.__class__(column.value - np.nanmean(column.value), column.update, column.ready)
+
+
+def _filled_backwards(self: Any, at: Any, values: Any, **more: Any) -> Any:
+    """A leaf shows its next value before it comes."""
+    column = _HELD(self, at, values, **more)
+    steps = np.arange(len(column.value))
+    number = np.minimum(np.searchsorted(at, steps), max(len(at) - 1, 0))
+    value = values[number] if len(values) else column.value
+    return column.__class__(value, column.update, column.ready)
+
+
+def _ready_at_once(self: Any, u: Any, results: Any, needed: int) -> Any:
+    """Warm from the middle of the stream on, wherever that will turn out to be."""
+    column = _COUNTED(self, u, results, needed)
+    return column.__class__(column.value, column.update, u.seen > len(u.x) // 2)
+
+
+_LAG, _WINDOW, _ROLLING = batch._Columns.lag, batch._Columns.window, batch._Columns.rolling
+_HELD, _COUNTED = batch._Columns._held, batch._Columns.counted
+
+
+@pytest.mark.parametrize(
+    ("method", "planted"),
+    [
+        ("lag", _next_value),
+        ("window", _window_too_late),
+        ("rolling", _whole_sample),
+        ("_held", _filled_backwards),
+        ("counted", _ready_at_once),
+    ],
+)
+def test_a_planted_look_ahead_is_found(monkeypatch: pytest.MonkeyPatch, method: str, planted: Any) -> None:
+    monkeypatch.setattr(batch._Columns, method, planted)
+    if method in ("lag", "rolling"):
+        for op, implementation in list(batch._STATEFUL.items()):
+            if implementation in (_LAG, _ROLLING) and implementation.__name__ == method:
+                monkeypatch.setitem(batch._STATEFUL, op, planted)
+    fs = FeatureSet.from_dict(
+        {"features": {"a": "mean(mid, 20)", "b": "ret(mid, 1)", "c": 'sum(qty, "5s")', "d": "px"}}
+    )
+    result = causality.check(fs, SIMULATED.events, SIMULATED.instruments, cuts=12, seed=2)
+    assert not result["pass"] and result["violations"] > 0 and result["first"] is not None
+
+
+def test_the_future_really_changes() -> None:
+    events = SIMULATED.events[:1000]
+    other = causality.altered(events, 400, np.random.default_rng(0))
+    assert other[:401].tobytes() == events[:401].tobytes()
+    assert (other["v"][401:, :2] != events["v"][401 : len(other), :2]).mean() > 0.4
+
+
+def test_too_little_to_cut() -> None:
+    fs = catalog.get("spec")
+    with pytest.raises(DataError, match="at least two events"):
+        causality.check(fs, SIMULATED.events[:1], SIMULATED.instruments)
+    with pytest.raises(DataError, match="cuts must be at least 1"):
+        causality.check(fs, SIMULATED.events, SIMULATED.instruments, cuts=0)
