@@ -244,14 +244,10 @@ class Columns:
         total, spread, flat = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, squares)
         return formulas.statistic(e.op, w.n, total, spread, flat.astype(np.bool_), _newest(u.x, w), _ddof(e))
 
-    def mean(self, u: _Updates, w: _Windows) -> tuple[Floats, Bools]:
-        """Rounded means, and which windows hold one value only."""
-        total, _, flat = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, False)
-        same = flat.astype(np.bool_)
-        return np.where(same, _newest(u.x, w), total / w.n), same
-
     def mad(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
-        center, flat = self.mean(u, w)
+        total, _, same = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, False)
+        flat = same.astype(np.bool_)
+        center = np.where(flat, _newest(u.x, w), total / w.n)  # the rounded mean
         return np.where(flat, 0.0, self.kernels.sums.rolling_distances(u.x, w.lo, w.hi, center) / w.n)
 
     def skew(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
@@ -290,7 +286,7 @@ class Columns:
         flat = formulas.all_equal(x, w.lo, w.hi) | formulas.all_equal(y, w.lo, w.hi)
         sums = self.kernels.sums.rolling_pairs
         what = "regressed" if e.op == "beta" else "pair"
-        c, vx, vy, _ = self.shared(e, what, lambda: sums(x, np.zeros_like(x), y, w.lo, w.hi, flat))
+        c, vx, vy, _, _ = self.shared(e, what, lambda: sums(x, np.zeros_like(x), y, w.lo, w.hi, flat))
         return formulas.joint(e.op, w.n, c, vx, vy, flat, _ddof(e))
 
     def regression(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
@@ -301,11 +297,10 @@ class Columns:
         rest = (when - p.astype(np.int64)).astype(np.float64)
         flat = formulas.all_equal(when, w.lo, w.hi), formulas.all_equal(u.x, w.lo, w.hi)
         sums = self.kernels.sums.rolling_pairs
-        c, vp, vx, ahead = self.shared(e, "line", lambda: sums(p, rest, u.x, w.lo, w.hi, flat[0] | flat[1]))
-        mean = self.shared(e, "mean", lambda: self.mean(u, w)[0]) if e.op == "resid" else np.zeros(())
+        # where all p are equal Vx still counts: qlib.rsquare asks for it
+        c, vp, vx, ahead_p, ahead_x = self.shared(e, "line", lambda: sums(p, rest, u.x, w.lo, w.hi, flat[1]))
         width = float(window.ns) if isinstance(window, Duration) else w.n
-        lead = (ahead, _newest(u.x, w) - mean)
-        result = formulas.regression(e.op, w.n, (c, vp, vx), flat, lead, width)
+        result = formulas.regression(e.op, w.n, (c, vp, vx), flat, (ahead_p, ahead_x), width)
         return result * 1e9 if timed and e.op == "slope" else result
 
     def ema(self, e: Expr) -> Column:

@@ -142,7 +142,7 @@ def regression(
 ) -> Floats:
     """slope, rsquare, resid, qlib.rsquare.
 
-    ``joint_sums``: C, Vp, Vx; ``flat``: p, x all equal; ``ahead``: newest p and x minus their means;
+    ``joint_sums``: C, Vp, Vx; ``flat``: p, x all equal; ``ahead``: newest p and x minus their exact means;
     ``width``: of the window in the unit of p.
     """
     c, vp, vx = joint_sums

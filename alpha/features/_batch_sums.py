@@ -79,16 +79,24 @@ def _middle(x: np.ndarray, a: int, b: int) -> float:
 
 
 @compiled()
+def _ahead(n: float, u: float, u_lo: float, sums: np.ndarray, k: int) -> float:
+    """A value (as its distance from the anchor) minus the mean that row k of the sums makes."""
+    p, e = two_product(u, n)
+    hi, _, _ = add(p, e + u_lo * n, -sums[k, 0], -sums[k, 1])
+    return hi / n
+
+
+@compiled()
 def rolling_pairs(
     x: np.ndarray, x_lo: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, flat: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Per window of the samples (x + x_lo, y): C, Vx, Vy, and the newest x minus the mean of x.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Per window of the samples (x + x_lo, y): C, Vx, Vy, and the newest x and y minus their exact means.
 
     ``x_lo`` holds what times in nanoseconds need beyond 53 bits. Windows flagged ``flat`` are left at 0;
     those with a value above 1e140 are NaN.
     """
     m = len(lo)
-    c, vx, vy, lead = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
+    c, vx, vy, lead_x, lead_y = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
     sums = np.zeros((5, 3))
     a = b = huge = 0
     from_x = from_y = 0.0
@@ -111,7 +119,7 @@ def rolling_pairs(
         if a == b or flat[i]:
             continue
         if huge > 0:
-            c[i] = vx[i] = vy[i] = lead[i] = np.nan
+            c[i] = vx[i] = vy[i] = lead_x[i] = lead_y[i] = np.nan
             continue
         n = float(b - a)
         c[i], vx[i], vy[i], good = _joint(n, sums)
@@ -122,10 +130,10 @@ def rolling_pairs(
                 _take_pair(sums, 1.0, x[j], x_lo[j], from_x, y[j], from_y)
             c[i], vx[i], vy[i], _ = _joint(n, sums)
         u, u_lo = two_sum(x[b - 1], -from_x)
-        p, e = two_product(u, n)
-        ahead, _, _ = add(p, e + (u_lo + x_lo[b - 1]) * n, -sums[_X, 0], -sums[_X, 1])
-        lead[i] = ahead / n
-    return c, vx, vy, lead
+        lead_x[i] = _ahead(n, u, u_lo + x_lo[b - 1], sums, _X)
+        v, v_lo = two_sum(y[b - 1], -from_y)
+        lead_y[i] = _ahead(n, v, v_lo, sums, _Y)
+    return c, vx, vy, lead_x, lead_y
 
 
 @compiled()
