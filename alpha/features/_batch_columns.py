@@ -286,7 +286,7 @@ class Columns:
         flat = formulas.all_equal(x, w.lo, w.hi) | formulas.all_equal(y, w.lo, w.hi)
         sums = self.kernels.sums.rolling_pairs
         what = "regressed" if e.op == "beta" else "pair"
-        c, vx, vy, _, _ = self.shared(e, what, lambda: sums(x, np.zeros_like(x), y, w.lo, w.hi, flat))
+        c, vx, vy, _ = self.shared(e, what, lambda: sums(x, np.zeros_like(x), y, w.lo, w.hi, flat))
         return formulas.joint(e.op, w.n, c, vx, vy, flat, _ddof(e))
 
     def regression(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
@@ -298,9 +298,9 @@ class Columns:
         flat = formulas.all_equal(when, w.lo, w.hi), formulas.all_equal(u.x, w.lo, w.hi)
         sums = self.kernels.sums.rolling_pairs
         # where all p are equal Vx still counts: qlib.rsquare asks for it
-        c, vp, vx, ahead_p, ahead_x = self.shared(e, "line", lambda: sums(p, rest, u.x, w.lo, w.hi, flat[1]))
+        c, vp, vx, resid = self.shared(e, "line", lambda: sums(p, rest, u.x, w.lo, w.hi, flat[1]))
         width = float(window.ns) if isinstance(window, Duration) else w.n
-        result = formulas.regression(e.op, w.n, (c, vp, vx), flat, (ahead_p, ahead_x), width)
+        result = formulas.regression(e.op, w.n, (c, vp, vx), resid, flat, width)
         return result * 1e9 if timed and e.op == "slope" else result
 
     def ema(self, e: Expr) -> Column:

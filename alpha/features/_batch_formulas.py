@@ -136,14 +136,13 @@ def regression(
     op: str,
     n: Floats,
     joint_sums: tuple[Floats, Floats, Floats],
+    resid: Floats,
     flat: tuple[Bools, Bools],
-    ahead: tuple[Floats, Floats],
     width: Floats | float,
 ) -> Floats:
     """slope, rsquare, resid, qlib.rsquare.
 
-    ``joint_sums``: C, Vp, Vx; ``flat``: p, x all equal; ``ahead``: newest p and x minus their exact means;
-    ``width``: of the window in the unit of p.
+    ``joint_sums``: C, Vp, Vx; ``flat``: p, x all equal; ``width``: of the window in the unit of p.
     """
     c, vp, vx = joint_sums
     dead = flat[0] | flat[1]
@@ -151,7 +150,6 @@ def regression(
     if op == "slope":
         return np.where(dead | (np.abs(slope) * width / std < TINY), 0.0, slope) + 0.0
     if op == "resid":
-        resid = ahead[1] - slope * ahead[0]
         return np.where(dead | (np.abs(resid) / std < TINY), 0.0, resid) + 0.0
     r = _correlation(c, vp, vx)
     square = np.where(dead | (np.abs(r) < TINY), 0.0, r * r)

@@ -46,24 +46,24 @@ def _take_pair(sums: np.ndarray, sign: float, x: float, x_lo: float, from_x: flo
 
 
 @compiled()
-def _cross(n: float, sums: np.ndarray, q: int, i: int, j: int, size: float) -> tuple[float, float]:
-    """n*sums[q] - sums[i]*sums[j], and a bound of its error; ``size``: of the sum of the products' absolute values."""
+def _cross(n: float, sums: np.ndarray, q: int, i: int, j: int, size: float) -> tuple[float, float, float]:
+    """n*sums[q] - sums[i]*sums[j] as a pair, and a bound of its error; ``size``: of the sum of the products' absolute values."""
     p, e = two_product(sums[q, 0], n)
     e += sums[q, 1] * n
     r, g = two_product(sums[i, 0], sums[j, 0])
     g += sums[i, 0] * sums[j, 1] + sums[i, 1] * sums[j, 0]
-    hi, _, lost = add(p, e, -r, -g)
+    hi, low, lost = add(p, e, -r, -g)
     bound = lost + n * sums[q, 2] + abs(sums[i, 0]) * sums[j, 2] + abs(sums[j, 0]) * sums[i, 2]
-    return hi, bound + (n * size + abs(r)) * 2.0**-102
+    return hi, low, bound + (n * size + abs(r)) * 2.0**-102
 
 
 @compiled()
 def _joint(n: float, sums: np.ndarray) -> tuple[float, float, float, bool]:
     """C, Vx, Vy of the sums, and whether they are as good as exact."""
-    vx, lost_x = _cross(n, sums, _XX, _X, _X, abs(sums[_XX, 0]))
-    vy, lost_y = _cross(n, sums, _YY, _Y, _Y, abs(sums[_YY, 0]))
+    vx, _, lost_x = _cross(n, sums, _XX, _X, _X, abs(sums[_XX, 0]))
+    vy, _, lost_y = _cross(n, sums, _YY, _Y, _Y, abs(sums[_YY, 0]))
     size = math.sqrt(abs(sums[_XX, 0])) * math.sqrt(abs(sums[_YY, 0]))
-    c, lost = _cross(n, sums, _XY, _X, _Y, size)
+    c, _, lost = _cross(n, sums, _XY, _X, _Y, size)
     good = lost_x <= vx * _GOOD and lost_y <= vy * _GOOD
     good = good and (lost <= abs(c) * _GOOD or lost <= math.sqrt(vx) * math.sqrt(vy) * _NOTHING)
     return c, vx, vy, good
@@ -79,24 +79,47 @@ def _middle(x: np.ndarray, a: int, b: int) -> float:
 
 
 @compiled()
-def _ahead(n: float, u: float, u_lo: float, sums: np.ndarray, k: int) -> float:
-    """A value (as its distance from the anchor) minus the mean that row k of the sums makes."""
+def _ahead(n: float, u: float, u_lo: float, sums: np.ndarray, k: int) -> tuple[float, float]:
+    """n times a value (as its distance from the anchor) minus the sum in row k, as a pair."""
     p, e = two_product(u, n)
-    hi, _, _ = add(p, e + u_lo * n, -sums[k, 0], -sums[k, 1])
-    return hi / n
+    hi, lo, _ = add(p, e + u_lo * n, -sums[k, 0], -sums[k, 1])
+    return hi, lo
+
+
+@compiled()
+def _residual(n: float, sums: np.ndarray, u: float, u_lo: float, v: float, v_lo: float) -> float:
+    """y minus the line's value at x, both as distances from their anchors; 0 where all x are equal.
+
+    (n v - Sy)/n - C/Vx (n u - Sx)/n as one quotient of pairs: prices on a grid give residuals that
+    lie exactly between two float32 values, and there the last bit of a float64 decides.
+    """
+    vx, vx_lo, _ = _cross(n, sums, _XX, _X, _X, 0.0)
+    c, c_lo, _ = _cross(n, sums, _XY, _X, _Y, 0.0)
+    y, y_lo = _ahead(n, v, v_lo, sums, _Y)
+    x, x_lo = _ahead(n, u, u_lo, sums, _X)
+    p, e = _product(y, y_lo, vx, vx_lo)
+    r, g = _product(-c, -c_lo, x, x_lo)
+    above, above_lo, _ = add(p, e, r, g)
+    below, below_lo = _product(vx, vx_lo, n, 0.0)
+    if below == 0.0:
+        return 0.0
+    q = above / below
+    p, e = _product(q, 0.0, below, below_lo)
+    rest, _, _ = add(above, above_lo, -p, -e)
+    return q + rest / below
 
 
 @compiled()
 def rolling_pairs(
     x: np.ndarray, x_lo: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, flat: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Per window of the samples (x + x_lo, y): C, Vx, Vy, and the newest x and y minus their exact means.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Per window of the samples (x + x_lo, y): C, Vx, Vy, and the newest y minus the regression's value there.
 
     ``x_lo`` holds what times in nanoseconds need beyond 53 bits. Windows flagged ``flat`` are left at 0;
     those with a value above 1e140 are NaN.
     """
     m = len(lo)
-    c, vx, vy, lead_x, lead_y = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
+    c, vx, vy, resid = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
     sums = np.zeros((5, 3))
     a = b = huge = 0
     from_x = from_y = 0.0
@@ -119,7 +142,7 @@ def rolling_pairs(
         if a == b or flat[i]:
             continue
         if huge > 0:
-            c[i] = vx[i] = vy[i] = lead_x[i] = lead_y[i] = np.nan
+            c[i] = vx[i] = vy[i] = resid[i] = np.nan
             continue
         n = float(b - a)
         c[i], vx[i], vy[i], good = _joint(n, sums)
@@ -130,10 +153,10 @@ def rolling_pairs(
                 _take_pair(sums, 1.0, x[j], x_lo[j], from_x, y[j], from_y)
             c[i], vx[i], vy[i], _ = _joint(n, sums)
         u, u_lo = two_sum(x[b - 1], -from_x)
-        lead_x[i] = _ahead(n, u, u_lo + x_lo[b - 1], sums, _X)
+        u, u_lo = two_sum(u, u_lo + x_lo[b - 1])
         v, v_lo = two_sum(y[b - 1], -from_y)
-        lead_y[i] = _ahead(n, v, v_lo, sums, _Y)
-    return c, vx, vy, lead_x, lead_y
+        resid[i] = _residual(n, sums, u, u_lo, v, v_lo)
+    return c, vx, vy, resid
 
 
 @compiled()
@@ -153,7 +176,7 @@ def _third(n: float, sums: np.ndarray) -> tuple[float, float, bool]:
 
     With S_k the sum of k-th powers from the anchor, n^2 M3 = n^2 S3 - 3 n S1 S2 + 2 S1^3.
     """
-    v, lost_v = _cross(n, sums, 1, 0, 0, abs(sums[1, 0]))
+    v, _, lost_v = _cross(n, sums, 1, 0, 0, abs(sums[1, 0]))
     s1, s1_lo, s2, s2_lo = sums[0, 0], sums[0, 1], sums[1, 0], sums[1, 1]
     p, e = two_product(sums[2, 0], n)
     e += sums[2, 1] * n
