@@ -1,4 +1,4 @@
-"""Exact rolling sums of the batch twin, compiled by numba. Floor 2.
+"""Sequential kernels of the batch twin, compiled by numba. Floor 2.
 
 Written from ``docs/numerics.md`` without the native code: agreement between the two is evidence
 only as long as neither was copied from the other.
@@ -8,17 +8,22 @@ only as long as neither was copied from the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 
-_HUGE = 1e140  # n squares of larger values may not fit into float64
+from alpha.features.coefficients import EXP2
+
+_EXP2 = np.array(EXP2)
+PARTS = 64  # 2098 bits of float64's range / 53 bits a part: 40 suffice
+HUGE = 1e140  # n squares of larger values may not fit into float64
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _compiled(inline: str = "never") -> Callable[[_F], _F]:
+def compiled(inline: str = "never") -> Callable[[_F], _F]:
     """numba's njit as this file wants it, typed: no fused or reordered arithmetic, no GIL, cached on disk."""
 
     def decorate(function: _F) -> _F:
@@ -32,15 +37,15 @@ def _compiled(inline: str = "never") -> Callable[[_F], _F]:
     return decorate
 
 
-@_compiled("always")
-def _two_sum(a: float, b: float) -> tuple[float, float]:
+@compiled("always")
+def two_sum(a: float, b: float) -> tuple[float, float]:
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
 
 
-@_compiled("always")
-def _two_product(a: float, b: float) -> tuple[float, float]:
+@compiled("always")
+def two_product(a: float, b: float) -> tuple[float, float]:
     p = a * b
     c = 134217729.0 * a
     a_hi = c - (c - a)
@@ -51,48 +56,57 @@ def _two_product(a: float, b: float) -> tuple[float, float]:
     return p, ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
 
 
-@_compiled("always")
-def _add(hi: float, lo: float, y_hi: float, y_lo: float) -> tuple[float, float, float]:
+@compiled("always")
+def add(hi: float, lo: float, y_hi: float, y_lo: float) -> tuple[float, float, float]:
     """(hi + lo) + (y_hi + y_lo) as a pair, and a bound of what the pair could not hold (0 = nothing lost)."""
-    s, e = _two_sum(hi, y_hi)
-    t, f = _two_sum(lo, y_lo)
-    e, lost_1 = _two_sum(e, t)
-    s, e = _two_sum(s, e)
-    e, lost_2 = _two_sum(e, f)
-    s, e = _two_sum(s, e)
+    s, e = two_sum(hi, y_hi)
+    t, f = two_sum(lo, y_lo)
+    e, lost_1 = two_sum(e, t)
+    s, e = two_sum(s, e)
+    e, lost_2 = two_sum(e, f)
+    s, e = two_sum(s, e)
     return s, e, abs(lost_1) + abs(lost_2)
 
 
-@_compiled("always")
+@compiled("always")
 def _square_from(x: float, anchor: float) -> tuple[float, float, float, float]:
     """x - anchor exactly as a pair, and its square as a pair to 2**-104 of itself."""
-    d_hi, d_lo = _two_sum(x, -anchor)
-    p, e = _two_product(d_hi, d_hi)
+    d_hi, d_lo = two_sum(x, -anchor)
+    p, e = two_product(d_hi, d_hi)
     return d_hi, d_lo, p, e + 2.0 * d_hi * d_lo
 
 
-@_compiled("always")
-def _settled(hi: float, lo: float, lost: float) -> bool:
+@compiled("always")
+def settled(hi: float, lo: float, lost: float) -> bool:
     """Whether everything within ``lost`` of hi + lo rounds to hi; False when not finite."""
     reach = lost + abs(lo) * 2.0**-50
     return hi + (lo + reach) == hi and hi + (lo - reach) == hi
 
 
-@_compiled()
-def exact_sum(x: np.ndarray, a: int, b: int) -> float:
-    """Sum of x[a:b] rounded once (Shewchuk's growing expansion, as math.fsum)."""
-    parts = np.zeros(64)  # 2098 bits of float64's range / 53 bits a part: 40 suffice
-    n = 0
-    for j in range(a, b):
-        v = x[j]
-        kept = 0
-        for k in range(n):
-            v, e = _two_sum(parts[k], v)
-            if e != 0.0:
-                parts[kept] = e
-                kept += 1
-        parts[kept] = v
-        n = kept + 1
+@compiled()
+def gather(sums: np.ndarray, k: int, sign: float, hi: float, lo: float) -> None:
+    """Add sign*(hi + lo) to row k of ``sums``: high part, low part, bound of everything it ever lost."""
+    s, e, lost = add(sums[k, 0], sums[k, 1], sign * hi, sign * lo)
+    sums[k, 0], sums[k, 1] = s, e
+    sums[k, 2] += lost
+
+
+@compiled()
+def grow(parts: np.ndarray, n: int, v: float) -> int:
+    """Add v exactly to a sum held as n parts that do not overlap (Shewchuk); the new number of parts."""
+    kept = 0
+    for k in range(n):
+        v, e = two_sum(parts[k], v)
+        if e != 0.0:
+            parts[kept] = e
+            kept += 1
+    parts[kept] = v
+    return kept + 1
+
+
+@compiled()
+def rounded(parts: np.ndarray, n: int) -> float:
+    """The sum that n parts hold, rounded once."""
     if n == 0:
         return 0.0
     n -= 1
@@ -100,7 +114,7 @@ def exact_sum(x: np.ndarray, a: int, b: int) -> float:
     e = 0.0
     while n > 0:
         n -= 1
-        s, e = _two_sum(s, parts[n])
+        s, e = two_sum(s, parts[n])
         if e != 0.0:
             break
     # halfway cases look at the sign of the next part
@@ -112,20 +126,30 @@ def exact_sum(x: np.ndarray, a: int, b: int) -> float:
     return s
 
 
-@_compiled("always")
+@compiled()
+def exact_sum(x: np.ndarray, a: int, b: int) -> float:
+    """Sum of x[a:b] rounded once, as math.fsum."""
+    parts = np.zeros(PARTS)
+    n = 0
+    for j in range(a, b):
+        n = grow(parts, n, x[j])
+    return rounded(parts, n)
+
+
+@compiled("always")
 def _spread(
     n: float, d_hi: float, d_lo: float, d_lost: float, q_hi: float, q_lo: float, q_lost: float
 ) -> tuple[float, float]:
     """n*q - d*d, and a bound of its error before the last rounding."""
-    p, e = _two_product(q_hi, n)
+    p, e = two_product(q_hi, n)
     e += q_lo * n
-    r, g = _two_product(d_hi, d_hi)
+    r, g = two_product(d_hi, d_hi)
     g += 2.0 * d_hi * d_lo
-    hi, _, lost = _add(p, e, -r, -g)
+    hi, _, lost = add(p, e, -r, -g)
     return hi, lost + n * q_lost + 2.0 * abs(d_hi) * d_lost + (p + r) * 2.0**-103
 
 
-@_compiled()
+@compiled()
 def rolling_sums(
     x: np.ndarray, lo: np.ndarray, hi: np.ndarray, squares: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,31 +176,31 @@ def rolling_sums(
         while b < hi[i]:
             if b == 0 or x[b] != x[b - 1]:
                 run_start = b
-            s_hi, s_lo, lost = _add(s_hi, s_lo, x[b], 0.0)
+            s_hi, s_lo, lost = add(s_hi, s_lo, x[b], 0.0)
             s_lost += lost
             if squares:
-                if abs(x[b]) > _HUGE:
+                if abs(x[b]) > HUGE:
                     huge += 1
                 else:
                     if a == b:
                         anchor = x[b]
                     u, v, p, e = _square_from(x[b], anchor)
-                    d_hi, d_lo, lost = _add(d_hi, d_lo, u, v)
+                    d_hi, d_lo, lost = add(d_hi, d_lo, u, v)
                     d_lost += lost
-                    q_hi, q_lo, lost = _add(q_hi, q_lo, p, e)
+                    q_hi, q_lo, lost = add(q_hi, q_lo, p, e)
                     q_lost += lost
             b += 1
         while a < lo[i]:
-            s_hi, s_lo, lost = _add(s_hi, s_lo, -x[a], 0.0)
+            s_hi, s_lo, lost = add(s_hi, s_lo, -x[a], 0.0)
             s_lost += lost
             if squares:
-                if abs(x[a]) > _HUGE:
+                if abs(x[a]) > HUGE:
                     huge -= 1
                 else:
                     u, v, p, e = _square_from(x[a], anchor)
-                    d_hi, d_lo, lost = _add(d_hi, d_lo, -u, -v)
+                    d_hi, d_lo, lost = add(d_hi, d_lo, -u, -v)
                     d_lost += lost
-                    q_hi, q_lo, lost = _add(q_hi, q_lo, -p, -e)
+                    q_hi, q_lo, lost = add(q_hi, q_lo, -p, -e)
                     q_lost += lost
             a += 1
         n = b - a
@@ -185,12 +209,12 @@ def rolling_sums(
             continue
         flat[i] = run_start <= a
         total[i] = s_hi
-        if s_lost != 0.0 and not _settled(s_hi, s_lo, s_lost):
+        if s_lost != 0.0 and not settled(s_hi, s_lo, s_lost):
             s_hi = s_lo = s_lost = 0.0
             for j in range(a, b):
-                s_hi, s_lo, lost = _add(s_hi, s_lo, x[j], 0.0)
+                s_hi, s_lo, lost = add(s_hi, s_lo, x[j], 0.0)
                 s_lost += lost
-            total[i] = s_hi if s_lost == 0.0 or _settled(s_hi, s_lo, s_lost) else exact_sum(x, a, b)
+            total[i] = s_hi if s_lost == 0.0 or settled(s_hi, s_lo, s_lost) else exact_sum(x, a, b)
         if not squares or flat[i]:
             continue
         if huge > 0:
@@ -202,9 +226,49 @@ def rolling_sums(
             d_hi = d_lo = d_lost = q_hi = q_lo = q_lost = 0.0
             for j in range(a, b):
                 u, v, p, e = _square_from(x[j], anchor)
-                d_hi, d_lo, lost = _add(d_hi, d_lo, u, v)
+                d_hi, d_lo, lost = add(d_hi, d_lo, u, v)
                 d_lost += lost
-                q_hi, q_lo, lost = _add(q_hi, q_lo, p, e)
+                q_hi, q_lo, lost = add(q_hi, q_lo, p, e)
                 q_lost += lost
             spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
     return total, spread, flat
+
+
+@compiled()
+def ema_span(x: np.ndarray, alpha: float) -> np.ndarray:
+    """Rule 16: y0 = x0, y = y + alpha*(x - y)."""
+    y = np.empty(len(x))
+    value = 0.0
+    for i in range(len(x)):
+        value = x[i] if i == 0 else value + alpha * (x[i] - value)
+        y[i] = value
+    return y
+
+
+@compiled()
+def exp2n(t: float) -> float:
+    """Rule 18: 2**t for t <= 0."""
+    if t < -1100.0:
+        return 0.0
+    k = np.rint(t)
+    f = t - k
+    p = _EXP2[13]
+    for j in range(12, -1, -1):
+        p = _EXP2[j] + f * p
+    return math.ldexp(p, int(k))
+
+
+@compiled()
+def ema_half_life(x: np.ndarray, t_ns: np.ndarray, h_ns: float) -> np.ndarray:
+    """Rule 17: weights halve every h, equal timestamps count."""
+    y = np.empty(len(x))
+    value = 0.0
+    weight = 1.0
+    for i in range(len(x)):
+        if i == 0:
+            value = x[0]
+        else:
+            weight = 1.0 + exp2n(-float(t_ns[i] - t_ns[i - 1]) / h_ns) * weight
+            value = value + (x[i] - value) / weight
+        y[i] = value
+    return y

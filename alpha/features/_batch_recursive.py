@@ -1,4 +1,10 @@
-"""Recursive operators of the batch twin, compiled by numba: averages, Wilder, sums since reset. Floor 2."""
+"""Kernels of the batch twin whose state runs on from update to update. Floor 2.
+
+Written from ``docs/numerics.md`` without the native code. Each takes the finite updates of its operand
+and gives one value per update, NaN before the first.
+"""
+
+# mypy: disable-error-code="untyped-decorator,no-any-return"
 
 from __future__ import annotations
 
@@ -6,55 +12,82 @@ import math
 
 import numpy as np
 
-from alpha.features._batch_kernels import _add, _compiled
-from alpha.features.coefficients import EXP2
-
-_EXP2 = np.array(EXP2)
+from alpha.features._batch_kernels import PARTS, compiled, grow, rounded
 
 
-@_compiled()
-def ema_span(x: np.ndarray, alpha: float) -> np.ndarray:
-    """Rule 16: y0 = x0, y = y + alpha*(x - y)."""
-    y = np.empty(len(x))
+@compiled()
+def ema_seeded(x: np.ndarray, span: int, skip: int, sma: bool) -> np.ndarray:
+    """Rule 16 from update ``skip`` on; ``sma``: the first value is the plain mean of the first ``span``."""
+    out = np.full(len(x), np.nan)
+    alpha = 2.0 / (span + 1)
     value = 0.0
-    for i in range(len(x)):
-        value = x[i] if i == 0 else value + alpha * (x[i] - value)
-        y[i] = value
-    return y
+    for i in range(skip, len(x)):
+        k = i - skip
+        if sma and k < span:
+            value += x[i]
+            if k < span - 1:
+                continue
+            value /= span
+        elif k == 0:
+            value = x[i]
+        else:
+            value = value + alpha * (x[i] - value)
+        out[i] = value
+    return out
 
 
-@_compiled()
-def exp2n(t: float) -> float:
-    """Rule 18: 2**t for t <= 0."""
-    if t < -1100.0:
-        return 0.0
-    k = np.rint(t)
-    f = t - k
-    p = _EXP2[13]
-    for j in range(12, -1, -1):
-        p = _EXP2[j] + f * p
-    return math.ldexp(p, int(k))
-
-
-@_compiled()
-def ema_half_life(x: np.ndarray, t_ns: np.ndarray, h_ns: float) -> np.ndarray:
-    """Rule 17: weights halve every h, equal timestamps count."""
-    y = np.empty(len(x))
-    value = 0.0
-    weight = 1.0
+@compiled()
+def ewm_std(x: np.ndarray, span: int) -> np.ndarray:
+    """Rule 19, in exactly this order of operations."""
+    out = np.empty(len(x))
+    alpha = 2.0 / (span + 1)
+    m = v = 0.0
     for i in range(len(x)):
         if i == 0:
-            value = x[0]
+            m = x[0]
         else:
-            weight = 1.0 + exp2n(-float(t_ns[i] - t_ns[i - 1]) / h_ns) * weight
-            value = value + (x[i] - value) / weight
-        y[i] = value
-    return y
+            delta = x[i] - m
+            a = alpha * delta
+            m = m + a
+            v = (1.0 - alpha) * (v + a * delta)
+        out[i] = math.sqrt(v)
+    return out
 
 
-@_compiled()
-def rsi(x: np.ndarray, n: int, flat: float) -> np.ndarray:
-    """Rule 20: Wilder averages seeded with the mean of the first n changes; NaN before. ``flat``: without any move."""
+@compiled()
+def wilder(x: np.ndarray, n: int) -> np.ndarray:
+    """Rule 20: the plain mean of the first n, then (a (n - 1) + x)/n."""
+    out = np.full(len(x), np.nan)
+    a = 0.0
+    for i in range(len(x)):
+        if i < n:
+            a += x[i]
+            if i == n - 1:
+                a /= n
+        else:
+            a = (a * (n - 1) + x[i]) / n
+        if i >= n - 1:
+            out[i] = a
+    return out
+
+
+@compiled()
+def wilder_sum(x: np.ndarray, n: int) -> np.ndarray:
+    """The plain sum of the first n - 1, then s - s/n + x."""
+    out = np.full(len(x), np.nan)
+    s = 0.0
+    for i in range(len(x)):
+        if i < n - 1:
+            s += x[i]
+        else:
+            s = (s - s / n) + x[i]
+            out[i] = s
+    return out
+
+
+@compiled()
+def rsi(x: np.ndarray, n: int, idle: float) -> np.ndarray:
+    """Rule 20: Wilder averages of gains and losses; ``idle`` where there was neither."""
     out = np.full(len(x), np.nan)
     up = down = 0.0
     for i in range(1, len(x)):
@@ -72,84 +105,19 @@ def rsi(x: np.ndarray, n: int, flat: float) -> np.ndarray:
             down = (down * (n - 1) + loss) / n
         if i >= n:
             if up + down == 0.0:
-                out[i] = flat
+                out[i] = idle
             else:
                 out[i] = 100.0 if down == 0.0 else (100.0 * up) / (up + down)
     return out
 
 
-@_compiled()
-def ema_seeded(x: np.ndarray, alpha: float, span: int, skip: int, sma: bool) -> np.ndarray:
-    """``ema`` that leaves out ``skip`` updates and may begin with the mean of ``span``; NaN before it is warm."""
-    out = np.full(len(x), np.nan)
-    value = 0.0
-    for i in range(skip, len(x)):
-        k = i - skip
-        if sma and k < span:
-            value += x[i]
-            if k == span - 1:
-                value /= span
-        else:
-            value = x[i] if k == 0 else value + alpha * (x[i] - value)
-        if k >= span - 1:
-            out[i] = value
-    return out
-
-
-@_compiled()
-def ewm_std(x: np.ndarray, alpha: float) -> np.ndarray:
-    """Rule 19."""
-    out = np.zeros(len(x))
-    if len(x) == 0:
-        return out
-    mean = x[0]
-    var = 0.0
-    for i in range(1, len(x)):
-        delta = x[i] - mean
-        step = alpha * delta
-        mean += step
-        var = (1.0 - alpha) * (var + step * delta)
-        out[i] = math.sqrt(var)
-    return out
-
-
-@_compiled()
-def wilder(x: np.ndarray, n: int) -> np.ndarray:
-    """Mean of the first n, then (a (n - 1) + x)/n."""
-    out = np.full(len(x), np.nan)
-    value = 0.0
-    for i in range(len(x)):
-        if i < n:
-            value += x[i]
-            if i == n - 1:
-                value /= n
-        else:
-            value = (value * (n - 1) + x[i]) / n
-        if i >= n - 1:
-            out[i] = value
-    return out
-
-
-@_compiled()
-def wilder_sum(x: np.ndarray, n: int) -> np.ndarray:
-    """Sum of the first n - 1, then s - s/n + x."""
-    out = np.full(len(x), np.nan)
-    value = 0.0
-    for i in range(len(x)):
-        if i < n - 1:
-            value += x[i]
-        else:
-            value = (value - value / n) + x[i]
-            out[i] = value
-    return out
-
-
-@_compiled()
+@compiled()
 def cumulative(x: np.ndarray) -> np.ndarray:
-    """Running sum in double-double."""
-    out = np.zeros(len(x))
-    s = e = 0.0
+    """Exact sum of everything so far, rounded once per update: no error to grow."""
+    out = np.empty(len(x))
+    parts = np.zeros(PARTS)
+    n = 0
     for i in range(len(x)):
-        s, e, _ = _add(s, e, x[i], 0.0)
-        out[i] = s + 0.0
+        n = grow(parts, n, x[i])
+        out[i] = rounded(parts, n)
     return out

@@ -31,10 +31,11 @@ EXP2 = tuple(
 
 # log((1+s)/(1-s)) = 2s + s z (c_1 + z (c_2 + ...)), z = s*s, c_j = round(2/(2j+1)), j = 1..11
 LOG = tuple(2.0 / (2 * j + 1) for j in range(1, 12))
+
+# exp(r) = sum c_j r**j, c_j = round(1/j!), j = 0..13
+EXP = tuple(1.0 / math.factorial(j) for j in range(14))
+LOG2_E = float.fromhex("0x1.71547652b82fep+0")
+
 LN2_HI = float.fromhex("0x1.62e42fee00000p-1")
 LN2_LO = float.fromhex("0x1.a39ef35793c76p-33")
 SQRT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")
-
-# e**r = sum r**j / j!, j = 0..13
-EXP = tuple(1.0 / math.factorial(j) for j in range(14))
-LOG2_E = float.fromhex("0x1.71547652b82fep+0")

@@ -11,7 +11,9 @@ from streams import TRIGGERS, expression, stream
 
 from alpha.data.simulate import simulate
 from alpha.errors import DataError
-from alpha.features import batch, catalog, causality
+from alpha.features import _batch_columns as columns_module
+from alpha.features import catalog, causality
+from alpha.features._batch_columns import Columns
 from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows
 from alpha.instruments import Instruments
@@ -64,8 +66,8 @@ def _next_value(self: Any, e: Any) -> Any:
 
 
 def _window_too_late(self: Any, u: Any, window: object) -> Any:
-    lo, hi = _WINDOW(self, u, window)
-    return lo, np.minimum(hi + 1, len(u.x))
+    w = _WINDOWS(self, u, window)
+    return w._replace(hi=np.minimum(w.hi + 1, len(u.x)))
 
 
 def _whole_sample(self: Any, e: Any) -> Any:
@@ -89,26 +91,25 @@ def _ready_at_once(self: Any, u: Any, results: Any, needed: int) -> Any:
     return column.__class__(column.value, column.update, u.seen > len(u.x) // 2)
 
 
-_LAG, _WINDOW, _ROLLING = batch._Columns.lag, batch._Columns.window, batch._Columns.rolling
-_HELD, _COUNTED = batch._Columns._held, batch._Columns.counted
+_LAG, _WINDOWS, _ROLLING = Columns.lag, Columns.windows, Columns.rolling
+_HELD, _COUNTED = Columns._held, Columns.counted
 
 
 @pytest.mark.parametrize(
     ("method", "planted"),
     [
         ("lag", _next_value),
-        ("window", _window_too_late),
+        ("windows", _window_too_late),
         ("rolling", _whole_sample),
         ("_held", _filled_backwards),
         ("counted", _ready_at_once),
     ],
 )
 def test_a_planted_look_ahead_is_found(monkeypatch: pytest.MonkeyPatch, method: str, planted: Any) -> None:
-    monkeypatch.setattr(batch._Columns, method, planted)
-    if method in ("lag", "rolling"):
-        for op, implementation in list(batch._STATEFUL.items()):
-            if implementation in (_LAG, _ROLLING) and implementation.__name__ == method:
-                monkeypatch.setitem(batch._STATEFUL, op, planted)
+    monkeypatch.setattr(Columns, method, planted)
+    for op, implementation in list(columns_module._STATEFUL.items()):
+        if implementation is {"lag": _LAG, "rolling": _ROLLING}.get(method):
+            monkeypatch.setitem(columns_module._STATEFUL, op, planted)
     fs = FeatureSet.from_dict(
         {"features": {"a": "mean(mid, 20)", "b": "ret(mid, 1)", "c": 'sum(qty, "5s")', "d": "px"}}
     )

@@ -344,7 +344,7 @@ def test_a_package_that_cannot_be_written_still_compiles(tmp_path: Path, writabl
         shutil.copy(file, package / "features")
     (package / "features" / "__pycache__").touch()  # a file where the cache folder would be: nothing can be kept there
     home = tmp_path / "home" if writable else "/dev/null"
-    code = "from alpha.features import _batch_recursive as k; print(k.exp2n(-2.0), k.__file__)"
+    code = "from alpha.features import _batch_kernels as k; print(k.exp2n(-2.0), k.__file__)"
     environment = {"PYTHONPATH": str(tmp_path), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    assert _python(code, **environment) == f"0.25 {package / 'features' / '_batch_recursive.py'}"
+    assert _python(code, **environment) == f"0.25 {package / 'features' / '_batch_kernels.py'}"
     assert bool(list(tmp_path.glob("home/**/*exp2n*.nbi"))) == writable

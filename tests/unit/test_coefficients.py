@@ -15,8 +15,8 @@ from c_program import run_c
 
 from alpha._core.program import available_isas, native_exp2n, native_log
 from alpha.events import EVENT_DTYPE, Kind
-from alpha.features import _batch_recursive as kernels
-from alpha.features import _batch_values as values
+from alpha.features import _batch_formulas as values
+from alpha.features import _batch_kernels as kernels
 from alpha.features import batch, coefficients, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows

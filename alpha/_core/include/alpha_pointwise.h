@@ -185,7 +185,9 @@ OPERATION(OFI)
     if (!sized(c))
         return;
     alpha_ofi *s = STATE(alpha_ofi, i->state);
-    const double b = c->e->v[0], a = c->e->v[1], qb = c->e->v[2], qa = c->e->v[3];
+    const double qb = c->e->v[2], qa = c->e->v[3];
+    const int level = c->e->kind == ALPHA_DEPTH; /* an empty side of a level has no price: no comparison holds */
+    const double b = level && qb == 0.0 ? NAN : c->e->v[0], a = level && qa == 0.0 ? NAN : c->e->v[1];
     if (s->n >= 1) {
         double flow = b >= s->bid_px ? qb : 0.0;
         flow -= b <= s->bid_px ? s->bid_qty : 0.0;

@@ -1,0 +1,364 @@
+"""Columns of the batch twin: every expression node over the steps of one timeline. Floor 2.
+
+A column is a node's value at each step, whether it passes an update on, and whether it is ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alpha.errors import DefinitionError
+from alpha.events import Flag, Kind
+from alpha.features import _batch_formulas as formulas
+from alpha.features._batch_timeline import Bools, Floats, Ints, Timeline
+from alpha.features.language import Duration, Expr, ParamValue
+from alpha.features.operators import BAR_FIELDS, OPERATORS
+
+
+class Kernels(NamedTuple):
+    """The compiled modules; whoever computes loads them, because numba takes its time to."""
+
+    moments: Any  # _batch_kernels
+    recursive: Any
+    orders: Any
+    sums: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    value: Floats
+    update: Bools
+    ready: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class _Updates:
+    """The finite updates of a stateful node's operand, or samples of its two, and where each step stands."""
+
+    x: Floats  # [m] values
+    y: Floats  # [m] values of the second operand; x where there is one
+    t: Ints  # [m] times
+    moved: Bools  # [S] an update happened at this step
+    seen: Ints  # [S] updates up to and including this step
+    gap_seen: Ints  # [S] updates with ready operands since the last gap
+    gap_first: Ints  # [S] time of the first of those (undefined where gap_seen is 0)
+
+
+class _Windows(NamedTuple):
+    """Windows [lo, hi) of the updates: one per update for counts, one per step for times."""
+
+    lo: Ints
+    hi: Ints
+    n: Floats  # how many updates each holds
+
+
+class Columns:
+    """Columns of expressions over one timeline; each distinct expression is evaluated once."""
+
+    def __init__(self, line: Timeline, kernels: Kernels) -> None:
+        self.line = line
+        self.kernels = kernels
+        self.known: dict[Expr, Column] = {}
+        self.updates_of: dict[tuple[Expr, ...], _Updates] = {}
+        self.sums_of: dict[tuple[object, ...], Any] = {}
+
+    def of(self, e: Expr) -> Column:
+        if e not in self.known:
+            self.known[e] = self._build(e)
+        return self.known[e]
+
+    def _build(self, e: Expr) -> Column:
+        steps = len(self.line.t)
+        if e.op == "const":
+            value = e.params[0]
+            assert isinstance(value, float)
+            return Column(np.full(steps, value), np.zeros(steps, np.bool_), np.ones(steps, np.bool_))
+        if e.op == "bar":
+            return self._bar(e)
+        if OPERATORS[e.op].kind == "source":
+            return self._level(e) if e.params else self._source(e.op)
+        if OPERATORS[e.op].kind == "pointwise":
+            return self._pointwise(e)
+        if e.op not in _STATEFUL:
+            raise DefinitionError(f"operator {e.op!r} has no implementation in the batch twin")
+        return _STATEFUL[e.op](self, e)
+
+    def _held(self, at: Ints, values: Floats, since: Ints | None = None) -> Column:
+        """A column that takes ``values`` at steps ``at`` and keeps them; ``since``: the first step that each needs."""
+        steps = np.arange(len(self.line.t))
+        update = np.zeros(len(steps), np.bool_)
+        update[at] = True
+        number = np.cumsum(update) - 1
+        padded = np.append(values, np.nan)
+        last = np.append(at if since is None else since, -1)[number]
+        return Column(padded[number], update, last >= self.line.gap_from)
+
+    def _source(self, name: str) -> Column:
+        op, e = OPERATORS[name], self.line.events
+        chosen = e["kind"] == (Kind.QUOTE if op.group == "quote" else Kind.TRADE)
+        if op.needs_qty:
+            chosen &= (e["flags"] & Flag.NO_QTY) == 0
+        if name == "ofi":
+            return self._flow(chosen)
+        v, at = e["v"][chosen], self.line.own[chosen]
+        if name == "trade_sign":
+            quotes = e["kind"] == Kind.QUOTE
+            mids = np.append(formulas.SOURCES["mid"](e["v"][quotes]), np.nan)
+            before = np.cumsum(quotes)[chosen] - 1  # -1, the NaN at the end, where there was none
+            return self._held(at, formulas.trade_signs(v[:, 0], v[:, 2], mids[before]))
+        return self._held(at, formulas.SOURCES[name](v))
+
+    def _flow(self, chosen: Bools) -> Column:
+        """Each of these events against the one before, which must be later than a gap to make it ready."""
+        at = self.line.own[chosen]
+        v = self.line.events["v"][chosen].copy()
+        deep = self.line.events["kind"][chosen] == Kind.DEPTH
+        v[:, :2][deep[:, None] & (v[:, 2:4] == 0.0)] = np.nan  # an empty side has no price
+        return self._held(at[1:], formulas.order_flow(v), at[:-1])
+
+    def _level(self, e: Expr) -> Column:
+        """A source of one level of the book below the best."""
+        name, events = e.op.removesuffix("_at"), self.line.events
+        chosen = (events["kind"] == Kind.DEPTH) & (events["level"] == e.param("level"))
+        sized = (events["flags"] & Flag.NO_QTY) == 0
+        if name == "ofi":
+            return self._flow(chosen & sized)
+        if name.endswith("qty"):
+            chosen &= sized
+        v = events["v"][chosen]
+        values = formulas.SOURCES[name](v)
+        if name.endswith("px"):  # the size says whether there is a price, where there are sizes
+            empty = sized[chosen] & (formulas.SOURCES[name.replace("px", "qty")](v) == 0.0)
+            values = np.where(empty, np.nan, values)
+        return self._held(self.line.own[chosen], values)
+
+    def _bar(self, e: Expr) -> Column:
+        interval, source, field = e.params
+        assert isinstance(interval, Duration) and isinstance(source, str) and isinstance(field, str)
+        if source == "feed":
+            events = self.line.events
+            chosen = events["kind"] == Kind.BAR
+            if field == "volume":
+                chosen &= (events["flags"] & Flag.NO_QTY) == 0
+            return self._held(self.line.own[chosen], events["v"][chosen][:, BAR_FIELDS.index(field)])
+        at, number = self.line.closes[(interval.ns, source)]
+        values = self.line.bars[(interval.ns, source)][field][number]
+        known = ~np.isnan(values) if field == "volume" else np.ones(len(values), np.bool_)
+        return self._held(at[known], values[known])
+
+    def _pointwise(self, e: Expr) -> Column:
+        operands = [self.of(a) for a in e.args]
+        update, ready = operands[0].update, operands[0].ready
+        for other in operands[1:]:
+            update, ready = update | other.update, ready & other.ready
+        value = formulas.POINTWISE[e.op](*(o.value for o in operands), *e.params)
+        return Column(value, update, ready)
+
+    def updates(self, operands: tuple[Expr, ...]) -> _Updates:
+        """Finite updates of one operand; of two, a sample wherever either passes an update and both are finite."""
+        if operands not in self.updates_of:
+            columns, line = [self.of(a) for a in operands], self.line
+            first, last = columns[0], columns[-1]
+            moved = (first.update | last.update) & np.isfinite(first.value) & np.isfinite(last.value)
+            good = first.ready & last.ready
+            at = np.flatnonzero(moved)
+            ready_at = at[good[at]]
+            begin = np.searchsorted(ready_at, line.gap_from, side="left")
+            count = np.cumsum(moved & good) - begin
+            times = np.append(line.t[ready_at], np.int64(0))
+            self.updates_of[operands] = _Updates(
+                first.value[at],
+                last.value[at],
+                line.t[at],
+                moved,
+                np.cumsum(moved),
+                np.maximum(count, 0),
+                times[np.minimum(begin, len(ready_at))],
+            )
+        return self.updates_of[operands]
+
+    def counted(self, u: _Updates, results: Floats, needed: int) -> Column:
+        """Results per update, warm after ``needed`` updates."""
+        warm = u.seen >= needed
+        value = np.where(warm, np.append(results, np.nan)[u.seen - 1], np.nan)
+        return Column(value, u.moved & warm, u.gap_seen >= needed)
+
+    def timed(self, u: _Updates, results: Floats, w: int, enough: Bools | None = None) -> Column:
+        """Results per step, warm when ``w`` ns have passed since the first update and samples suffice."""
+        t = self.line.t
+        begin = u.t[0] if len(u.t) else np.int64(2**62)
+        warm = (u.seen > 0) & (t - w >= begin)
+        ready = (u.gap_seen > 0) & (t - w >= u.gap_first)
+        if enough is not None:
+            warm, ready = warm & enough, ready & enough
+        return Column(np.where(warm, results, np.nan), u.moved & warm, ready)
+
+    def lag(self, e: Expr) -> Column:
+        u, window = self.updates(e.args), e.param("window")
+        if isinstance(window, Duration):
+            at = np.searchsorted(u.t, self.line.t - window.ns, side="right") - 1
+            padded = np.append(u.x, np.nan)
+            newest, old = padded[u.seen - 1], np.where(at >= 0, padded[at], np.nan)
+            return self.timed(u, formulas.lagged(e.op, newest, old, window.ns), window.ns)
+        assert isinstance(window, int)
+        old = np.full(len(u.x), np.nan)
+        old[window:] = u.x[: max(len(u.x) - window, 0)]
+        return self.counted(u, formulas.lagged(e.op, u.x, old, 0), window + 1)
+
+    def windows(self, u: _Updates, window: ParamValue | None) -> _Windows:
+        if isinstance(window, Duration):
+            hi = u.seen.astype(np.int64)
+            lo = np.minimum(np.searchsorted(u.t, self.line.t - window.ns, side="right"), hi).astype(np.int64)
+        else:
+            assert isinstance(window, int)
+            hi = np.arange(1, len(u.x) + 1)
+            lo = np.maximum(hi - window, 0)
+        return _Windows(lo, hi, (hi - lo).astype(np.float64))
+
+    def rolling(self, e: Expr) -> Column:
+        """Every operator over a window of updates or of time."""
+        u, window = self.updates(e.args), e.param("window")
+        w = self.windows(u, window)
+        results = _ROLLING[e.op](self, e, u, w)
+        if isinstance(window, Duration):
+            samples = OPERATORS[e.op].samples
+            return self.timed(u, results, window.ns, w.hi - w.lo >= (samples if samples >= 0 else _ddof(e) + 1))
+        assert isinstance(window, int)
+        return self.counted(u, results, window)
+
+    def shared(self, e: Expr, what: str, compute: Callable[[], Any]) -> Any:
+        """Sums that several operators over the same window of the same operands read."""
+        key = (what, e.args, e.param("window"))
+        if key not in self.sums_of:
+            self.sums_of[key] = compute()
+        return self.sums_of[key]
+
+    def moments(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        if e.op == "count":
+            return w.n
+        squares = e.op in ("var", "std", "zscore")
+        total, spread, flat = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, squares)
+        return formulas.statistic(e.op, w.n, total, spread, flat.astype(np.bool_), _newest(u.x, w), _ddof(e))
+
+    def mad(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        total, _, same = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, False)
+        flat = same.astype(np.bool_)
+        center = np.where(flat, _newest(u.x, w), total / w.n)  # the rounded mean
+        return np.where(flat, 0.0, self.kernels.sums.rolling_distances(u.x, w.lo, w.hi, center) / w.n)
+
+    def skew(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        flat = formulas.all_equal(u.x, w.lo, w.hi)
+        third, second = self.kernels.sums.rolling_cubes(u.x, w.lo, w.hi, flat)
+        return formulas.skewness(w.n, third, second, flat)
+
+    def extreme(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        lowest = e.op in ("min", "argmin")
+        at: Ints = self.kernels.orders.rolling_lowest(u.x if lowest else -u.x, w.lo, w.hi)
+        if e.op in ("min", "max"):
+            return np.asarray(np.append(u.x, np.nan)[at] + 0.0)
+        return np.where(at < 0, np.nan, (at - w.lo + 1).astype(np.float64))
+
+    def order(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        values, places = np.unique(u.x, return_inverse=True)
+        places = places.astype(np.int64)
+        if e.op == "rank":
+            less, equal = self.kernels.orders.rolling_rank(places, len(values), w.lo, w.hi)
+            return np.asarray((less + (equal + 1) / 2.0) / w.n)
+        q = 0.5 if e.op == "median" else e.param("q")
+        assert isinstance(q, float)
+        p = q * np.maximum(w.n - 1.0, 0.0)
+        below = np.floor(p).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(w.hi - w.lo - 1, 0))
+        first, second = self.kernels.orders.rolling_nth(places, len(values), w.lo, w.hi, below, above)
+        padded = np.append(values, np.nan)
+        a: Floats = padded[first]
+        b: Floats = padded[second]
+        if e.op == "median":
+            return np.asarray(np.where(p == below, a, 0.5 * (a + b)) + 0.0)
+        return np.asarray(a + (b - a) * (p - below) + 0.0)
+
+    def pair(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        x, y = (u.y, u.x) if e.op == "beta" else (u.x, u.y)  # the regressor is beta's second operand
+        flat = formulas.all_equal(x, w.lo, w.hi) | formulas.all_equal(y, w.lo, w.hi)
+        sums = self.kernels.sums.rolling_pairs
+        what = "regressed" if e.op == "beta" else "pair"
+        c, vx, vy, _ = self.shared(e, what, lambda: sums(x, np.zeros_like(x), y, w.lo, w.hi, flat))
+        return formulas.joint(e.op, w.n, c, vx, vy, flat, _ddof(e))
+
+    def regression(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
+        window = e.param("window")
+        timed = isinstance(window, Duration)
+        when = u.t - u.t[:1] if timed else np.arange(len(u.x), dtype=np.int64)
+        p = when.astype(np.float64)
+        rest = (when - p.astype(np.int64)).astype(np.float64)
+        flat = formulas.all_equal(when, w.lo, w.hi), formulas.all_equal(u.x, w.lo, w.hi)
+        sums = self.kernels.sums.rolling_pairs
+        # where all p are equal Vx still counts: qlib.rsquare asks for it
+        c, vp, vx, resid = self.shared(e, "line", lambda: sums(p, rest, u.x, w.lo, w.hi, flat[1]))
+        width = float(window.ns) if isinstance(window, Duration) else w.n
+        result = formulas.regression(e.op, w.n, (c, vp, vx), resid, flat, width)
+        return result * 1e9 if timed and e.op == "slope" else result
+
+    def ema(self, e: Expr) -> Column:
+        u, span, half_life = self.updates(e.args), e.param("span"), e.param("half_life")
+        if isinstance(half_life, Duration):
+            y = self.kernels.moments.ema_half_life(u.x, u.t, float(half_life.ns))
+            return self.timed(u, np.append(y, np.nan)[u.seen - 1], half_life.ns)
+        skip, sma = e.param("skip"), e.param("seed") == "sma"
+        assert isinstance(span, int) and isinstance(skip, int)
+        if skip or sma:
+            return self.counted(u, self.kernels.recursive.ema_seeded(u.x, span, skip, sma), skip + span)
+        return self.counted(u, self.kernels.moments.ema_span(u.x, 2.0 / (span + 1)), span)
+
+    def ewm_std(self, e: Expr) -> Column:
+        u, span = self.updates(e.args), e.param("span")
+        assert isinstance(span, int)
+        return self.counted(u, self.kernels.recursive.ewm_std(u.x, span), span)
+
+    def wilder(self, e: Expr) -> Column:
+        u, n, kernels = self.updates(e.args), e.param("n"), self.kernels.recursive
+        assert isinstance(n, int)
+        if e.op in ("wilder", "wilder_sum"):
+            return self.counted(u, (kernels.wilder if e.op == "wilder" else kernels.wilder_sum)(u.x, n), n)
+        return self.counted(u, kernels.rsi(u.x, n, 0.0 if e.op == "talib.rsi" else 100.0), n + 1)
+
+    def since_reset(self, e: Expr) -> Column:
+        u = self.updates(e.args)
+        if e.op == "first":
+            return self.counted(u, np.repeat(u.x[:1], len(u.x)), 1)
+        return self.counted(u, self.kernels.recursive.cumulative(u.x) + 0.0, 1)
+
+
+def _ddof(e: Expr) -> int:
+    names = [p.name for p in OPERATORS[e.op].params]
+    ddof = e.param("ddof") if "ddof" in names else 0
+    assert isinstance(ddof, int)
+    return ddof
+
+
+def _newest(x: Floats, w: _Windows) -> Floats:
+    return np.append(x, np.nan)[w.hi - 1]
+
+
+_ROLLING: dict[str, Callable[[Columns, Expr, _Updates, _Windows], Floats]] = {
+    **dict.fromkeys(("count", "sum", "mean", "var", "std", "zscore"), Columns.moments),
+    **dict.fromkeys(("min", "max", "argmin", "argmax"), Columns.extreme),
+    **dict.fromkeys(("rank", "quantile", "median"), Columns.order),
+    **dict.fromkeys(("cov", "corr", "beta", "qlib.corr"), Columns.pair),
+    **dict.fromkeys(("slope", "rsquare", "resid", "qlib.rsquare"), Columns.regression),
+    "skew": Columns.skew,
+    "mad": Columns.mad,
+}
+
+_STATEFUL: dict[str, Callable[[Columns, Expr], Column]] = {
+    **dict.fromkeys(("lag", "diff", "ret", "logret", "velocity"), Columns.lag),
+    **dict.fromkeys(_ROLLING, Columns.rolling),
+    **dict.fromkeys(("wilder", "wilder_sum", "rsi", "talib.rsi"), Columns.wilder),
+    **dict.fromkeys(("cumsum", "first"), Columns.since_reset),
+    "ema": Columns.ema,
+    "ewm_std": Columns.ewm_std,
+}
