@@ -26,13 +26,14 @@ from alpha._core.worker import Worker
 from alpha.bundle import Bundle
 from alpha.data import EventSource, open_events
 from alpha.errors import AlphaError, AlphaWarning, RegistryError, StateError
-from alpha.events import ALL_INSTRUMENTS, SIGNAL_DTYPE
+from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
 from alpha.registry.lifecycle import objections
 from alpha.registry.store import find, load
+from alpha.state import pack, unpack
 
 Signals = npt.NDArray[Any]
 
@@ -54,6 +55,7 @@ class Runtime:
         self._worker: Worker | None = None
         self._bad_rows: Counter[str] = Counter()
         self._kill_reason = ""
+        self._kills = 0
         self._warn_untrained()
 
     @classmethod
@@ -347,10 +349,74 @@ class Runtime:
         """sha256 of the model bytes that serve, hex; empty without a model."""
         return self.bundle.model_sha256
 
+    # -- going on later
+
+    def save_state(self) -> bytes:
+        """Everything the stream has left behind: guard, features, gate, counters. Equal states give equal bytes.
+
+        Bound to definition, model, instruments and build layout, with a checksum; see :mod:`alpha.state`.
+        StateError while a worker runs.
+        """
+        return pack(self._binding(), self._pipeline.save())
+
+    def load_state(self, blob: bytes) -> None:
+        """Go on from :meth:`save_state` of an equal runtime as if it had never stopped. A kill stays as it is.
+
+        StateError, and nothing changed, for bytes that are foreign, cut short, altered, or of another runtime.
+        """
+        self._pipeline.restore(unpack(blob, self._binding()))
+
+    def warm(self, events: Any) -> int:
+        """Run history through the features and throw the Signals away; how many there were.
+
+        Decisions of the past are not advice: :meth:`latest` shows none of them as an action.
+        """
+        killed, kills = self._pipeline.killed, self._kills
+        self._pipeline.kill(True)
+        try:
+            return sum(len(part) for part in self.stream(events))
+        finally:
+            if not killed and self._kills == kills:  # nobody killed it meanwhile
+                self._pipeline.kill(False)
+
+    def resume(self, blob: bytes, history: npt.NDArray[Any] | None = None) -> int:
+        """:meth:`load_state`, then replay what came since: the events of ``history`` after the one the state ended with.
+
+        ``history``: EVENT_DTYPE with this runtime's ids. If it does not contain that event (or is None) the gap stays
+        open: every feature restarts its warm-up. Returns how many events were replayed.
+        """
+        self.load_state(blob)
+        last = self._pipeline.last_event
+        if history is not None and len(history):
+            seen = np.flatnonzero(
+                np.ascontiguousarray(history).view(f"V{EVENT_DTYPE.itemsize}") == last.view(f"V{EVENT_DTYPE.itemsize}")
+            )
+            if len(seen):
+                rest = history[int(seen[-1]) + 1 :]
+                self.warm(rest)
+                return len(rest)
+        if last["kind"][0] != Kind.EMPTY:
+            lost = last.copy()
+            lost["kind"], lost["instrument_id"], lost["v"] = Kind.STATUS, ALL_INSTRUMENTS, 0.0
+            lost["level"], lost["flags"], lost["v"][0, 0] = 0, Flag.GAP, Status.LOST
+            self.warm(lost)
+        return 0
+
+    def _binding(self) -> dict[str, Any]:
+        table = self.instruments
+        lots, offsets = table.lots().tolist(), table.clock_offsets_ns().tolist()
+        return {
+            "definition": self.definition_hash,
+            "model": self.model_sha256,
+            "instruments": [[s, repr(lot), o] for s, lot, o in zip(table.symbols, lots, offsets, strict=True)],
+            "layout": self.bundle.program.layout,
+        }
+
     # -- control
 
     def kill(self, reason: str) -> None:
         """From the next decision on HOLD with KILLED, until :meth:`revive`. Works beside a running worker."""
+        self._kills += 1
         self._pipeline.kill(True)
         self._kill_reason = reason
 

@@ -54,6 +54,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *out
         uint32_t killed
         uint64_t event_index
+        alpha_event last
         alpha_signal blank
         alpha_counters counters
         alpha_latency *latency
@@ -64,6 +65,11 @@ cdef extern from "alpha_pipeline.h" nogil:
     void alpha_keep_latest(alpha_pipeline *p)
     void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
+
+cdef extern from "alpha_resume.h" nogil:
+    size_t alpha_pipeline_saved_bytes(const alpha_pipeline *p)
+    void alpha_pipeline_save(const alpha_pipeline *p, char *out)
+    int alpha_pipeline_restore(alpha_pipeline *p, const char *saved, size_t n)
 
 cdef class Pipeline:
     cdef alpha_pipeline *p

@@ -300,6 +300,28 @@ cdef class Pipeline:
     def _set_busy(self, bint busy):
         self.busy = busy
 
+    def save(self):
+        """Everything the stream has left behind, as bytes for :meth:`restore` of an equal pipeline."""
+        self.check_free()
+        out = bytearray(alpha_pipeline_saved_bytes(self.p))
+        cdef unsigned char[::1] view = out
+        alpha_pipeline_save(self.p, <char *>&view[0])
+        return bytes(out)
+
+    def restore(self, const unsigned char[::1] saved not None):
+        """Go on from saved bytes; AlphaError, and nothing changed, if they are not a state of such a pipeline."""
+        self.check_free()
+        if len(saved) == 0 or alpha_pipeline_restore(self.p, <const char *>&saved[0], len(saved)):
+            raise AlphaError("these bytes are not a state of this pipeline")
+
+    @property
+    def last_event(self):
+        """The last event that was processed, an EVENT_DTYPE array of one; kind EMPTY before any."""
+        out = np.zeros(1, dtype=EVENT_DTYPE)
+        cdef unsigned char[::1] view = out.view(np.uint8)
+        memcpy(&view[0], &self.p.last, sizeof(self.p.last))
+        return out
+
     def close(self):
         """From now on every call that would decide raises StateError."""
         self.closed = True

@@ -54,12 +54,18 @@ cdef extern from "alpha_block.h" nogil:
     alpha_block *alpha_block_new(const alpha_program *, double lot)
     void alpha_block_free(const alpha_program *, alpha_block *)
 
+cdef extern from "alpha_state.h" nogil:
+    size_t alpha_block_saved_bytes(const alpha_program *, alpha_block *)
+    void alpha_block_save(const alpha_program *, alpha_block *, char *)
+    alpha_block *alpha_block_restore(const alpha_program *, const char *, size_t, size_t *used)
+
 cdef const alpha_kernels *choose_kernels() except NULL
 
 cdef class Program:
     # Immutable after __init__; shared by every pipeline that serves this definition.
     cdef alpha_program c
     cdef const alpha_kernels *kernels
+    cdef object records         # `all` as compile.py wrote it
     cdef object arrays          # owners of everything c points to
     cdef alpha_bar_spec *bars   # owned
     cdef const alpha_instr *_instructions(self, records) except? NULL

@@ -3,6 +3,7 @@
 Built by ``alpha.features.compile``; holds no state of its own. Any thread may share it.
 """
 
+import hashlib
 import os
 
 from libc.stdlib cimport free, malloc
@@ -124,6 +125,7 @@ cdef class Program:
             self.c.n_run[i] = <uint32_t>max(len(run[i]) - 1, 0)
             self.c.refresh[i] = self._instructions(refresh[i])
             self.c.n_refresh[i] = <uint32_t>max(len(refresh[i]) - 1, 0)
+        self.records = all
         self.c.all = self._instructions(all)
         self.c.n_all = <uint32_t>len(all)
         if bars:
@@ -167,6 +169,13 @@ cdef class Program:
             to[i].place = self.kernels.places()[to[i].op]
         self.arrays.append(own)
         return to
+
+    @property
+    def layout(self):
+        """sha256 over the instructions and sizes that a saved state depends on, hex."""
+        digest = hashlib.sha256(f"{self.c.block_bytes} {sizeof(alpha_block)} {sizeof(void *)}".encode())
+        digest.update(self.records.tobytes())
+        return digest.hexdigest()
 
     @property
     def n_features(self):

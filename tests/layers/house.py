@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_bars.h",
             "kernels.c",
             "alpha_block.h",
+            "alpha_state.h",
             "alpha._core.program",
             "alpha._core.rows",
             "alpha.features",
@@ -90,10 +91,13 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.models",
         ),
     ),
-    ("pipeline", ("alpha_pipeline.h", "alpha._core.pipeline", "alpha_worker.h", "alpha._core.worker")),
+    (
+        "pipeline",
+        ("alpha_pipeline.h", "alpha_resume.h", "alpha._core.pipeline", "alpha_worker.h", "alpha._core.worker"),
+    ),
     ("records", ("alpha.registry", "alpha.audit", "alpha.risk")),
     # `alpha` itself, the list of public names, stands with the façade it offers
-    ("runtime", ("alpha.bundle", "alpha.reload", "alpha.runtime", "alpha")),
+    ("runtime", ("alpha.state", "alpha.bundle", "alpha.reload", "alpha.runtime", "alpha")),
     ("trading", ("alpha.report", "alpha.strategy", "alpha.backtest", "alpha.replay", "alpha.compare")),
     ("doors", ("alpha.cli.show", "alpha.cli", "alpha.integrations", "alpha.ops", "alpha.__main__")),
 )

@@ -46,8 +46,8 @@ static __attribute__((noinline, cold)) int grow(const alpha_program *p, alpha_bl
     if (h->head - floor <= h->mask / 4 * 3)
         return 0; /* room again, and not soon back here */
     uint64_t capacity = 2 * (h->mask + 1);
-    double *x = malloc(capacity * sizeof *x), *second = y ? malloc(capacity * sizeof *second) : NULL;
-    int64_t *t = malloc(capacity * sizeof *t);
+    double *x = calloc(capacity, sizeof *x), *second = y ? calloc(capacity, sizeof *second) : NULL;
+    int64_t *t = calloc(capacity, sizeof *t);
     if (!x || !t || (y && !second)) {
         free(x);
         free(t);

@@ -7,7 +7,7 @@
 /* Room for one more in storage of `size` bytes an element; 0, or -1 when memory is short (the block has failed then). */
 static __attribute__((noinline, cold)) int widen(alpha_block *b, void **data, uint64_t *owns, uint64_t capacity, size_t size)
 {
-    void *wider = malloc(2 * capacity * size);
+    void *wider = calloc(2 * capacity, size);
     if (!wider) {
         b->failed = 1;
         return -1;

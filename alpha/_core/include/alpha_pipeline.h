@@ -46,6 +46,7 @@ typedef struct alpha_pipeline {
     float *out;
     uint32_t killed;     /* the kill byte: any thread may set it; CONTROL events do so in stream order */
     uint64_t event_index;
+    alpha_event last;    /* the last event that was processed: where a resumed stream goes on */
     alpha_signal blank;  /* hashes and revision, the rest zero: every Signal starts as a copy */
     alpha_counters counters;
     alpha_latency *latency; /* NULL: not measured */
@@ -282,6 +283,7 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
         made = alpha_process_odd(p, e, out);
     else
         made = (uint32_t)alpha_process_one(p, e, e->instrument_id, out);
+    p->last = *e;
     p->event_index++;
     p->counters.events++;
     if (p->latency && made)
