@@ -24,7 +24,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def compiled(inline: str = "never") -> Callable[[_F], _F]:
-    """numba's njit as this file wants it, typed: no fused or reordered arithmetic, no GIL, cached on disk."""
+    """numba's njit as the kernels want it, typed: no fused or reordered arithmetic, no GIL, cached on disk.
+
+    The cache looks at a kernel's own file only: after a change of a helper here, touch the files that use it.
+    """
 
     def decorate(function: _F) -> _F:
         options = {"inline": inline, "nogil": True, "fastmath": False, "error_model": "numpy"}
