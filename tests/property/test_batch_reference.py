@@ -57,7 +57,10 @@ def compare(fs: FeatureSet, events: np.ndarray, lots: Sequence[float], accepted:
         wrong = np.flatnonzero(~((got == want) | (np.isnan(got) & np.isnan(want))))
         assert not len(wrong), (str(fs.trigger), text[name], wrong[:5], got[wrong[:5]], want[wrong[:5]])
     if detail.scale is not None:
-        assert np.array_equal(detail.scale, np.array([r.scale for r in expected]).reshape(shape)), where
+        scale = np.array([r.scale for r in expected], np.float64).reshape(
+            shape
+        )  # operands may differ in a float64's last bit
+        assert np.allclose(detail.scale, scale, rtol=2.0**-48, atol=0.0), where
     assert (detail.rows.ready == ready.all(axis=1)).all()
     return values.size
 
