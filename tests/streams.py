@@ -228,3 +228,26 @@ TRIGGERS = (
     'every("100ms")',
     'every("1s")',
 )
+
+
+def quotes(mids: np.ndarray, step_ns: np.ndarray) -> np.ndarray:
+    """QUOTE events without a spread."""
+    events = np.zeros(len(mids), EVENT_DTYPE)
+    events["ts_event_ns"] = T0 + np.cumsum(step_ns)
+    events["kind"], events["flags"] = Kind.QUOTE, Flag.LAST
+    events["v"][:, 0] = events["v"][:, 1] = mids
+    events["v"][:, 2:4] = 1.0
+    return events
+
+
+# Numbers that sums are bad at
+SHAPES = {
+    "offset": lambda rng, n: 1e5 + 1e-3 * rng.normal(size=n),
+    "offset, few ulp": lambda rng, n: 1e5 + np.round(2 * rng.normal(size=n)) * 2.0**-36,
+    "returns": lambda rng, n: 1e-4 * rng.normal(size=n),
+    "ticks": lambda rng, n: 60_000 + 0.01 * np.cumsum(rng.integers(-2, 3, n)),
+    "flat then moving": lambda rng, n: 0.1 + 0.01 * np.cumsum(rng.random(n) < 0.05),
+    "levels": lambda rng, n: 10.0 ** rng.integers(-12, 13, n // 25 + 1).repeat(25)[:n] + 1e-3 * rng.normal(size=n),
+    "spikes": lambda rng, n: np.where(rng.random(n) < 0.02, 10.0 ** rng.integers(5, 60, n), 1e-3 * rng.normal(size=n)),
+    "both signs, all sizes": lambda rng, n: rng.choice([-1.0, 1.0], n) * 10.0 ** rng.uniform(-30, 30, n),
+}

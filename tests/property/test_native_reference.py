@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
-from reference import Row, reference_rows
-from streams import TRIGGERS, expression, operators_of, stream
+from agreement import agree
+from reference import reference_rows
+from streams import SHAPES, TRIGGERS, expression, operators_of, quotes, stream
 
 from alpha._core.program import OPCODES
 from alpha.features import parity
@@ -31,25 +33,9 @@ def test_an_operator_is_left_out_only_if_it_has_no_opcode() -> None:
 
 
 def compare(fs: FeatureSet, events: np.ndarray) -> int:
-    """Rows, times, readiness and float32 values, ready or not; they must be equal, not merely close."""
+    """Rows, times, readiness and float32 values of both; returns how many ready finite values there were."""
     accepted = parity.guard(fs, events, TABLE) == 0
-    native = native_rows(fs, events, TABLE)
-    expected: list[Row] = reference_rows(fs, events, LOTS, accepted)
-    text = {name: str(e) for name, e in fs.features.items()}
-    assert native["row_index"].tolist() == [r.index for r in expected], text
-    assert native["ts_ns"].tolist() == [r.ts_ns for r in expected], text
-    assert native["instrument_id"].tolist() == [r.instrument for r in expected], text
-    shape = (len(expected), len(text))
-    ready = np.array([r.ready for r in expected], np.bool_).reshape(shape)
-    with np.errstate(over="ignore"):
-        values = np.array([r.values for r in expected], np.float64).reshape(shape).astype(np.float32)
-    for j, name in enumerate(text):
-        wrong = np.flatnonzero(native["ready"][:, j] != ready[:, j])
-        assert not len(wrong), (str(fs.trigger), text[name], "ready", wrong[:5], ready[wrong[:5], j])
-        got, want = native["values"][:, j], values[:, j]
-        wrong = np.flatnonzero(~((got == want) | (np.isnan(got) & np.isnan(want))))
-        assert not len(wrong), (str(fs.trigger), text[name], wrong[:5], got[wrong[:5]], want[wrong[:5]])
-    return int(np.isfinite(values[ready]).sum())
+    return agree(fs, reference_rows(fs, events, LOTS, accepted), native_rows(fs, events, TABLE))
 
 
 @pytest.mark.parametrize("seed", range(45))
@@ -76,6 +62,49 @@ def test_streams_of_hardly_any_events_equal_the_oracle(n: int) -> None:
         features = {f"f{i}": expression(rng, 2, NATIVE) for i in range(6)}
         fs = FeatureSet.from_dict({"features": features, "trigger": "last"})
         compare(fs, stream(seed, n=n))
+
+
+_ROLLING = (
+    "mean",
+    "std",
+    "skew",
+    "mad",
+    "slope",
+    "rsquare",
+    "resid",
+    "qlib.rsquare",
+    "rank",
+    "min",
+    "argmax",
+    "median",
+)
+_PAIRS = ("cov", "corr", "beta", "qlib.corr")
+_OTHERS = (
+    "cumsum(x)",
+    "ewm_std(x, 20)",
+    "wilder(x, 5)",
+    "wilder_sum(x, 5)",
+    "talib.rsi(x, 5)",
+    'ema(x, span=5, seed="sma", skip=2)',
+    "quantile(x, 20, 0.3)",
+    "corr(x, bid_qty + ask_qty, 5)",
+    "beta(mid, x, 20)",
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hard_numbers_equal_exact_arithmetic(shape: str) -> None:
+    """As sizes, because any number can be the difference of two sizes."""
+    rng = np.random.default_rng(sum(map(ord, shape)))
+    n = 250
+    x = SHAPES[shape](rng, n)
+    events = quotes(100 + 0.01 * np.cumsum(rng.integers(-2, 3, n)), rng.choice([0, 1, 10**8, 10**9], n))
+    events["v"][:, 2], events["v"][:, 3] = np.maximum(x, 0.0), np.maximum(-x, 0.0)
+    windows = ("3", "20", '"10s"')
+    texts = [f"{op}(x, {w})" for op in _ROLLING for w in windows]
+    texts += [f"{op}(x, mid, {w})" for op in _PAIRS for w in windows]
+    features = {f"f{i}": re.sub(r"\bx\b", "(bid_qty - ask_qty)", t) for i, t in enumerate([*texts, *_OTHERS])}
+    assert compare(FeatureSet.from_dict({"features": features, "trigger": "quote"}), events) > 5_000
 
 
 def test_there_is_something_to_compare() -> None:
