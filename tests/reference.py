@@ -175,13 +175,15 @@ class Machine:
             return leaves
         if kind == Kind.DEPTH:
             bid, ask, bid_qty, ask_qty = v[:4]
-            if sized:  # an empty side has no price
-                bid, ask = bid if bid_qty != 0.0 else NAN, ask if ask_qty != 0.0 else NAN
-            leaves = {f"bid_px_at.{level}": bid, f"ask_px_at.{level}": ask}
-            if sized:
-                leaves |= {f"bid_qty_at.{level}": bid_qty, f"ask_qty_at.{level}": ask_qty}
-                leaves |= self._order_flow(f"ofi_at.{level}", bid, bid_qty, ask, ask_qty)
-            return leaves
+            if not sized:
+                return {f"bid_px_at.{level}": bid, f"ask_px_at.{level}": ask}
+            leaves = {  # an empty side has no price; its order flow compares what the event says
+                f"bid_px_at.{level}": bid if bid_qty != 0.0 else NAN,
+                f"ask_px_at.{level}": ask if ask_qty != 0.0 else NAN,
+                f"bid_qty_at.{level}": bid_qty,
+                f"ask_qty_at.{level}": ask_qty,
+            }
+            return leaves | self._order_flow(f"ofi_at.{level}", bid, bid_qty, ask, ask_qty)
         if kind == Kind.TRADE:
             return {"px": v[0], "side": v[2], "trade_sign": self._sign(v[0], v[2])} | ({"qty": v[1]} if sized else {})
         if kind == Kind.BAR:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from reference_math import NAN, SCALE, divide, rounded, whole
@@ -148,46 +147,50 @@ def _qlib_corr(w: Window) -> float:
 
 
 @dataclass(frozen=True)
-class _Line:
-    """Sums of a regression: abscissas as whole numbers (positions, or ns since the oldest sample)."""
+class Line:
+    """Sums of a regression in whole numbers: of 1/SCALE for x, of positions or ns since the oldest sample for p."""
 
     p: list[int]
-    c: float
-    v_p: float
-    v_x: float
-    per: float  # abscissas in one unit: 1 position, or 10**9 ns in a second
-    span: float  # N of numerics.md
+    x: list[int]
+    c: int
+    v_p: int
+    v_x: int
+
+    @property
+    def std(self) -> float:
+        return math.sqrt(rounded(self.v_x, SCALE**2)) / len(self.x)
+
+    @property
+    def corr(self) -> float:
+        return correlation(rounded(self.c, SCALE), rounded(self.v_p, 1), rounded(self.v_x, SCALE**2))
 
 
 def abscissas(w: Window) -> list[int]:
     return [t - w.times[0] for t in w.times] if w.w_ns else list(range(w.n))
 
 
-def _line(w: Window) -> _Line | None:
+def line(w: Window) -> Line | None:
     """None if x is all equal, or all abscissas are."""
-    p = abscissas(w)
+    p, x = abscissas(w), [whole(v) for v in w.x]
     if flat(w.x) or p[0] == p[-1]:
         return None
-    a = [whole(v) for v in w.x]
-    c = rounded(w.n * sum(i * v for i, v in zip(p, a, strict=True)) - sum(p) * sum(a), SCALE)
-    v_p = rounded(w.n * sum(i * i for i in p) - sum(p) ** 2, 1)
-    return _Line(p, c, v_p, _spread(w.x, w.x), 1e9 if w.w_ns else 1.0, w.w_ns / 1e9 if w.w_ns else float(w.n))
+    c = w.n * sum(i * v for i, v in zip(p, x, strict=True)) - sum(p) * sum(x)
+    v_p = w.n * sum(i * i for i in p) - sum(p) ** 2
+    return Line(p, x, c, v_p, w.n * sum(v * v for v in x) - sum(x) ** 2)
 
 
 def _slope(w: Window) -> float:
-    line = _line(w)
-    if line is None:
+    fit = line(w)
+    if fit is None:
         return 0.0
-    slope = line.c / line.v_p * line.per
-    return 0.0 if divide(abs(slope) * line.span, math.sqrt(line.v_x) / w.n) < TINY else slope
+    slope = rounded(fit.c, SCALE) / rounded(fit.v_p, 1) * (1e9 if w.w_ns else 1.0)
+    span = w.w_ns / 1e9 if w.w_ns else float(w.n)
+    return 0.0 if divide(abs(slope) * span, fit.std) < TINY else slope
 
 
 def _rsquare(w: Window) -> float:
-    line = _line(w)
-    if line is None:
-        return 0.0
-    corr = correlation(line.c, line.v_p, line.v_x)
-    return 0.0 if abs(corr) < TINY else corr * corr
+    fit = line(w)
+    return 0.0 if fit is None or abs(fit.corr) < TINY else fit.corr * fit.corr
 
 
 def _qlib_rsquare(w: Window) -> float:
@@ -195,12 +198,13 @@ def _qlib_rsquare(w: Window) -> float:
 
 
 def _resid(w: Window) -> float:
-    line = _line(w)
-    if line is None:
+    """(x − μ) − slope (p − μ_p) of the newest, exact until it is rounded: near a line its parts cancel."""
+    fit = line(w)
+    if fit is None:
         return 0.0
-    mean_p = float(Fraction(sum(line.p), w.n))
-    resid = (w.x[-1] - _mean(w)) - line.c / line.v_p * (line.p[-1] - mean_p)
-    return 0.0 if divide(abs(resid), math.sqrt(line.v_x) / w.n) < TINY else resid
+    above = (w.n * fit.x[-1] - sum(fit.x)) * fit.v_p - fit.c * (w.n * fit.p[-1] - sum(fit.p))
+    resid = rounded(above, w.n * fit.v_p * SCALE)
+    return 0.0 if divide(abs(resid), fit.std) < TINY else resid
 
 
 WINDOWED: dict[str, Callable[[Window], float]] = {
