@@ -177,9 +177,10 @@ class Machine:
             bid, ask, bid_qty, ask_qty = v[:4]
             if not sized:
                 return {f"bid_px_at.{level}": bid, f"ask_px_at.{level}": ask}
-            leaves = {  # an empty side has no price; its order flow compares what the event says
-                f"bid_px_at.{level}": bid if bid_qty != 0.0 else NAN,
-                f"ask_px_at.{level}": ask if ask_qty != 0.0 else NAN,
+            bid, ask = bid if bid_qty != 0.0 else NAN, ask if ask_qty != 0.0 else NAN  # an empty side has no price
+            leaves = {
+                f"bid_px_at.{level}": bid,
+                f"ask_px_at.{level}": ask,
                 f"bid_qty_at.{level}": bid_qty,
                 f"ask_qty_at.{level}": ask_qty,
             }
