@@ -13,12 +13,12 @@ from alpha.instruments import Instrument, Instruments
 TABLE = Instruments.of(Instrument(symbol="A", lot_size=0.01), "B")
 
 
-@pytest.mark.parametrize("block", range(16))
+@pytest.mark.parametrize("block", range(40))
 def test_random_programs(block: int) -> None:
     values = 0
-    for seed in range(block * 40, block * 40 + 40):
+    for seed in range(block * 52, block * 52 + 52):
         rng = np.random.default_rng(seed)
-        features = {f"f{i}": expression(rng) for i in range(5)}
+        features = {f"f{i}": expression(rng) for i in range(4)}
         crossed = "flag" if seed % 2 else "reject"
         fs = FeatureSet.from_dict(
             {"features": features, "trigger": str(rng.choice(TRIGGERS)), "stream": {"guard": {"crossed": crossed}}}
