@@ -61,7 +61,7 @@ def reference_rows(
 
 
 @dataclass
-class _Node:
+class Node:
     """State of one expression: its present value and whether this pass moved it."""
 
     value: float = NAN
@@ -74,7 +74,7 @@ class _Node:
 
 
 @dataclass
-class _Bar:
+class Bar:
     number: int
     prices: list[float]
     lots: int = 0
@@ -96,13 +96,13 @@ class Machine:
         self.fs = fs
         self.instrument = instrument
         self.lot = lot if lot > 0 else 1e-8
-        self.nodes: dict[Expr, _Node] = {}
+        self.nodes: dict[Expr, Node] = {}
         for e in fs.features.values():
             self._collect(e)
         specs = {(e.params[0], e.params[1]) for e in self.nodes if e.op == "bar"}
         if fs.trigger.bar is not None:
             specs.add((fs.trigger.bar.interval, fs.trigger.bar.source))
-        self.open_bars: dict[tuple[Any, Any], _Bar | None] = {s: None for s in specs if s[1] != "feed"}
+        self.open_bars: dict[tuple[Any, Any], Bar | None] = {s: None for s in specs if s[1] != "feed"}
         self.books: dict[str, _Book] = {}
         self.mid = NAN
         self.last_px = NAN
@@ -113,14 +113,14 @@ class Machine:
     def _collect(self, e: Expr) -> None:
         for operand in e.args:
             self._collect(operand)
-        self.nodes.setdefault(e, _Node())
+        self.nodes.setdefault(e, Node())
 
     def event(self, index: int, t: int, event: Any) -> list[Row]:
         """Everything one accepted event does, in the order of numerics.md."""
         kind, flags, v = int(event["kind"]), int(event["flags"]), [float(x) for x in event["v"]]
         trigger, rows = self.fs.trigger, []
         if flags & Flag.GAP or (kind == Kind.STATUS and v[0] == Status.LOST):
-            self._gap()
+            self.gap()
         if trigger.every is not None and self.previous is not None:
             d = trigger.every.ns
             boundary = (self.previous // d + 1) * d
@@ -139,7 +139,7 @@ class Machine:
         self.previous = t
         return rows
 
-    def _gap(self) -> None:
+    def gap(self) -> None:
         """Readiness starts again; values, windows and the flow of updates stay."""
         for e, node in self.nodes.items():
             node.ready_times.clear()
@@ -171,7 +171,7 @@ class Machine:
                 leaves |= {"bid_qty": bid_qty, "ask_qty": ask_qty}
                 leaves["microprice"] = divide(bid * ask_qty + ask * bid_qty, bid_qty + ask_qty)
                 leaves["imbalance"] = divide(bid_qty - ask_qty, bid_qty + ask_qty)
-                leaves |= self._order_flow("ofi", bid, bid_qty, ask, ask_qty)
+                leaves |= self.order_flow("ofi", bid, bid_qty, ask, ask_qty)
             return leaves
         if kind == Kind.DEPTH:
             bid, ask, bid_qty, ask_qty = v[:4]
@@ -184,15 +184,15 @@ class Machine:
                 f"bid_qty_at.{level}": bid_qty,
                 f"ask_qty_at.{level}": ask_qty,
             }
-            return leaves | self._order_flow(f"ofi_at.{level}", bid, bid_qty, ask, ask_qty)
+            return leaves | self.order_flow(f"ofi_at.{level}", bid, bid_qty, ask, ask_qty)
         if kind == Kind.TRADE:
-            return {"px": v[0], "side": v[2], "trade_sign": self._sign(v[0], v[2])} | ({"qty": v[1]} if sized else {})
+            return {"px": v[0], "side": v[2], "trade_sign": self.sign(v[0], v[2])} | ({"qty": v[1]} if sized else {})
         if kind == Kind.BAR:
             leaves = {"feed.open": v[0], "feed.high": v[1], "feed.low": v[2], "feed.close": v[3]}
             return leaves | ({"feed.volume": v[4]} if sized else {})
         return {}
 
-    def _order_flow(self, name: str, bid: float, bid_qty: float, ask: float, ask_qty: float) -> dict[str, float]:
+    def order_flow(self, name: str, bid: float, bid_qty: float, ask: float, ask_qty: float) -> dict[str, float]:
         """Against the book before, which only a book with sizes can be."""
         book = self.books.setdefault(name, _Book())
         before, book.before = book.before, (bid, bid_qty, ask, ask_qty)
@@ -206,7 +206,7 @@ class Machine:
         flow += old_ask_qty if ask >= old_ask else 0.0
         return {name: flow}
 
-    def _sign(self, px: float, side: float) -> float:
+    def sign(self, px: float, side: float) -> float:
         """The feed's side, else the mid's, else the tick rule's, whose state moves with every trade."""
         if px != self.last_px and not math.isnan(self.last_px):
             self.tick = 1.0 if px > self.last_px else -1.0
@@ -217,8 +217,7 @@ class Machine:
             return 1.0 if px > self.mid else -1.0
         return self.tick
 
-    @staticmethod
-    def is_over(bar: _Bar, interval: int, t: int) -> bool:
+    def is_over(self, bar: Bar, interval: int, t: int) -> bool:
         return (bar.number + 1) * interval <= t
 
     def _build(self, kind: int, flags: int, v: list[float], t: int) -> None:
@@ -227,7 +226,7 @@ class Machine:
             if kind != (Kind.TRADE if source == "trade" else Kind.QUOTE):
                 continue
             if bar is None:
-                bar = self.open_bars[interval, source] = _Bar(t // interval.ns, [])
+                bar = self.open_bars[interval, source] = Bar(t // interval.ns, [])
             if source == "mid":
                 bar.prices.append(0.5 * (v[0] + v[1]))
                 continue
@@ -269,7 +268,7 @@ class Machine:
                 x = abs(self.nodes[seen].value)
                 self.largest[j] = max(self.largest[j], x if math.isfinite(x) else 0.0)
 
-    def _source(self, e: Expr, node: _Node, leaves: dict[str, float]) -> None:
+    def _source(self, e: Expr, node: Node, leaves: dict[str, float]) -> None:
         name = e.op
         if e.op == "bar":
             interval, source, fieldname = e.params
@@ -282,9 +281,9 @@ class Machine:
             # the first order flow after a gap compares across it
             node.ready = name not in self.books or self.books[name].since_gap >= 2
 
-    def _stateful(self, e: Expr, node: _Node, operands: list[_Node], t: int) -> None:
+    def _stateful(self, e: Expr, node: Node, operands: list[Node], t: int) -> None:
         values = tuple(o.value for o in operands)
-        updated = any(o.passes for o in operands) and all(math.isfinite(x) for x in values)
+        updated = self.comes(operands) and all(math.isfinite(x) for x in values)
         if updated:
             node.history.append((t, values))
             if all(o.ready for o in operands):
@@ -293,9 +292,7 @@ class Machine:
         spans = p.get("window") or p.get("half_life")
         timed = isinstance(spans, Duration)
         w = spans.ns if isinstance(spans, Duration) else 0
-        inside: list[tuple[int, tuple[float, ...]]] = []
-        if e.op in WINDOWED:
-            inside = [h for h in node.history if self.holds(t, w, h[0])] if timed else node.history[-p["window"] :]
+        inside = self.inside(node.history, t, w, p["window"]) if e.op in WINDOWED else []
         if timed:
             enough = e.op not in WINDOWED or len(inside) >= samples(e.op, p)
             warm = bool(node.history) and t - node.history[0][0] >= w and enough
@@ -307,11 +304,16 @@ class Machine:
         node.value = self._value(e, node, inside, t, w) if warm else NAN
 
     @staticmethod
-    def holds(t: int, w: int, then: int) -> bool:
-        """Whether the time window (t − w, t] holds a sample."""
-        return then > t - w
+    def comes(operands: list[Node]) -> bool:
+        """Whether an operand passes an update."""
+        return any(o.passes for o in operands)
 
-    def _value(self, e: Expr, node: _Node, inside: list[tuple[int, tuple[float, ...]]], t: int, w: int) -> float:
+    @staticmethod
+    def inside(history: list[tuple[int, Any]], t: int, w: int, n: Any) -> list[tuple[int, Any]]:
+        """The samples in the time window (t − w, t]; without a time, the last n."""
+        return [h for h in history if h[0] > t - w] if w else history[-n:]
+
+    def _value(self, e: Expr, node: Node, inside: list[tuple[int, tuple[float, ...]]], t: int, w: int) -> float:
         p, newest = _named(e), node.history[-1][1][0]
         if e.op in LAGGED:
             lagged = self.lagged([(then, x[0]) for then, x in node.history], t, w, p["window"])
