@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,17 @@ def float32_ulps(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> npt.
         return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
     return np.asarray(np.abs(ordered(x) - ordered(y)))
+
+
+def versions() -> dict[str, str]:
+    """What made a certificate: this package and the libraries that the batch twin computes with."""
+    found = {"python": platform.python_version()}
+    for name in ("alpha-runtime", "numpy", "numba"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def guard(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) -> npt.NDArray[np.uint8]:
@@ -81,6 +94,7 @@ def compare(fs: FeatureSet, native: dict[str, npt.NDArray[Any]], twin: batch.Det
         "definition_hash": fs.definition_hash,
         "rows": len(native["row_index"]),
         "isa": isa(),
+        "versions": versions(),
         "features": [],
         "pass": False,
     }
@@ -132,4 +146,6 @@ def compare(fs: FeatureSet, native: dict[str, npt.NDArray[Any]], twin: batch.Det
         passed = passed and ok
     result["share"] = matching / result["values"] if result["values"] else 0.0
     result["pass"] = passed and result["values"] > 0
+    if not result["values"]:
+        result["worst"] = "nothing was compared: no feature was ever ready with a finite value on this data"
     return result

@@ -122,7 +122,8 @@ def test_parity_passes_and_writes_its_certificate(
     out = tmp_path / "parity.json"
     code, result, _ = call(capsys, "parity", "--features", "twenty", "--data", ticks, "--out", out, "--json")
     assert code == 0 and result["pass"] and result["share"] == 1.0 and result["ready_mismatch"] == 0
-    assert {"values", "share", "max_ulp", "worst", "definition_hash"} <= set(result)
+    assert {"values", "share", "max_ulp", "worst", "definition_hash", "data_sha256", "isa"} <= set(result)
+    assert result["versions"]["numpy"] == np.__version__ and result["versions"]["alpha-runtime"]
     assert json.loads(out.read_text())["values"] == result["values"] > 50_000
 
 
