@@ -7,6 +7,7 @@ OPCODES: dict[str, int]
 STATE_BYTES: dict[str, int]
 BLOCK_BYTES: int
 BAR_BYTES: int
+CHUNK: int
 SLOT_BYTES: int
 
 def isa() -> str: ...

@@ -45,6 +45,7 @@ cdef extern from *:
     const alpha_kernels *alpha_kernels_of(int level) nogil
     const int ALPHA_OPS
     const int ALPHA_LISTS
+    const int ALPHA_CHUNK
     const char *const alpha_op_names[]
     const size_t alpha_op_state_bytes[]
     ctypedef struct alpha_bar:
@@ -58,6 +59,7 @@ OPCODES = {(<bytes>alpha_op_names[i]).decode(): i for i in range(ALPHA_OPS)}
 STATE_BYTES = {(<bytes>alpha_op_names[i]).decode(): alpha_op_state_bytes[i] for i in range(ALPHA_OPS)}
 BLOCK_BYTES = sizeof(alpha_block)
 BAR_BYTES = sizeof(alpha_bar)
+CHUNK = ALPHA_CHUNK  # sorted values that stand together
 SLOT_BYTES = sizeof(double) + sizeof(uint64_t)  # a value and its mark
 
 _LEVELS = {"portable": 0, "v3": 3, "v4": 4}

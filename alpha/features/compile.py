@@ -24,6 +24,7 @@ from alpha.features.operators import BAR_FIELDS, MAX_LEVEL, OPERATORS
 OP = native.OPCODES
 NO_SLOT = 0xFFFF
 MAX_BARS = 32
+_CHUNK = native.CHUNK
 _TIME_RING = 64  # first capacity of a history that time windows read; it grows when needed
 
 INSTR_DTYPE = np.dtype(
@@ -249,9 +250,16 @@ class _Builder:
         h = self.history(operands, window)
         timed = isinstance(window, Duration)
         n = window.ns if isinstance(window, Duration) else _int(window)
-        room = 0 if e.op == "skew" else _TIME_RING if timed else _power_of_two(n + 1)
+        room, storage = 0, 0
+        if e.op in ("rank", "quantile", "median"):  # chunks of sorted values, see alpha_orders.h
+            size = _CHUNK if timed or n >= _CHUNK else _power_of_two(n + 1)
+            room = 1 if timed or n < _CHUNK else 4 * n // _CHUNK + 4
+            storage = 8 * room * (2 + size)
+        elif e.op != "skew":
+            room = _TIME_RING if timed else _power_of_two(n + 1)
+            storage = 8 * room
         q = _float(e.param("q")) if e.op == "quantile" else 0.0
-        return self.derived(code, (h,), n=n, k=q, ddof=room, mode=int(timed), storage=8 * room, timed=timed)
+        return self.derived(code, (h,), n=n, k=q, ddof=room, mode=int(timed), storage=storage, timed=timed)
 
     def reader(self, e: Expr, operands: tuple[int, ...], what: str) -> int:
         """A statistic of sums that all readers of one window share."""

@@ -44,6 +44,18 @@ static inline void alpha_block_free(const alpha_program *p, alpha_block *b)
     free(b);
 }
 
+/* ddof: chunks; one chunk holds a whole window of n updates where that is less than ALPHA_CHUNK. */
+static inline void alpha_sorted_new(alpha_sorted *s, const alpha_instr *i)
+{
+    s->x = (double *)(s + 1);
+    s->chunks = i->ddof;
+    s->size = ALPHA_CHUNK;
+    while (!i->mode && i->ddof == 1 && s->size / 2 > (uint64_t)i->n)
+        s->size /= 2;
+    for (uint32_t k = 0; k < s->chunks; k++)
+        ((uint32_t *)s->x)[k] = k;
+}
+
 /* Storage that lies behind a history's or an order's state in the block; `mode` elements, see compile.py. */
 static inline void alpha_block_storage(alpha_block *b, const alpha_instr *i)
 {
@@ -73,8 +85,7 @@ static inline void alpha_block_storage(alpha_block *b, const alpha_instr *i)
     case ALPHA_OP_RANK:
     case ALPHA_OP_QUANTILE:
     case ALPHA_OP_MEDIAN:
-        ((alpha_sorted *)state)->x = (double *)((alpha_sorted *)state + 1);
-        ((alpha_sorted *)state)->capacity = i->ddof;
+        alpha_sorted_new(state, i);
         break;
     case ALPHA_OP_TRADE_SIGN:
         *(alpha_sign *)state = (alpha_sign){NAN, NAN, 0.0};

@@ -162,12 +162,23 @@ typedef struct alpha_extreme { /* indices of the values that can still become th
     uint64_t owns; /* storage was grown: a heap block of its own */
 } alpha_extreme;
 
-typedef struct alpha_sorted { /* the window's values in ascending order */
+#define ALPHA_CHUNK 512
+
+typedef struct alpha_sorted { /* the window's values in ascending order, in chunks; see alpha_orders.h */
     uint64_t tail;
-    double *x;
-    uint64_t n, capacity;
-    uint64_t owns;
+    double *x;     /* for each chunk its directory entries and its values */
+    uint64_t n;
+    uint32_t size;   /* values a chunk can hold */
+    uint32_t chunks; /* there are, used or not */
+    uint32_t used;
+    uint32_t owns;
 } alpha_sorted;
+
+/* 8-byte words of such storage: per chunk its place and count, its lowest value, its values. */
+static inline uint64_t alpha_sorted_words(uint64_t chunks, uint64_t size)
+{
+    return chunks * (2 + size);
+}
 
 typedef struct alpha_pairs { /* a history of two operands: x is the first, y the second */
     alpha_history h;

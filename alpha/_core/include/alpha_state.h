@@ -46,7 +46,8 @@ static inline int alpha_pieces(alpha_block *b, const alpha_instr *i, alpha_piece
     case ALPHA_OP_RANK:
     case ALPHA_OP_QUANTILE:
     case ALPHA_OP_MEDIAN:
-        out[0] = (alpha_piece){(void **)&s->x, i->state + sizeof *s, s->capacity * sizeof *s->x, (int)s->owns};
+        out[0] = (alpha_piece){(void **)&s->x, i->state + sizeof *s,
+                               alpha_sorted_words(s->chunks, s->size) * sizeof *s->x, (int)s->owns};
         return 1;
     default:
         return 0;
