@@ -1,0 +1,1 @@
+"""What users run today, beside ours: the same inputs, outputs compared in the run."""
