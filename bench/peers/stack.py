@@ -339,7 +339,9 @@ def pandas_window() -> Decide:
             1e4 * (mid.rolling(100).max().iloc[-1] - last) / last,
             1e4 * (last - mid.rolling(100).min().iloc[-1]) / last,
             100.0 * g / (g + loss) if g + loss > 0 else 100.0,
-            1e4 * (mid.ewm(span=12, adjust=False).mean().iloc[-1] - mid.ewm(span=26, adjust=False).mean().iloc[-1]) / last,
+            1e4
+            * (mid.ewm(span=12, adjust=False).mean().iloc[-1] - mid.ewm(span=26, adjust=False).mean().iloc[-1])
+            / last,
             spread.iloc[-1] / spread.ewm(span=50, adjust=False).mean().iloc[-1],
             i.rolling(50).mean().iloc[-1],
         ]
