@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ def weights() -> dict[str, npt.NDArray[np.float32]]:
     """Seeded weights and the normalisation; the last layer is strong enough that all three actions occur."""
     rng = np.random.default_rng(17)
     out: dict[str, npt.NDArray[np.float32]] = {}
-    for k, (n, m) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for k, (n, m) in enumerate(itertools.pairwise(SIZES)):
         out[f"w{k}"] = (rng.standard_normal((n, m)) * np.sqrt(2.0 / n)).astype(np.float32)
         out[f"b{k}"] = (rng.standard_normal(m) * 0.1).astype(np.float32)
     return out
