@@ -206,7 +206,9 @@ class Columns:
         line, volume, n = self.line, e.param("volume"), e.param("n")
         assert isinstance(volume, float) and isinstance(n, int)
         chosen = line.events["kind"] == Kind.TRADE
-        trades = counted_trades(line.events["v"][chosen], line.events["flags"][chosen], line.market, self.kernels.clocks)
+        trades = counted_trades(
+            line.events["v"][chosen], line.events["flags"][chosen], line.market, self.kernels.clocks
+        )
         at = line.own[chosen][~trades.missing]
         sign = self.of(Expr("trade_sign")).value[at].astype(np.int64)
         again = resets(e)
@@ -396,9 +398,7 @@ class Columns:
         skip, sma = e.param("skip"), e.param("seed") == "sma"
         assert isinstance(span, int) and isinstance(skip, int)
         if skip or sma:
-            return self.counted(
-                u, u.each(lambda r: kernels.recursive.ema_seeded(u.x[r], span, skip, sma)), skip + span
-            )
+            return self.counted(u, u.each(lambda r: kernels.recursive.ema_seeded(u.x[r], span, skip, sma)), skip + span)
         alpha = 2.0 / (span + 1)
         return self.counted(u, u.each(lambda r: kernels.moments.ema_span(u.x[r], alpha)), span)
 

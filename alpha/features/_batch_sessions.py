@@ -102,4 +102,3 @@ class Seen:
         last = np.where(now >= 0, self.last[now], -1)
         value = np.where(last >= 0, self.value[last], np.nan)
         return value, (last >= 0) & self.ready[last] & (last >= self.gap_from[now])
-
