@@ -116,18 +116,18 @@ def whole_size(size: float, lot: float, tick: float = 1.0) -> int | None:
     return max(1, int(units)) if units < LIMIT else None
 
 
-def counted_trades(v: Floats, flags: npt.NDArray[np.uint16], market: Market, kernels: Any) -> Trades:
-    """Trades with values ``v`` [n, 5] in lots and ticks (rule 53)."""
+def counted_trades(v: Floats, flags: npt.NDArray[np.uint16], market: Market, kernels: Any, cash: bool = True) -> Trades:
+    """Trades with values ``v`` [n, 5] in lots and, where ``cash`` is wanted, lots times ticks (rule 53)."""
     size = market.lot if market.lot > 0 else UNKNOWN_LOT
     with np.errstate(all="ignore"):
         lots = np.rint(v[:, 1] / size)
         missing = ((flags & Flag.NO_QTY) != 0) | ~(lots < LIMIT)
         whole = np.where(missing, 0.0, lots).astype(np.int64)
-        if not market.tick > 0:
+        if not (cash and market.tick > 0):
             return Trades(whole, None, missing)
         ticks = np.rint(v[:, 0] / market.tick)
-        cash, over = kernels.products(whole, np.where(ticks < LIMIT, ticks, LIMIT).astype(np.int64))
-    return Trades(np.where(over, 0, whole), cash, missing | over)
+        products, over = kernels.products(whole, np.where(ticks < LIMIT, ticks, LIMIT).astype(np.int64))
+    return Trades(np.where(over, 0, whole), products, missing | over)
 
 
 def build_bars(e: npt.NDArray[Any], t: Ints, spec: BarSpec, market: Market, kernels: Any) -> Bars:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class _Updates:
         if len(self.begun) != len(self.x):
             return [slice(0, len(self.x))]
         edges = [*np.unique(self.begun).tolist(), len(self.x)]
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def each(self, kernel: Callable[[slice], Floats]) -> Floats:
         """One result per update by a kernel that starts again at every break."""
@@ -98,13 +99,13 @@ class Columns:
         if e.op == "bar":
             return self._bar(e)
         if e.op == "of":
-            value, ready = self.seen[e].at(self.line, self.line.market.instrument)
-            return Column(value, np.zeros(steps, np.bool_), ready)
+            found, ready = self.seen[e].at(self.line, self.line.market.instrument)
+            return Column(found, np.zeros(steps, np.bool_), ready)
         if e.op == "input":
             return self._input(e)
         if OPERATORS[e.op].group == "time":
-            value = time_of_day(e.op, self.line.t, self.line.market.sessions, self.line.by_close)
-            return Column(value, np.zeros(steps, np.bool_), np.ones(steps, np.bool_))
+            now = time_of_day(e.op, self.line.t, self.line.market.sessions, self.line.by_close)
+            return Column(now, np.zeros(steps, np.bool_), np.ones(steps, np.bool_))
         if OPERATORS[e.op].kind == "source":
             return self._level(e) if e.params else self._source(e.op)
         if OPERATORS[e.op].kind == "pointwise":
@@ -206,9 +207,8 @@ class Columns:
         line, volume, n = self.line, e.param("volume"), e.param("n")
         assert isinstance(volume, float) and isinstance(n, int)
         chosen = line.events["kind"] == Kind.TRADE
-        trades = counted_trades(
-            line.events["v"][chosen], line.events["flags"][chosen], line.market, self.kernels.clocks
-        )
+        v, flags = line.events["v"][chosen], line.events["flags"][chosen]
+        trades = counted_trades(v, flags, line.market, self.kernels.clocks, cash=False)
         at = line.own[chosen][~trades.missing]
         sign = self.of(Expr("trade_sign")).value[at].astype(np.int64)
         again = resets(e)

@@ -183,6 +183,12 @@ def test_vpin_takes_the_sign_of_trade_sign() -> None:
     same(column("vpin(6, 1)", stream, "trade", ONE), [N, N, N, 0])
 
 
+def test_vpin_skips_trades_of_too_many_lots_only() -> None:
+    stream = trades((2.0**40, 2.0**20, 1), (1.0, 2.0**61, -1), (1.0, 1.0, 1))  # 2**63 lots times ticks; 2**62 lots
+    same(column("vpin(1048576, 1)", stream, instruments=ONE), [1, 1, 1])
+    same(column("vpin(1048577, 1)", stream, instruments=ONE), [N, N, 1])
+
+
 def test_vpin_after_a_gap_and_a_break() -> None:
     t = [(110, 0), (120, 0), (130, GAP), (140, 0), (310, 0), (320, 0)]
     stream = events(*((s, T, (1.0, 1.5, 1.0), 0, flags or Flag.LAST) for s, flags in t))
