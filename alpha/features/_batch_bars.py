@@ -123,7 +123,7 @@ def counted_trades(v: Floats, flags: npt.NDArray[np.uint16], market: Market, ker
         lots = np.rint(v[:, 1] / size)
         missing = ((flags & Flag.NO_QTY) != 0) | ~(lots < LIMIT)
         whole = np.where(missing, 0.0, lots).astype(np.int64)
-        if not (cash and market.tick > 0):
+        if not (cash and market.tick > 0 and market.lot > 0):
             return Trades(whole, None, missing)
         ticks = np.rint(v[:, 0] / market.tick)
         products, over = kernels.products(whole, np.where(ticks < LIMIT, ticks, LIMIT).astype(np.int64))

@@ -103,6 +103,8 @@ def compute_detail(
             seen |= found
 
         def part(i: int) -> Detail | None:
+            if first[i] == first[i + 1] and not len(to_all):
+                return None
             columns = others[i] if i in others else columns_of(i, seen)
             columns.seen = seen
             return _evaluate(fs, columns, i, with_scale) if len(columns.line.t) else None

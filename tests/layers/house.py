@@ -80,6 +80,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features.parity",
             "alpha.features.causality",
             "alpha.data",
+            "alpha.features.frames",
         ),
     ),
     (
