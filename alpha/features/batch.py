@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -96,20 +97,22 @@ def compute_detail(
         return Columns(Timeline.build(fs, events, mine, markets[i], kernels.clocks), kernels, seen)
 
     looked_at = _looked_at(fs, markets)
-    with ThreadPoolExecutor(max(1, min(n, os.cpu_count() or 1))) as pool:  # numpy and the kernels drop the GIL
-        others = dict(zip(looked_at, pool.map(lambda i: columns_of(i, {}), looked_at), strict=True))
+    busy = range(n) if len(to_all) else np.flatnonzero(np.diff(first)).tolist()
+    workers = min(max(len(busy), len(looked_at)), os.cpu_count() or 1)
+    with ThreadPoolExecutor(max(1, workers)) as pool:  # numpy and the kernels drop the GIL
+        # one alone stays on this thread: a thread per call would leave the allocator an arena each
+        each: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
+        others = dict(zip(looked_at, each(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
-        for found in pool.map(lambda i: _seen(others[i], looked_at[i]), looked_at):
+        for found in each(lambda i: _seen(others[i], looked_at[i]), looked_at):
             seen |= found
 
         def part(i: int) -> Detail | None:
-            if first[i] == first[i + 1] and not len(to_all):
-                return None
             columns = others[i] if i in others else columns_of(i, seen)
             columns.seen = seen
             return _evaluate(fs, columns, i, with_scale) if len(columns.line.t) else None
 
-        parts = [p for p in pool.map(part, range(n)) if p is not None]
+        parts = [p for p in each(part, busy) if p is not None]
     f = len(fs.features)
     if not parts:
         empty = Rows(np.zeros(0, np.int64), np.zeros((0, f), np.float32), np.zeros(0, np.bool_))
