@@ -212,6 +212,26 @@ def test_events_of_past_sessions_are_let_go(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(longest) > 50 and max(longest) < 150
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize("file", ["binance/spot_btcusdt_20240809_l1.parquet", "fx/OANDA_EURUSD_20140506.parquet"])
+def test_real_files_in_every_form(file: str, data_dir: Path) -> None:
+    path = data_dir / file
+    features = {"e": "ema(mid, span=20)", "s": 'std(mid, "10s")', "v": "diff(mid, 1)"}
+    for settings in ({}, {"session_break": "session"}):
+        fs = _set(features, "quote", **settings)
+        source = alpha.open_events(path)
+        events = source.read_all()
+        d = batch.compute_detail(fs, events, source.instruments, parity.guard(fs, events, source.instruments) == 0)
+        lazy = features_of(fs, path, chunk_events=5000).collect()
+        eager = features_of(fs, pl.read_parquet(path))
+        table = features_of(fs, pd.read_parquet(path))
+        assert len(d.ts_ns) > 1000 and lazy["ready"].any()
+        for out in (lazy, eager, table):
+            values = np.stack([np.asarray(out[name]) for name in fs.names], axis=1)
+            assert values.tobytes() == d.rows.values.tobytes()
+            assert np.asarray(out["ready"]).tolist() == d.rows.ready.tolist()
+
+
 def test_wrong_calls() -> None:
     frame = _quotes()
     with pytest.raises(DataError, match="a feature is called 'ready'"):
