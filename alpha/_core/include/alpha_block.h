@@ -109,11 +109,11 @@ static inline void alpha_bar_new(alpha_bar *s, const alpha_bar_spec *spec, const
     s->lot = lot_known ? lot : 1e-8;
     s->tick = both ? tick : NAN;
     s->end = INT64_MAX;
-    if (spec->clock == ALPHA_CLOCK_TICKS)
+    if (spec->clock == ALPHA_CLOCK_TICK_BAR)
         s->size = (int64_t)spec->size;
-    else if (spec->clock == ALPHA_CLOCK_VOLUME && lot_known)
+    else if (spec->clock == ALPHA_CLOCK_VOLUME_BAR && lot_known)
         s->size = alpha_whole(spec->size, lot);
-    else if (spec->clock == ALPHA_CLOCK_DOLLARS && both)
+    else if (spec->clock == ALPHA_CLOCK_DOLLAR_BAR && both)
         s->size = alpha_whole(spec->size, tick * lot);
 }
 

@@ -17,10 +17,10 @@ OPERATION(CLOCK_TAKE)
     bar_price(s, x);
     const traded in = traded_of(c->e, s);
     bar_volume(s, in);
-    if (spec->clock == ALPHA_CLOCK_TICKS)
+    if (spec->clock == ALPHA_CLOCK_TICK_BAR)
         s->done++;
     else if (in.lots > 0)
-        s->done += spec->clock == ALPHA_CLOCK_VOLUME ? in.lots : in.ticks;
+        s->done += spec->clock == ALPHA_CLOCK_VOLUME_BAR ? in.lots : in.ticks;
     if (s->done < s->size)
         return;
     s->done %= s->size;

@@ -230,16 +230,16 @@ typedef struct alpha_rsi {
 
 enum alpha_clock { /* what closes a built bar */
     ALPHA_CLOCK_TIME = 0,
-    ALPHA_CLOCK_TICKS,
-    ALPHA_CLOCK_VOLUME,
-    ALPHA_CLOCK_DOLLARS
+    ALPHA_CLOCK_TICK_BAR,
+    ALPHA_CLOCK_VOLUME_BAR,
+    ALPHA_CLOCK_DOLLAR_BAR
 };
 
 enum alpha_bar_field {
     ALPHA_BAR_OPEN = 0,
     ALPHA_BAR_HIGH,
     ALPHA_BAR_LOW,
-    ALPHA_BAR_CLOSED,
+    ALPHA_BAR_CLOSE,
     ALPHA_BAR_VOLUME,
     ALPHA_BAR_VWAP,
     ALPHA_BAR_COUNT,
