@@ -86,7 +86,9 @@ def parse_trigger(text: str) -> Trigger:
         return Trigger("bar", bar=parse_bar(text))
     if text.startswith("every(") and text.endswith(")"):
         return Trigger("every", every=duration(text[6:-1].strip().strip("\"'")))
-    raise DefinitionError(f'unknown trigger {text!r}: use quote, trade, last, bar("1m", "trade"), tick_bar(100) or every("100ms")')
+    raise DefinitionError(
+        f'unknown trigger {text!r}: use quote, trade, last, bar("1m", "trade"), tick_bar(100) or every("100ms")'
+    )
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ def _of(x: Expr, symbol: object) -> Expr:
     if any(node.op == "of" for node in walk(x)):
         raise DefinitionError("of() cannot stand inside of of(): name each instrument where it is used")
     if not moves(x):
-        raise DefinitionError(f"of() of {canonical(x)} never changes: it needs a quote, trade, bar or input of {symbol}")
+        raise DefinitionError(
+            f"of() of {canonical(x)} never changes: it needs a quote, trade, bar or input of {symbol}"
+        )
     return call("of", (x,), (symbol,), {})
 
 
@@ -339,4 +341,6 @@ class _Reader:
                     return self.guarded(node, lambda: bar(*texts))
             case ast.Call(func=ast.Name(id=name), args=[size], keywords=[]) if name in CLOCK_BARS:
                 return self.guarded(node, lambda: BarRef(bar_clock(name, self.literal(size)), "trade"))
-        raise self.fail(node, 'only a bar has fields: bar("1m", "trade"), tick_bar(100), volume_bar(5000), dollar_bar(1e6)')
+        raise self.fail(
+            node, 'only a bar has fields: bar("1m", "trade"), tick_bar(100), volume_bar(5000), dollar_bar(1e6)'
+        )
