@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +27,8 @@ class Session:
 
 def opened(sessions: Sequence[Session], t: int, at_close: bool) -> int:
     """k(t): the number of opens at or before t; ``at_close``, in sets that a bar triggers, before t."""
-    return sum(s.open < t if at_close else s.open <= t for s in sessions)
+    find = bisect_left if at_close else bisect_right
+    return find(sessions, t, key=lambda s: s.open)
 
 
 def session_of(sessions: Sequence[Session], t: int, at_close: bool) -> Session | None:
