@@ -21,6 +21,7 @@ PARTLY = Instruments.of(
     Instrument(symbol="B", calendar="days"),
     Instrument(symbol="C", tick_size=0.25),
 )
+PROBE = Instruments.of(Instrument(symbol="ES", lot_size=1.0, tick_size=0.25), *KNOWN)
 CALENDARS = (*MADE, "24/7", "instrument")
 
 

@@ -20,7 +20,7 @@ from reference_sessions import TIMES, Session, opened
 from reference_trades import LIMIT, Bar, Buckets, ClockBars, known, size_of_bars, whole_lots
 from reference_windows import WINDOWED, Window, samples
 
-from alpha.errors import DefinitionError
+from alpha.errors import DefinitionError, InstrumentError
 from alpha.events import ALL_INSTRUMENTS, Flag, Kind, Status, stream_time
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import BarClock, Duration, Expr
@@ -116,7 +116,8 @@ class Machine:
         self.nodes: dict[Expr, Node] = {}
         for e in fs.features.values():
             self._collect(e)
-        self.shown = {e.args[0]: Node() for e in self.nodes if e.op == "of"}  # as others see them (rule 51)
+        mine = [e for e in self.nodes if e.op == "of" and e.params[0] == listing.symbol]
+        self.shown = {e.args[0]: Node() for e in mine}  # as everybody sees them (rule 51)
         specs = {(e.params[0], e.params[1]) for e in self.nodes if e.op == "bar"}
         if fs.trigger.bar is not None:
             specs.add((fs.trigger.bar.interval, fs.trigger.bar.source))
@@ -143,15 +144,15 @@ class Machine:
 
     def _must_know(self, what: str, lot: bool, tick: bool = False) -> None:
         if (lot and not self.lot) or (tick and not self.tick_size):
-            raise DefinitionError(f"{what} needs the lot size or tick size of {self.listing.symbol}")
+            raise InstrumentError(f"{what} needs the lot size or tick size of {self.listing.symbol}")
 
     def _measured(self, size: int) -> int:
         if size >= LIMIT:
-            raise DefinitionError(f"{size} lots are more than anybody trades")
+            raise InstrumentError(f"{size} lots are more than anybody trades")
         return size
 
     def _collect(self, e: Expr) -> None:
-        for operand in e.args:
+        for operand in e.args if e.op != "of" or e.params[0] == self.listing.symbol else ():
             self._collect(operand)
         self.nodes.setdefault(e, Node())
 
@@ -342,7 +343,7 @@ class Machine:
     def _pass(self, t: int, leaves: dict[str, float]) -> None:
         """Every node once, operands first."""
         for e, node in self.nodes.items():
-            operands = [self.nodes[a] for a in e.args]
+            operands = [self.nodes[a] for a in e.args] if e.op != "of" else []
             if e.op == "const":
                 node.value, node.ready = float(e.params[0]), True  # type: ignore[arg-type]
             elif e.op in TIMES:

@@ -13,7 +13,7 @@ from reference import Listing, Row, reference_rows, resets
 from reference_sessions import TIMES, Session, is_rth, minutes_to_close, opened, seconds_since_open
 from reference_trades import Buckets, ClockBars, size_of_bars
 
-from alpha.errors import DefinitionError
+from alpha.errors import DefinitionError, InstrumentError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
 from alpha.features import language
 from alpha.features.feature_set import FeatureSet
@@ -350,10 +350,12 @@ def test_time_bars_have_the_new_fields_too() -> None:
 
 def test_sizes_must_be_known() -> None:
     for feature in ("volume_bar(5).close", "dollar_bar(5).close", "vpin(5, 2)"):
-        with pytest.raises(DefinitionError, match="needs the lot size or tick size of X"):
+        with pytest.raises(InstrumentError, match="needs the lot size or tick size of X"):
             rows({"x": feature}, told(q(12, 1.0)), (Listing(symbol="X", sessions=DAY),))
-    with pytest.raises(DefinitionError, match="needs"):
+    with pytest.raises(InstrumentError, match="needs"):
         rows({"x": "dollar_bar(5).close"}, told(q(12, 1.0)), (Listing(lot=1.0, symbol="X", sessions=DAY),))
+    elsewhere = rows({"x": 'of("A", vpin(1, 1))'}, told(trade(12, 1.0, 1.0, 1.0), q(13, 1.0, 1)), (A, Listing(symbol="X")))
+    assert values(elsewhere) == [1.0, 1.0]
     assert len(rows({"x": "tick_bar(5).close"}, told(q(12, 1.0)), (Listing(symbol="X", sessions=DAY),))) == 1
 
 
