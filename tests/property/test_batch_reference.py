@@ -23,7 +23,7 @@ S = 10**9
 QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-BATCH = operators_of(lambda fs: batch.compute(fs, stream(0, n=0), PROBE))
+BATCH = operators_of(lambda fs: batch.compute(fs, stream(0, n=40), PROBE))
 NAMES = sorted(n for n in BATCH & OPERATORS.keys() if OPERATORS[n].kind != "source")
 PER_SET = 4
 TWO = Instruments.of(*list(PARTLY)[:2])
