@@ -349,7 +349,7 @@ class Machine:
             elif e.op in TIMES:
                 node.value, node.ready = TIMES[e.op](self.listing.sessions, t, self.at_close), True
             elif e.op == "of":
-                node.value, node.ready = self.elsewhere(str(e.params[0]), e.args[0])
+                node.value, node.ready = self.elsewhere(str(e.params[0]), e.args[0], t)
             elif not e.args:
                 self._source(e, node, leaves, t)
             elif e.op in POINTWISE:
@@ -359,14 +359,18 @@ class Machine:
             else:
                 self._stateful(e, node, operands, t)
             if e in self.shown and node.passes:
-                self.shown[e].value, self.shown[e].ready = node.value, node.ready
+                self.show(e, node, t)
         for j, e in enumerate(self.fs.features.values()):  # rule 48
             for seen in e.args if e.args and e.op != "of" else (e,):
                 x = abs(self.nodes[seen].value)
                 self.largest[j] = max(self.largest[j], x if math.isfinite(x) else 0.0)
 
-    def elsewhere(self, symbol: str, e: Expr) -> tuple[float, bool]:
-        """``e`` as it last passed an update on over there."""
+    def show(self, e: Expr, node: Node, t: int) -> None:
+        """What others see of ``e`` from now on, whatever their time."""
+        self.shown[e].value, self.shown[e].ready = node.value, node.ready
+
+    def elsewhere(self, symbol: str, e: Expr, t: int) -> tuple[float, bool]:
+        """``e`` as it last passed an update on over there, whatever the time."""
         shown = self.peers[symbol].shown[e]
         return shown.value, shown.ready
 
