@@ -100,6 +100,10 @@ def _one_late(self: Machine, kind: int, code: float, t: int) -> bool:
     return bool(due)
 
 
+def _whatever_is_wanted(self: Machine, kind: int, code: float, t: int) -> bool:
+    return self.previous is not None and self.opened(t) > self.opened(self.previous)
+
+
 def _then(*steps: Callable[[Machine], None]) -> Callable[[Machine], None]:
     def reset(self: Machine) -> None:
         _true_reset(self)
@@ -163,7 +167,7 @@ _BREAKS = (
         calendar="touching",
     ),
     _one("breaks ignored", "mean(mid, 20)", (Machine, "is_break", lambda self, kind, code, t: False)),
-    _one("breaks where none are wanted", "first(mid)", (Machine, "is_break", _true_break), breaks="none"),
+    _one("breaks where none are wanted", "first(mid)", (Machine, "is_break", _whatever_is_wanted), breaks="none"),
     _one("a resumption is no break", "first(px)", (Machine, "is_break", _codes())),
     _one("a halt is a break", "first(px)", (Machine, "is_break", _codes(Status.OPEN, Status.RESUME, Status.HALT))),
     _one("a break one event late", "first(px)", (Machine, "is_break", _one_late)),
@@ -323,8 +327,8 @@ def _to_the_first(e: np.ndarray) -> np.ndarray:
 
 
 _SERIES = (
-    _one("max_age inclusive", 'input("b", max_age="1s")', (Machine, "too_old", staticmethod(lambda age, limit: age >= limit))),
-    _one("max_age is not looked at", 'input("b", max_age="1s")', (Machine, "too_old", staticmethod(lambda age, limit: False))),
+    _one("max_age inclusive", 'input("b", max_age="4s")', (Machine, "too_old", staticmethod(lambda age, limit: age >= limit))),
+    _one("max_age is not looked at", 'input("b", max_age="4s")', (Machine, "too_old", staticmethod(lambda age, limit: False))),
     _one("inputs are unready after a gap", 'input("b")', (Machine, "gap", _gap_restarts_inputs)),
     _one("series as they are written", 'input("b") - 2*input("a")', events=_other_places),
     _one("an input to all is for the first", 'cumsum(input("b"))', events=_to_the_first),
@@ -414,7 +418,7 @@ _BARS = (
 
 # Buckets
 
-_true_fill, _true_net = Buckets.trade, Buckets.net
+_true_fill = Buckets.trade
 
 
 def _whole(self: Buckets, k: int) -> int:
@@ -438,12 +442,18 @@ def _gap_keeps_buckets(self: Machine) -> None:
         self.buckets[e].filled_since_gap = n
 
 
+def _of_the_sum(self: Buckets) -> float:
+    """Buys and sells of different buckets cancel."""
+    nets = [self.net(k) for k in range(self.filled - self.n, self.filled)]
+    return abs(float(sum(nets))) / (self.n * self.size)
+
+
 _VPIN = (
     _one("trades are not split", "vpin(1, 5)", (Buckets, "net", _whole)),
     _one("vpin of every trade", "count(vpin(20, 2), 2)", (Buckets, "trade", _every_trade)),
     _one("vpin ready at once after a gap", "vpin(2, 7)", (Machine, "gap", _gap_keeps_buckets)),
     _one("vpin by the feed's side only", "vpin(2, 5)", (Machine, "sign", lambda self, px, side: side)),
-    _one("vpin net of all buckets", "vpin(2, 5)", (Buckets, "net", lambda self, k: sum(_true_net(self, j) for j in range(k + 1)) / (k + 1))),
+    _one("vpin of the sum", "vpin(2, 5)", (Buckets, "value", _of_the_sum)),
 )  # fmt: skip
 
 SESSIONS = (*_BREAKS, *_TIME, *_OTHERS, *_SERIES, *_BARS, *_VPIN)

@@ -41,7 +41,9 @@ def program(
     allowed = operators if known else set(operators) - SIZED
     tops = [roots[i] if i < len(roots) else None for i in range(features)]
     texts = {f"f{i}": expression(rng, 3, allowed, top, symbols) for i, top in enumerate(tops)}
-    clocks = [t for t in (*TRIGGERS, *SIZED_TRIGGERS * known) if t.split("(")[0] not in ALL or t.split("(")[0] in operators]
+    clocks = [
+        t for t in (*TRIGGERS, *SIZED_TRIGGERS * known) if t.split("(")[0] not in ALL or t.split("(")[0] in operators
+    ]
     stream = {
         "clock": clock or str(rng.choice(["recv", "event"])),
         "calendar": str(rng.choice(CALENDARS)),

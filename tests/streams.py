@@ -12,6 +12,7 @@ from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
 
 __all__ = ["SHAPES", "T0", "TRIGGERS", "S", "expression", "operators_of", "quotes", "stream"]
 
+
 def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) -> np.ndarray:
     """``n`` events of a random tick stream. ``faults`` adds what a guard must reject."""
     rng = np.random.default_rng(seed)

@@ -33,9 +33,7 @@ def test_no_operator_is_left_out() -> None:
     assert BATCH == ALL
 
 
-def compare(
-    fs: FeatureSet, events: np.ndarray, table: Instruments = PARTLY, accepted: np.ndarray | None = None
-) -> int:
+def compare(fs: FeatureSet, events: np.ndarray, table: Instruments = PARTLY, accepted: np.ndarray | None = None) -> int:
     """Rows, times, readiness and float32 values of both; returns how many ready finite values there were."""
     detail = batch.compute_detail(fs, events, table, accepted, with_scale=True)
     expected = reference_rows(fs, events, listings(fs, table), accepted)

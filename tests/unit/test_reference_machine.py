@@ -51,7 +51,11 @@ A, B = Listing(1.0, 0.5, "A", DAY), Listing(0.01, 0.01, "B", DAY)
 
 
 def rows(
-    features: dict[str, str], events: np.ndarray, listings: Sequence[Listing] = (A,), trigger: str = "last", breaks: str = "session"
+    features: dict[str, str],
+    events: np.ndarray,
+    listings: Sequence[Listing] = (A,),
+    trigger: str = "last",
+    breaks: str = "session",
 ) -> list[Row]:
     fs = FeatureSet.from_dict(
         {"features": features, "trigger": trigger, "stream": {"session_break": breaks, "calendar": "one"}}
@@ -92,7 +96,9 @@ def test_the_first_open_is_a_break_and_the_close_is_none() -> None:
     assert values(found) == [1.0, 2.0, 2.0, 2.0, 5.0]
 
 
-@pytest.mark.parametrize(("code", "first"), [(Status.OPEN, 3.0), (Status.RESUME, 3.0), (Status.HALT, 1.0), (Status.CLOSE, 1.0)])
+@pytest.mark.parametrize(
+    ("code", "first"), [(Status.OPEN, 3.0), (Status.RESUME, 3.0), (Status.HALT, 1.0), (Status.CLOSE, 1.0)]
+)
 def test_a_resumed_instrument_starts_again(code: Status, first: float) -> None:
     events = told(q(11, 1.0), q(12, 2.0), (13, 0, STATUS, (float(code),)), q(14, 3.0))
     assert values(rows({"f": "first(mid)"}, events)) == [1.0, 1.0, first]
@@ -153,7 +159,9 @@ def test_readiness_counts_from_the_later_of_gap_and_break() -> None:
 
 
 def test_the_row_of_a_clock_is_made_before_the_break() -> None:
-    found = rows({"f": "first(mid)", "s": "seconds_since_open"}, told(q(12, 1.0), q(34, 5.0), q(41, 6.0)), trigger='every("10s")')
+    found = rows(
+        {"f": "first(mid)", "s": "seconds_since_open"}, told(q(12, 1.0), q(34, 5.0), q(41, 6.0)), trigger='every("10s")'
+    )
     assert [(r.ts_ns // S, r.values[0]) for r in found] == [(20, 1.0), (40, 5.0)]
     assert values(found, 1) == [10.0, 10.0]
 
@@ -201,7 +209,9 @@ def test_the_time_of_day_is_a_sine() -> None:
 
 
 def test_time_is_read_when_it_is_taken_in() -> None:
-    events = told(q(12, 100.0), (13, 0, TIMER, ()), q(15, 100.0), (16, 0, Kind.STATUS, (float(Status.LOST),)), q(17, 1.0))
+    events = told(
+        q(12, 100.0), (13, 0, TIMER, ()), q(15, 100.0), (16, 0, Kind.STATUS, (float(Status.LOST),)), q(17, 1.0)
+    )
     found = rows({"s": "seconds_since_open", "sum": "sum(seconds_since_open + 0*mid, 2)"}, events)
     assert values(found, 0) == [2.0, 5.0, 7.0] and ready(found, 0) == [True, True, True]
     assert values(found, 1) == [None, 7.0, 12.0]
@@ -258,7 +268,15 @@ def test_to_all_reaches_one_after_the_other() -> None:
     """A reads B before the event, B reads A after it."""
     events = told(told_input(12, 0, 7.0), q(13, 1.0), q(13, 1.0, 1), told_input(14, 0, 8.0))
     features = {"a": 'cumsum(of("A", input("x")) + 0*input("x"))', "b": 'cumsum(of("B", input("x")) + 0*input("x"))'}
-    found = rows(features, told(*((e["ts_event_ns"] / S, int(e["instrument_id"]), int(e["kind"]), tuple(e["v"])) for e in events), q(15, 1.0), q(15, 1.0, 1)), (A, B))
+    found = rows(
+        features,
+        told(
+            *((e["ts_event_ns"] / S, int(e["instrument_id"]), int(e["kind"]), tuple(e["v"])) for e in events),
+            q(15, 1.0),
+            q(15, 1.0, 1),
+        ),
+        (A, B),
+    )
     assert values([r for r in found if r.instrument == 0], 1) == [None, 7.0]
     assert values([r for r in found if r.instrument == 1], 0) == [7.0, 15.0]
 
@@ -273,13 +291,26 @@ def test_an_unknown_symbol_is_refused() -> None:
 
 def test_inputs_by_place_in_the_alphabet() -> None:
     features = {"z": 'input("zinc")', "a": 'input("alum")', "c": 'cumsum(input("alum"))'}
-    events = told(told_input(12, 1, 5.0), told_input(12, 0, 7.0, 0), told_input(12, 2, 9.0), told_input(12, 0.5, 9.0), q(12, 1.0))
-    found = rows(features, told(*[(12, int(e["instrument_id"]), int(e["kind"]), tuple(e["v"])) for e in events], told_input(12, 0, 7.0), q(13, 1.0)))
+    events = told(
+        told_input(12, 1, 5.0), told_input(12, 0, 7.0, 0), told_input(12, 2, 9.0), told_input(12, 0.5, 9.0), q(12, 1.0)
+    )
+    found = rows(
+        features,
+        told(
+            *[(12, int(e["instrument_id"]), int(e["kind"]), tuple(e["v"])) for e in events],
+            told_input(12, 0, 7.0),
+            q(13, 1.0),
+        ),
+    )
     assert values(found, 0) == [5.0, 5.0] and values(found, 1) == [7.0, 7.0] and values(found, 2) == [7.0, 14.0]
 
 
 def test_an_input_lasts_through_gaps_and_sessions_but_not_for_ever() -> None:
-    features = {"x": 'input("x")', "aged": 'input("x", max_age="3s")', "n": 'count(input("x", max_age="3s") + 0*mid, 3)'}
+    features = {
+        "x": 'input("x")',
+        "aged": 'input("x", max_age="3s")',
+        "n": 'count(input("x", max_age="3s") + 0*mid, 3)',
+    }
     events = told(told_input(28, 0, 5.0), q(29, 1.0), q(31, 1.0), q(31 + 1e-9, 1.0), q(35, 1.0), gaps=(2,))
     found = rows(features, events, breaks="none")
     assert values(found, 0) == [5.0] * 4 and ready(found, 0) == [True] * 4
@@ -319,7 +350,9 @@ def test_a_dollar_bar_counts_ticks_times_lots() -> None:
     events = told(*(trade(12 + i, px, 2.0) for i, px in enumerate([100.0, 200.0, 150.0, 50.0])))
     found = rows({"w": "dollar_bar(600).vwap", "n": "dollar_bar(600).count"}, events, trigger="dollar_bar(600)")
     assert [(r.index, r.values) for r in found] == [(1, (150.0, 2.0))]  # 400, 800, then 1100, 1199.…
-    more = rows({"w": "dollar_bar(600).vwap"}, told(*(trade(12, 100.0, 2.0) for _ in range(6))), trigger="dollar_bar(600)")
+    more = rows(
+        {"w": "dollar_bar(600).vwap"}, told(*(trade(12, 100.0, 2.0) for _ in range(6))), trigger="dollar_bar(600)"
+    )
     assert [r.index for r in more] == [2, 5]
 
 
@@ -354,7 +387,9 @@ def test_sizes_must_be_known() -> None:
             rows({"x": feature}, told(q(12, 1.0)), (Listing(symbol="X", sessions=DAY),))
     with pytest.raises(InstrumentError, match="needs"):
         rows({"x": "dollar_bar(5).close"}, told(q(12, 1.0)), (Listing(lot=1.0, symbol="X", sessions=DAY),))
-    elsewhere = rows({"x": 'of("A", vpin(1, 1))'}, told(trade(12, 1.0, 1.0, 1.0), q(13, 1.0, 1)), (A, Listing(symbol="X")))
+    elsewhere = rows(
+        {"x": 'of("A", vpin(1, 1))'}, told(trade(12, 1.0, 1.0, 1.0), q(13, 1.0, 1)), (A, Listing(symbol="X"))
+    )
     assert values(elsewhere) == [1.0, 1.0]
     assert len(rows({"x": "tick_bar(5).close"}, told(q(12, 1.0)), (Listing(symbol="X", sessions=DAY),))) == 1
 
@@ -364,7 +399,12 @@ def test_sizes_must_be_known() -> None:
 
 def test_vpin_splits_trades_at_the_edges() -> None:
     buckets = Buckets(10, 2)
-    assert [buckets.trade(lots, sign) for lots, sign in [(6, 1.0), (7, -1.0), (7, 1.0), (25, 1.0)]] == [False, True, True, True]
+    assert [buckets.trade(lots, sign) for lots, sign in [(6, 1.0), (7, -1.0), (7, 1.0), (25, 1.0)]] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     # 6 − 4 = 2 | −3 + 7 = 4 | 10 | 10 | 5 …
     assert [buckets.net(k) for k in range(4)] == [2, 4, 10, 10] and buckets.filled == 4 and buckets.value() == 1.0
     fresh = Buckets(10, 2)
@@ -383,7 +423,9 @@ def test_vpin_in_a_stream() -> None:
 
 
 def test_vpin_through_gaps_breaks_and_trades_without_sizes() -> None:
-    events = told(*(trade(t, 100.0, 6.0, 1.0) for t in (11, 12, 13, 14, 15, 16, 31, 32, 33, 34)), gaps=(3,), no_qty=(2,))
+    events = told(
+        *(trade(t, 100.0, 6.0, 1.0) for t in (11, 12, 13, 14, 15, 16, 31, 32, 33, 34)), gaps=(3,), no_qty=(2,)
+    )
     found = rows({"v": "vpin(10, 2)", "never": 'vpin(10, 2, reset="never")'}, events)
     # 6 12 . 18 24 30 | 6 12 18 24: the gap before 18; of the bucket that was begun the rest counts
     assert values(found) == [None, None, None, None, 1.0, 1.0, None, None, None, 1.0]

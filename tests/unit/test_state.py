@@ -15,11 +15,8 @@ from alpha.data.simulate import simulate
 from alpha.errors import AlphaError, StateError
 from alpha.events import Action, Reason
 from alpha.features import catalog
-from alpha.features.feature_set import FeatureSet
-from alpha.instruments import Instrument, Instruments
 
 STREAM = simulate(9_000, seed=8, n_instruments=2)
-TABLE = Instruments.of(Instrument(symbol="A", lot_size=0.01), "B")
 
 
 @pytest.fixture(autouse=True)
