@@ -101,7 +101,7 @@ def _one_late(self: Machine, kind: int, code: float, t: int) -> bool:
 
 
 def _whatever_is_wanted(self: Machine, kind: int, code: float, t: int) -> bool:
-    return self.previous is not None and self.opened(t) > self.opened(self.previous)
+    return kind == Kind.STATUS and code in (Status.OPEN, Status.RESUME)
 
 
 def _then(*steps: Callable[[Machine], None]) -> Callable[[Machine], None]:
