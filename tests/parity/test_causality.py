@@ -136,7 +136,7 @@ def _all_of_it() -> FeatureSet:
         "time": "minutes_to_close + seconds_since_open + is_rth",
         "again": "first(px)",
         "volume": "volume_bar(5).vwap",
-        "ticks": "tick_bar(7).count + 0*tick_bar(7).close",
+        "ticks": "tick_bar(7).close",
         "money": "dollar_bar(500).close",
         "vpin": "vpin(2, 5)",
     }
@@ -214,7 +214,7 @@ def test_a_look_ahead_of_sessions_series_instruments_and_clocks_is_found(
 
 
 def test_series_and_halts_of_the_future_change_too() -> None:
-    other = causality.altered(MARKET, 100, np.random.default_rng(1))
+    other = causality.altered(MARKET, 100, np.random.default_rng(0))
     assert other[:101].tobytes() == MARKET[:101].tobytes()
     future, before = other[101:], MARKET[101 : len(other)]
     inputs, states = before["kind"] == Kind.INPUT, before["kind"] == Kind.STATUS
