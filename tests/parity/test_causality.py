@@ -23,7 +23,7 @@ from alpha.features.native import native_rows
 from alpha.instruments import Instruments
 
 LISTED = Instruments.of(*list(KNOWN)[:2])
-MARKET = market()[:400]
+MARKET = market()[:300]
 SIMULATED = simulate(6_000, seed=3)
 
 
@@ -125,8 +125,8 @@ def test_a_planted_look_ahead_is_found(monkeypatch: pytest.MonkeyPatch, method: 
 @pytest.mark.parametrize("rows", [causality.batch_rows, native_rows])
 def test_no_false_alarm_where_everything_happens(rows: Callable[..., Any]) -> None:
     fs = _all_of_it()
-    result = causality.check(fs, MARKET, LISTED, cuts=40, seed=3, rows=rows)
-    assert result["pass"] and result["compared"] > 20_000, result["first"]
+    result = causality.check(fs, MARKET, LISTED, cuts=30, seed=3, rows=rows)
+    assert result["pass"] and result["compared"] > 10_000, result["first"]
 
 
 def _all_of_it() -> FeatureSet:
@@ -209,12 +209,13 @@ def test_a_look_ahead_of_sessions_series_instruments_and_clocks_is_found(
     monkeypatch: pytest.MonkeyPatch, where: Any, name: str, planted: Any, seen_in: set[str]
 ) -> None:
     monkeypatch.setattr(where, name, planted)
-    result = causality.check(_all_of_it(), MARKET, LISTED, cuts=120, seed=2)
+    result = causality.check(_all_of_it(), MARKET, LISTED, cuts=70, seed=2)
     assert not result["pass"] and seen_in <= result["features"].keys(), result["features"]
 
 
 def test_series_and_halts_of_the_future_change_too() -> None:
-    other = causality.altered(MARKET, 100, np.random.default_rng(0))
+    several = (causality.altered(MARKET, 100, np.random.default_rng(seed)) for seed in range(20))
+    other = next(e for e in several if len(e) == len(MARKET))  # not cut off
     assert other[:101].tobytes() == MARKET[:101].tobytes()
     future, before = other[101:], MARKET[101 : len(other)]
     inputs, states = before["kind"] == Kind.INPUT, before["kind"] == Kind.STATUS
