@@ -1,4 +1,4 @@
-"""Wrong readings of rules 49 to 54: breaks, time, other instruments, series, bars by trades, buckets."""
+"""Wrong readings of rules 49 to 52: breaks, time, other instruments, series; and the stream that shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from mutants_machine import Mutant, Patch
 from reference import Machine, Node
 from reference_math import NAN
 from reference_sessions import TIMES, Session, opened, session_of
-from reference_trades import Bar, Buckets, ClockBars, whole_lots
 
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
 from alpha.features.language import Expr
@@ -56,7 +55,7 @@ def market() -> np.ndarray:
     return e
 
 
-def _one(
+def on_market(
     name: str,
     expression: str,
     *patches: Patch,
@@ -157,32 +156,32 @@ def _by_operands(e: Expr) -> bool:
 
 
 _BREAKS = (
-    _one("reset at the close", "first(mid)", (Machine, "opened", _closed)),
-    _one("opens at t are not counted", "first(mid)", (Machine, "opened", _other_side), calendar="touching"),
-    _one(
+    on_market("reset at the close", "first(mid)", (Machine, "opened", _closed)),
+    on_market("opens at t are not counted", "first(mid)", (Machine, "opened", _other_side), calendar="touching"),
+    on_market(
         "opens at t are counted where a bar triggers",
         'first(bar("100ms", "mid").close, reset="session")',
         (Machine, "opened", _other_side),
         trigger='bar("100ms", "mid")',
         calendar="touching",
     ),
-    _one("breaks ignored", "mean(mid, 20)", (Machine, "is_break", lambda self, kind, code, t: False)),
-    _one("breaks where none are wanted", "first(mid)", (Machine, "is_break", _whatever_is_wanted), breaks="none"),
-    _one("a resumption is no break", "first(px)", (Machine, "is_break", _codes())),
-    _one("a halt is a break", "first(px)", (Machine, "is_break", _codes(Status.OPEN, Status.RESUME, Status.HALT))),
-    _one("a break one event late", "first(px)", (Machine, "is_break", _one_late)),
-    _one("bars start again", 'bar("1s", "trade").open', (Machine, "reset", _then(_bars_again)), calendar="touching"),
-    _one("clock bars start again", "volume_bar(20).count", (Machine, "reset", _then(_bars_again)), calendar="touching"),
-    _one("leaves of bars start again", "tick_bar(7).high", (Machine, "reset", _then(_leaves_again("bar")))),
-    _one("inputs start again", 'input("b")', (Machine, "reset", _then(_leaves_again("input")))),
-    _one("the tick rule runs through", "trade_sign", (Machine, "reset", _keeping("tick", "last_px"))),
-    _one("the mid stays known", "trade_sign", (Machine, "reset", _keeping("mid"))),
-    _one("ofi compares across a break", "ofi", (Machine, "reset", _keeping("books"))),
-    _one("buckets run through", "vpin(1, 3)", (Machine, "reset", _keeping("buckets"))),
-    _one("readiness runs through", "mean(px, 7)", (Machine, "reset", _keeping_readiness)),
-    _one("reset is not asked: never", 'cumsum(qty, reset="never")', *_says(_by_operands)),
-    _one("reset is not asked: session", 'cumsum(tick_bar(2).count, reset="session")', *_says(_by_operands)),
-    _one("what looks at bars starts again", "cumsum(tick_bar(2).count)", *_says(lambda e: e.op == "cumsum" or _true_resets(e))),
+    on_market("breaks ignored", "mean(mid, 20)", (Machine, "is_break", lambda self, kind, code, t: False)),
+    on_market("breaks where none are wanted", "first(mid)", (Machine, "is_break", _whatever_is_wanted), breaks="none"),
+    on_market("a resumption is no break", "first(px)", (Machine, "is_break", _codes())),
+    on_market("a halt is a break", "first(px)", (Machine, "is_break", _codes(Status.OPEN, Status.RESUME, Status.HALT))),
+    on_market("a break one event late", "first(px)", (Machine, "is_break", _one_late)),
+    on_market("bars start again", 'bar("1s", "trade").open', (Machine, "reset", _then(_bars_again)), calendar="touching"),
+    on_market("clock bars start again", "volume_bar(20).count", (Machine, "reset", _then(_bars_again)), calendar="touching"),
+    on_market("leaves of bars start again", "tick_bar(7).high", (Machine, "reset", _then(_leaves_again("bar")))),
+    on_market("inputs start again", 'input("b")', (Machine, "reset", _then(_leaves_again("input")))),
+    on_market("the tick rule runs through", "trade_sign", (Machine, "reset", _keeping("tick", "last_px"))),
+    on_market("the mid stays known", "trade_sign", (Machine, "reset", _keeping("mid"))),
+    on_market("ofi compares across a break", "ofi", (Machine, "reset", _keeping("books"))),
+    on_market("buckets run through", "vpin(1, 3)", (Machine, "reset", _keeping("buckets"))),
+    on_market("readiness runs through", "mean(px, 7)", (Machine, "reset", _keeping_readiness)),
+    on_market("reset is not asked: never", 'cumsum(qty, reset="never")', *_says(_by_operands)),
+    on_market("reset is not asked: session", 'cumsum(tick_bar(2).count, reset="session")', *_says(_by_operands)),
+    on_market("what looks at bars starts again", "cumsum(tick_bar(2).count)", *_says(lambda e: e.op == "cumsum" or _true_resets(e))),
 )  # fmt: skip
 
 # Time
@@ -216,7 +215,7 @@ def _in_pause(s: Session, t: int) -> bool:
 
 
 def _time(op: str, name: str, f: Callable[..., float], **more: Any) -> Mutant:
-    return _one(name, f"{op} + 0*mid" if op != "is_rth" else op, (TIMES, op, f), **more)
+    return on_market(name, f"{op} + 0*mid" if op != "is_rth" else op, (TIMES, op, f), **more)
 
 
 _TIME = (
@@ -227,8 +226,8 @@ _TIME = (
     _time("is_rth", "the break is inside", _hours(lambda s, t: s.open <= t < s.close)),
     _time("is_rth", "the break's end is outside", _hours(lambda s, t: s.open <= t < s.close and not (s.pause is not None and s.pause[0] <= t <= s.pause[1]))),
     _time("is_rth", "a bar of the first minute is outside", lambda s, t, c: TRUE_RTH(s, t, False), trigger='bar("100ms", "mid")'),
-    _one("a bar at the open belongs to what opens", "seconds_since_open", (TIMES, "seconds_since_open", lambda s, t, c: TRUE_SECONDS(s, t, False)), trigger='bar("100ms", "mid")', calendar="touching"),
-    _one("the cosine for the sine", "sin_day", (TIMES, "sin_day", TIMES["cos_day"])),
+    on_market("a bar at the open belongs to what opens", "seconds_since_open", (TIMES, "seconds_since_open", lambda s, t, c: TRUE_SECONDS(s, t, False)), trigger='bar("100ms", "mid")', calendar="touching"),
+    on_market("the cosine for the sine", "sin_day", (TIMES, "sin_day", TIMES["cos_day"])),
 )  # fmt: skip
 TRUE_RTH, TRUE_SECONDS = TIMES["is_rth"], TIMES["seconds_since_open"]
 
@@ -293,14 +292,14 @@ def _gap_unseen(self: Machine) -> None:
 
 
 _OTHERS = (
-    _one("of by timestamp", 'of("B", mid)', (Machine, "show", _logged), (Machine, "elsewhere", _by_time)),
-    _one("of without the present event", 'of("A", px)', (Machine, "show", _logged), (Machine, "elsewhere", _before_this)),
-    _one("of shows evictions", 'of("B", count(qty, "300ms"))', (Machine, "elsewhere", _live)),
-    _one("of is ready where it is finite", 'of("B", mean(mid, 7))', (Machine, "elsewhere", _ready_by_value)),
-    _one("of updates its readers", 'count(of("B", mid) + px, "1s")', (Machine, "elsewhere", _passing)),
-    _one("a gap over there is not seen", 'of("B", px)', (Machine, "gap", _gap_unseen)),
-    _one("a gap of the reader is seen", 'of("B", px)', (Machine, "gap", _gap_of_both)),
-    _one("a break over there is not seen", 'of("B", px)', (Machine, "reset", _keeping("shown"))),
+    on_market("of by timestamp", 'of("B", mid)', (Machine, "show", _logged), (Machine, "elsewhere", _by_time)),
+    on_market("of without the present event", 'of("A", px)', (Machine, "show", _logged), (Machine, "elsewhere", _before_this)),
+    on_market("of shows evictions", 'of("B", count(qty, "300ms"))', (Machine, "elsewhere", _live)),
+    on_market("of is ready where it is finite", 'of("B", mean(mid, 7))', (Machine, "elsewhere", _ready_by_value)),
+    on_market("of updates its readers", 'count(of("B", mid) + px, "1s")', (Machine, "elsewhere", _passing)),
+    on_market("a gap over there is not seen", 'of("B", px)', (Machine, "gap", _gap_unseen)),
+    on_market("a gap of the reader is seen", 'of("B", px)', (Machine, "gap", _gap_of_both)),
+    on_market("a break over there is not seen", 'of("B", px)', (Machine, "reset", _keeping("shown"))),
 )  # fmt: skip
 
 
@@ -327,133 +326,11 @@ def _to_the_first(e: np.ndarray) -> np.ndarray:
 
 
 _SERIES = (
-    _one("max_age inclusive", 'input("b", max_age="4s")', (Machine, "too_old", staticmethod(lambda age, limit: age >= limit))),
-    _one("max_age is not looked at", 'input("b", max_age="4s")', (Machine, "too_old", staticmethod(lambda age, limit: False))),
-    _one("inputs are unready after a gap", 'input("b")', (Machine, "gap", _gap_restarts_inputs)),
-    _one("series as they are written", 'input("b") - 2*input("a")', events=_other_places),
-    _one("an input to all is for the first", 'cumsum(input("b"))', events=_to_the_first),
+    on_market("max_age inclusive", 'input("b", max_age="4s")', (Machine, "too_old", staticmethod(lambda age, limit: age >= limit))),
+    on_market("max_age is not looked at", 'input("b", max_age="4s")', (Machine, "too_old", staticmethod(lambda age, limit: False))),
+    on_market("inputs are unready after a gap", 'input("b")', (Machine, "gap", _gap_restarts_inputs)),
+    on_market("series as they are written", 'input("b") - 2*input("a")', events=_other_places),
+    on_market("an input to all is for the first", 'cumsum(input("b"))', events=_to_the_first),
 )  # fmt: skip
 
-# Bars by trades
-
-_true_clock, _true_leaves = ClockBars.trade, Bar.leaves
-
-
-def _begins_anew(self: ClockBars, px: float, qty: float | None, tick: float, lot: float) -> Bar | None:
-    """C starts from 0 with each bar."""
-    closed = _true_clock(self, px, qty, tick, lot)
-    if closed is not None:
-        self.total = 0
-    return closed
-
-
-def _closer_opens(self: ClockBars, px: float, qty: float | None, tick: float, lot: float) -> Bar | None:
-    """The trade that closes is the first of the next bar."""
-    before = self.bar
-    kept = None if before is None else Bar(0, list(before.prices), before.lots, before.ticks_lots, before.sizes_known)
-    closed = _true_clock(self, px, qty, tick, lot)
-    if closed is not None:
-        self.bar = Bar()
-        self.bar.take(px, qty, tick, lot)
-        return kept
-    return None
-
-
-def _bar_after_bar(self: ClockBars, px: float, qty: float | None, tick: float, lot: float) -> Bar | None:
-    """What a big trade filled closes one bar each with the trades that follow."""
-    if (owed := self.__dict__.get("owed", 0)) > 0:
-        bar = self.bar or Bar()
-        self.bar = None
-        lots, ticks_lots = bar.take(px, qty, tick, lot)
-        before = self.total
-        self.total += {"tick_bar": 1, "volume_bar": lots, "dollar_bar": ticks_lots}[self.kind]
-        self.__dict__["owed"] = owed - 1 + self.total // self.size - before // self.size
-        return bar
-    before = self.total
-    closed = _true_clock(self, px, qty, tick, lot)
-    self.__dict__["owed"] = max(0, self.total // self.size - before // self.size - 1)
-    return closed
-
-
-def _sized_only(self: ClockBars, px: float, qty: float | None, tick: float, lot: float) -> Bar | None:
-    return None if qty is None else _true_clock(self, px, qty, tick, lot)
-
-
-def _of_floats(self: Bar, name: str, tick: float, lot: float, of_trades: bool) -> dict[str, float]:
-    """The mean of the prices, not weighed."""
-    out = _true_leaves(self, name, tick, lot, of_trades)
-    if f"{name}.vwap" in out:
-        out[f"{name}.vwap"] = sum(self.prices) / len(self.prices)
-    return out
-
-
-def _missing_is_none(self: Bar, name: str, tick: float, lot: float, of_trades: bool) -> dict[str, float]:
-    """Trades without sizes are left out of volume and vwap."""
-    return _true_leaves(Bar(0, self.prices, self.lots, self.ticks_lots, True), name, tick, lot, of_trades)
-
-
-def _vwap_off_grid(self: Bar, px: float, qty: float | None, tick: float, lot: float) -> tuple[int, int]:
-    """Prices as they are, in float64."""
-    counted = _true_take(self, px, qty, tick, lot)
-    if qty is not None:
-        self.ticks_lots += px / tick * whole_lots(qty, lot) - counted[1]  # type: ignore[assignment]
-    return counted
-
-
-def _half_up(kind: str, size: float, tick: float, lot: float) -> int:
-    return max(1, math.floor(size / lot + 0.5))
-
-
-_true_take = Bar.take
-_BARS = (
-    _one("C starts again with each bar", "volume_bar(5).volume", (ClockBars, "trade", _begins_anew)),
-    _one("the closing trade opens the next bar", "volume_bar(5).close", (ClockBars, "trade", _closer_opens)),
-    _one("a big trade closes several bars", "volume_bar(5).count", (ClockBars, "trade", _bar_after_bar)),
-    _one("tick bars count trades with sizes", "tick_bar(5).open", (ClockBars, "trade", _sized_only)),
-    _one("vwap not weighed", "dollar_bar(500).vwap", (Bar, "leaves", _of_floats)),
-    _one("vwap of prices off the grid", 'bar("1s", "trade").vwap', (Bar, "take", _vwap_off_grid)),
-    _one("trades without sizes are left out of vwap", "tick_bar(10).vwap", (Bar, "leaves", _missing_is_none)),
-    _one("V rounded up at one half", "volume_bar(2.5).close", (reference, "size_of_bars", _half_up)),
-)  # fmt: skip
-
-# Buckets
-
-_true_fill = Buckets.trade
-
-
-def _whole(self: Buckets, k: int) -> int:
-    """A trade belongs to the bucket that it begins in."""
-    net, at = 0.0, 0
-    for lots, sign in self.trades:
-        net += sign * lots if at // self.size == k else 0.0
-        at += lots
-    return int(net)
-
-
-def _every_trade(self: Buckets, lots: int, sign: float) -> bool:
-    _true_fill(self, lots, sign)
-    return True
-
-
-def _gap_keeps_buckets(self: Machine) -> None:
-    counted = {e: b.filled_since_gap for e, b in self.buckets.items()}
-    _true_gap(self)
-    for e, n in counted.items():
-        self.buckets[e].filled_since_gap = n
-
-
-def _of_the_sum(self: Buckets) -> float:
-    """Buys and sells of different buckets cancel."""
-    nets = [self.net(k) for k in range(self.filled - self.n, self.filled)]
-    return abs(float(sum(nets))) / (self.n * self.size)
-
-
-_VPIN = (
-    _one("trades are not split", "vpin(1, 5)", (Buckets, "net", _whole)),
-    _one("vpin of every trade", "count(vpin(20, 2), 2)", (Buckets, "trade", _every_trade)),
-    _one("vpin ready at once after a gap", "vpin(2, 7)", (Machine, "gap", _gap_keeps_buckets)),
-    _one("vpin by the feed's side only", "vpin(2, 5)", (Machine, "sign", lambda self, px, side: side)),
-    _one("vpin of the sum", "vpin(2, 5)", (Buckets, "value", _of_the_sum)),
-)  # fmt: skip
-
-SESSIONS = (*_BREAKS, *_TIME, *_OTHERS, *_SERIES, *_BARS, *_VPIN)
+SESSIONS = (*_BREAKS, *_TIME, *_OTHERS, *_SERIES)

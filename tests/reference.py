@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from reference_math import NAN, divide, exp, exp2n, log
+from reference_math import NAN, exp, exp2n, log
 from reference_operators import LAGGED, POINTWISE, RECURSIVE, needed
 from reference_sessions import TIMES, Session, opened
+from reference_sources import Book, Sources
 from reference_trades import LIMIT, Bar, Buckets, ClockBars, known, size_of_bars, whole_lots
 from reference_windows import WINDOWED, Window, samples
 
@@ -96,21 +97,14 @@ class Node:
     newest: tuple[int, float] | None = None  # of an input: its last update
 
 
-@dataclass
-class _Book:
-    """One side against the other at one level, as order flow imbalance remembers it."""
-
-    before: tuple[float, ...] | None = None
-    since_gap: int = 0  # updates with sizes
-
-
-class Machine:
+class Machine(Sources):
     """One instrument."""
 
     def __init__(self, fs: FeatureSet, instrument: int, listing: Listing) -> None:
         self.fs = fs
         self.instrument = instrument
         self.listing = listing
+        self.inputs = fs.inputs
         self.lot, self.tick_size = known(listing.lot), known(listing.tick)
         self.peers: dict[str, Machine] = {}
         self.nodes: dict[Expr, Node] = {}
@@ -126,7 +120,7 @@ class Machine:
         }
         self.clock_bars = {s[0]: self._bars_by(s[0]) for s in specs if isinstance(s[0], BarClock)}
         self.buckets = {e: self._buckets_of(e) for e in self.nodes if e.op == "vpin"}
-        self.books: dict[str, _Book] = {}
+        self.books: dict[str, Book] = {}
         self.mid = NAN
         self.last_px = NAN
         self.tick = 0.0
@@ -175,7 +169,7 @@ class Machine:
             self._pass(t, self._close(closed))
             if trigger.bar is not None and (trigger.bar.interval, trigger.bar.source) in closed:
                 rows.append(self._row(index, t))
-        leaves = self._leaves(kind, flags, v, int(event["level"]))
+        leaves = self.leaves(kind, flags, v, int(event["level"]))
         full = self.trades_bars(v[0], None if flags & Flag.NO_QTY else v[1]) if kind == Kind.TRADE else {}
         for clock, bar in full.items():
             leaves |= bar.leaves(f"trade.{clock}", self.tick_size, self.lot, True)
@@ -240,81 +234,6 @@ class Machine:
                 assert self.fs.trigger.bar is not None
                 return self.fs.trigger.bar.source == "feed" and kind == Kind.BAR
         return False
-
-    def _leaves(self, kind: int, flags: int, v: list[float], level: int) -> dict[str, float]:
-        """The sources that this event updates; ``feed.close`` and the like for bars, ``ofi_at.2`` for levels."""
-        sized = not flags & Flag.NO_QTY
-        if kind == Kind.QUOTE:
-            bid, ask, bid_qty, ask_qty = v[:4]
-            self.mid = 0.5 * (bid + ask)
-            leaves = {"bid_px": bid, "ask_px": ask, "mid": self.mid, "spread": ask - bid}
-            if sized:
-                leaves |= {"bid_qty": bid_qty, "ask_qty": ask_qty}
-                leaves["microprice"] = divide(bid * ask_qty + ask * bid_qty, bid_qty + ask_qty)
-                leaves["imbalance"] = divide(bid_qty - ask_qty, bid_qty + ask_qty)
-                leaves |= self.order_flow("ofi", bid, bid_qty, ask, ask_qty)
-            return leaves
-        if kind == Kind.DEPTH:
-            bid, ask, bid_qty, ask_qty = v[:4]
-            if not sized:
-                return {f"bid_px_at.{level}": bid, f"ask_px_at.{level}": ask}
-            bid, ask = bid if bid_qty != 0.0 else NAN, ask if ask_qty != 0.0 else NAN  # an empty side has no price
-            leaves = {
-                f"bid_px_at.{level}": bid,
-                f"ask_px_at.{level}": ask,
-                f"bid_qty_at.{level}": bid_qty,
-                f"ask_qty_at.{level}": ask_qty,
-            }
-            return leaves | self.order_flow(f"ofi_at.{level}", bid, bid_qty, ask, ask_qty)
-        if kind == Kind.TRADE:
-            sign = self.sign(v[0], v[2])
-            leaves = {"px": v[0], "side": v[2], "trade_sign": sign}
-            return leaves | ({"qty": v[1]} | self.fill(v[1], sign) if sized else {})
-        if kind == Kind.BAR:
-            leaves = {"feed.open": v[0], "feed.high": v[1], "feed.low": v[2], "feed.close": v[3]}
-            return leaves | ({"feed.volume": v[4]} if sized else {})
-        if kind == Kind.INPUT:
-            return {f"input.{name}": v[1] for place, name in enumerate(self.fs.inputs) if v[0] == place}
-        return {}
-
-    def fill(self, qty: float, sign: float) -> dict[str, float]:
-        """A trade runs into the buckets of every ``vpin`` (rule 54)."""
-        leaves = {}
-        for e, buckets in self.buckets.items():
-            lots = whole_lots(qty, self.lot)
-            if lots < LIMIT and buckets.trade(lots, sign) and buckets.filled >= buckets.n:
-                leaves[str(e)] = buckets.value()
-        return leaves
-
-    def trades_bars(self, px: float, qty: float | None) -> dict[BarClock, Bar]:
-        """The bars by trades that this trade closes (rule 53)."""
-        closed = {clock: bars.trade(px, qty, self.tick_size, self.lot) for clock, bars in self.clock_bars.items()}
-        return {clock: bar for clock, bar in closed.items() if bar is not None}
-
-    def order_flow(self, name: str, bid: float, bid_qty: float, ask: float, ask_qty: float) -> dict[str, float]:
-        """Against the book before, which only a book with sizes can be."""
-        book = self.books.setdefault(name, _Book())
-        before, book.before = book.before, (bid, bid_qty, ask, ask_qty)
-        book.since_gap += 1
-        if before is None:
-            return {}
-        old_bid, old_bid_qty, old_ask, old_ask_qty = before
-        flow = bid_qty if bid >= old_bid else 0.0
-        flow -= old_bid_qty if bid <= old_bid else 0.0
-        flow -= ask_qty if ask <= old_ask else 0.0
-        flow += old_ask_qty if ask >= old_ask else 0.0
-        return {name: flow}
-
-    def sign(self, px: float, side: float) -> float:
-        """The feed's side, else the mid's, else the tick rule's, whose state moves with every trade."""
-        if px != self.last_px and not math.isnan(self.last_px):
-            self.tick = 1.0 if px > self.last_px else -1.0
-        self.last_px = px
-        if side != 0.0:
-            return side
-        if px != self.mid and not math.isnan(self.mid):
-            return 1.0 if px > self.mid else -1.0
-        return self.tick
 
     def is_over(self, bar: Bar, interval: int, t: int) -> bool:
         return (bar.number + 1) * interval <= t
