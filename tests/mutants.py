@@ -1,7 +1,8 @@
 """Wrong readings of numerics.md: each is the oracle with one thing changed, and an expression that shows it.
 
 A certificate is worth what it would catch. ``tests/parity/test_mutants.py`` puts every one of these beside the native
-twin and demands that the comparison fails. Here: windows and recursions; the rest is in ``mutants_machine.py``.
+twin and demands that the comparison fails. Here: windows and recursions; ``mutants_machine.py`` has time, gaps and
+sources, ``mutants_sessions.py`` rules 49 to 52, ``mutants_trades.py`` bars by trades and vpin.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from mutants_machine import MACHINE, SIMPLE, STREAMS, Mutant
+from mutants_machine import MACHINE, SIMPLE, Mutant
+from mutants_machine import STREAMS as PLAIN
+from mutants_sessions import SESSIONS, market
+from mutants_trades import TRADES
 from reference_math import NAN, SCALE, divide, rounded, whole
 from reference_operators import RECURSIVE, gain_and_loss, plain_sum, wilder_average
 from reference_windows import WINDOWED, Window, abscissas, correlation, flat, line
@@ -227,4 +231,5 @@ _RECURSIVE = (
     _recursive("first", "first(mid)", "first is the newest", lambda u, p: u[-1][1]),
 )  # fmt: skip
 
-MUTANTS = {m.name: m for m in (*MACHINE, *SIMPLE, *_WINDOWS, *_RECURSIVE)}
+MUTANTS = {m.name: m for m in (*MACHINE, *SIMPLE, *_WINDOWS, *_RECURSIVE, *SESSIONS, *TRADES)}
+STREAMS = PLAIN | {"market": market}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class Mutant:
     events: Callable[[np.ndarray], np.ndarray] | None = None  # or what it sees instead of the events
     stream: str = "grid"
     trigger: str = "last"
+    spec: dict[str, str] = field(default_factory=dict)  # of the stream
+    listed: bool = False  # two instruments of known sizes, not one unknown
 
 
 def _grid() -> np.ndarray:

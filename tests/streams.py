@@ -1,24 +1,16 @@
-"""Seeded random streams and expressions for tests.
-
-Streams: gaps, ties, bursts, halts, empty sides, timers, several instruments. Expressions are made from the operator
-table: whatever the table gains is generated at once.
+"""Seeded random streams for tests: gaps, ties, bursts, halts, sessions' ends, empty sides, timers, inputs, huge trades,
+several instruments. Random expressions come from ``expressions.py``, whole programs from ``programs.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-
 import numpy as np
+from calendars import MADE, T0, S
+from expressions import SERIES, TRIGGERS, expression, operators_of
 
-from alpha.errors import DefinitionError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
-from alpha.features.expression import call
-from alpha.features.feature_set import FeatureSet
-from alpha.features.language import Expr, canonical, f
-from alpha.features.operators import OPERATORS, Operator, Param
-from alpha.features.units import unit_of
 
-T0 = 1_700_000_000 * 10**9
+__all__ = ["SHAPES", "T0", "TRIGGERS", "S", "expression", "operators_of", "quotes", "stream"]
 
 
 def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) -> np.ndarray:
@@ -33,7 +25,7 @@ def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) 
         e["ts_recv_ns"] = e["ts_event_ns"]
         e["ts_event_ns"] += rng.integers(-(10**6), 10**6, n)
     e["instrument_id"] = rng.integers(0, instruments, n)
-    weights = np.array([0.47, 0.24, 0.08, 0.11, 0.02, 0.06, 0.02])
+    weights = np.array([0.45, 0.24, 0.08, 0.11, 0.02, 0.06, 0.04])
     e["kind"] = rng.choice([1, 2, 3, 4, 5, 6, 8], n, p=weights)
     e["flags"] = rng.choice([0, 1], n, p=[0.3, 0.7])
     tick = float(rng.choice([0.01, 0.5, 1e-5, 1.0]))
@@ -59,6 +51,10 @@ def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) 
             v[at, 4] = rng.integers(0, 100, k)
         elif kind == Kind.STATUS:
             v[at, 0] = rng.integers(1, 6, k)
+        elif kind == Kind.INPUT:  # one number more than there are series, and some that are none
+            v[at, 0] = rng.choice([*range(len(SERIES) + 1), 0, 0, 1, 0.5, -1.0], k)
+            v[at, 1] = np.round(rng.normal(size=k), 3) * rng.choice([0.0, 1.0, 1e-4, 1e6], k)
+    _huge(rng, e, mid, tick)
     depth = e["kind"] == Kind.DEPTH
     e["level"][depth] = rng.integers(1, 4, int(depth.sum()))
     for side in (2, 3):
@@ -68,11 +64,12 @@ def stream(seed: int, n: int = 600, instruments: int = 2, faults: bool = False) 
     if rng.random() < 0.3:
         e["flags"][market & (rng.random(n) < 0.2)] |= np.uint16(Flag.NO_QTY)
     v[(e["flags"] & Flag.NO_QTY) != 0, 4] = 0.0
-    to_all = ((e["kind"] == Kind.TIMER) | (e["kind"] == Kind.STATUS)) & (rng.random(n) < 0.5)
+    to_all = np.isin(e["kind"], (Kind.TIMER, Kind.STATUS, Kind.INPUT)) & (rng.random(n) < 0.5)
     e["instrument_id"][to_all] = ALL_INSTRUMENTS
     lost = (e["kind"] == Kind.STATUS) & (rng.random(n) < 0.2)
     v[lost, 0] = Status.LOST
     _stretches(rng, e)
+    _at_the_bell(rng, e)
     if faults:
         bad = rng.random(n) < 0.05
         what = rng.integers(0, 8, n)
@@ -112,122 +109,30 @@ def _stretches(rng: np.random.Generator, e: np.ndarray) -> None:
             quotes = e["kind"] == Kind.QUOTE
 
 
-COUNTS = (1, 2, 3, 7, 20)
-DURATIONS = ("1ns", "50ms", "300ms", "1s", "7s", "7s", "1m")
-NUMBERS = (-1.0, -0.5, 0.0, 0.5, 1.0, 100.0, 60_000.0)
-BARS = tuple(
-    f.bar(w, s).__getattr__(field)
-    for w in ("1s", "300ms")
-    for s in ("trade", "mid", "feed")
-    for field in ("open", "high", "low", "close", "volume")
-)
-ALL = frozenset(OPERATORS)
+def _huge(rng: np.random.Generator, e: np.ndarray, mid: np.ndarray, tick: float) -> None:
+    """Trades that fill several buckets at once; in some streams also trades beyond all counting."""
+    trades = np.flatnonzero(e["kind"] == Kind.TRADE)
+    big = trades[rng.random(len(trades)) < 0.04]
+    e["v"][big, 1] *= rng.choice([20.0, 1e3, 1e6], len(big))
+    if rng.random() < 0.15:
+        beyond = trades[rng.random(len(trades)) < 0.03]
+        e["v"][beyond, 1] = rng.choice([2.0**62 * 0.01, 2.0**61, 1e12, 1e40], len(beyond))
 
 
-def expression(
-    rng: np.random.Generator, depth: int = 3, operators: Collection[str] = ALL, root: str | None = None
-) -> str:
-    """A random expression of these operators, at most ``depth`` of them deep, its units in order.
-
-    ``root``: the operator on top. Below the top, ``exp`` gets an operand that keeps squares of its result finite.
-    """
-    return canonical(_tree(rng, depth, operators, root))
-
-
-def operators_of(compute: Callable[[FeatureSet], object]) -> frozenset[str]:
-    """Operators that a twin has: ``compute`` takes the example of the table."""
-    known = set()
-    for op in OPERATORS.values():
-        try:
-            compute(FeatureSet.from_dict({"features": {"x": op.example}}))
-        except DefinitionError:
-            continue
-        known.add(op.name)
-    return frozenset(known)
-
-
-def _tree(rng: np.random.Generator, depth: int, operators: Collection[str], root: str | None = None) -> Expr:
-    if root is None and (depth == 0 or rng.random() < 0.12):
-        return _leaf(rng, operators)
-    names = [n for n, op in OPERATORS.items() if n in operators and op.kind != "source"]
-    op = OPERATORS[root or str(rng.choice(names))]
-    if op.kind == "source":
-        return _call(rng, op, ())
-    args = [_tree(rng, depth - 1, operators) for _ in range(min(op.operands, 1))]
-    while len(args) < op.operands:  # only one operand is deep, so that the tree stays small
-        below = min(depth - 1, 1)
-        first = next((args[i] for i in op.alike if i < len(args)), None) if len(args) in op.alike else None
-        args.append(_tree(rng, below, operators) if first is None else _like(rng, first, below, operators))
-    if op.kind == "pointwise" and op.operands > 1 and rng.random() < 0.15:
-        at = -1 if op.operands > 2 or rng.random() < 0.6 else 0
-        args[at] = Expr("const", (), (float(rng.choice(NUMBERS)),))
-    if op.name == "exp" and root is None:
-        args = [Expr("clip", (args[0],), (-20.0, 20.0))] if "clip" in operators else [f.imbalance]
-    return _call(rng, op, tuple(args))
-
-
-def _leaf(rng: np.random.Generator, operators: Collection[str]) -> Expr:
-    if rng.random() < 0.2:
-        return BARS[rng.integers(0, len(BARS))]
-    sources = [op for op in OPERATORS.values() if op.kind == "source" and op.name in operators]
-    return _call(rng, sources[rng.integers(0, len(sources))], ())
-
-
-def _like(rng: np.random.Generator, x: Expr, depth: int, operators: Collection[str]) -> Expr:
-    """Another expression of the unit of ``x``; at worst ``x`` a little earlier."""
-    unit = unit_of(x)
-    for _ in range(8):
-        y = _tree(rng, depth, operators)
-        if unit is None or unit_of(y) in (None, unit):
-            return y
-    return _call(rng, OPERATORS["lag"], (x,))
-
-
-def _call(rng: np.random.Generator, op: Operator, args: tuple[Expr, ...]) -> Expr:
-    """With random parameters; again if they do not go together."""
-    if not args and not op.params:
-        return Expr(op.name)
-    for _ in range(200):
-        one = str(rng.choice(op.one_of)) if op.one_of else None
-        named = {
-            p.name: _value(rng, p)
-            for p in op.params
-            if p.required or p.name == one or (p.name not in op.one_of and rng.random() < 0.4)
-        }
-        try:
-            return call(op.name, args, (), named)
-        except DefinitionError as exc:
-            problem = exc
-    raise problem
-
-
-def _value(rng: np.random.Generator, p: Param) -> object:
-    if p.type == "choice":
-        return str(rng.choice(p.choices))
-    if p.type == "number":
-        low, high = p.minimum, p.maximum
-        if low is None or high is None:
-            return float(rng.choice(NUMBERS))
-        return float(rng.choice([low, high, 0.5 * (low + high), rng.uniform(low, high)]))
-    if p.type == "duration" or (p.type == "window" and rng.random() < 0.45):
-        return str(rng.choice(DURATIONS))
-    low = 1 if p.minimum is None else int(p.minimum)
-    if not p.required:  # small: it stands beside a window
-        return low + int(rng.integers(0, 3))
-    high = COUNTS[-1] if p.maximum is None else int(p.maximum)
-    return int(rng.choice([n for n in COUNTS if low <= n <= high]))
-
-
-TRIGGERS = (
-    "quote",
-    "trade",
-    "last",
-    'bar("1m", "feed")',
-    'bar("1s", "trade")',
-    'bar("300ms", "mid")',
-    'every("100ms")',
-    'every("1s")',
-)
+def _at_the_bell(rng: np.random.Generator, e: np.ndarray) -> None:
+    """Moves some events to the very nanosecond of a session's open, break or close, or the one beside it."""
+    if rng.random() < 0.3 or not len(e):
+        return
+    table = MADE[str(rng.choice(list(MADE)))]
+    t = np.where(e["ts_recv_ns"] != 0, e["ts_recv_ns"], e["ts_event_ns"])
+    for bell in np.unique([table.opens, table.break_starts, table.break_ends, table.closes]).tolist():
+        at = int(np.searchsorted(t, bell))
+        when = bell + int(rng.integers(-1, 2))
+        if at < len(e) and (at == 0 or t[at - 1] <= when) and rng.random() < 0.7:
+            when = min(when, int(t[at]))
+            for clock in ("ts_event_ns", "ts_recv_ns"):
+                e[clock][at] = when * (e[clock][at] != 0)
+            t[at] = when
 
 
 def quotes(mids: np.ndarray, step_ns: np.ndarray) -> np.ndarray:

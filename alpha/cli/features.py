@@ -11,15 +11,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha features``."""
     parser.add_argument("set", nargs="?", metavar="NAME|FILE", help="show this set: canonical text, hash, warm-ups")
     parser.add_argument("--operators", action="store_true", help="list the operators")
+    parser.add_argument("--markdown", action="store_true", help="with --operators: as the page docs/operators.md")
     show.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0, or 2 with the place of the error."""
+    from alpha.errors import DataError
     from alpha.features import catalog
     from alpha.features.language import canonical
     from alpha.features.operators import OPERATORS
 
+    if args.markdown:
+        from alpha.features.handbook import page
+
+        if not args.operators or args.json:
+            raise DataError("--markdown goes with --operators alone: alpha features --operators --markdown")
+        print(page(), end="")
+        return 0
     if args.operators:
         rows = [(o.name, o.kind, o.example, o.meaning, o.warm_up) for o in OPERATORS.values()]
         if args.json:

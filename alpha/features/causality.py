@@ -1,7 +1,8 @@
 """Look-ahead: does anything of the past change when the future does? Floor 2.
 
-At random places everything that comes after is altered: prices, sizes, sides and times, or it is cut off. Rows that were
-made before must keep every bit. A feature that fails has seen what a trading loop could not have known.
+At random places everything that comes after is altered: prices, sizes, sides, external series, halts and times (and with
+them sessions and bars), or it is cut off. Rows that were made before must keep every bit. A feature that fails has seen
+what a trading loop could not have known.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.errors import DataError
-from alpha.events import EVENT_DTYPE, Kind
+from alpha.events import EVENT_DTYPE, Kind, Status
 from alpha.features import batch
 from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows
@@ -59,6 +60,12 @@ def altered(events: Events, cut: int, rng: np.random.Generator) -> Events:
             v[at, column] = np.floor(v[at, column] * rng.uniform(0.5, 3.0, int(at.sum()))) + 1.0
     trades = future["kind"] == Kind.TRADE
     v[trades, 2] = rng.integers(-1, 2, int(trades.sum()))
+    inputs = future["kind"] == Kind.INPUT  # other values, and series in another order
+    k = int(inputs.sum())
+    v[inputs, 0] = rng.permutation(v[inputs, 0])
+    v[inputs, 1] = rng.normal(0.0, 1.0, k) - v[inputs, 1] * rng.choice([0.5, 1.0, 2.0])
+    states = np.flatnonzero((future["kind"] == Kind.STATUS) & (rng.random(n) < 0.5))
+    v[states, 0] = rng.choice([int(s) for s in Status], len(states))
     if n and rng.random() < 0.5:  # later, too: windows of time must not know when the next event comes
         delay = np.cumsum(rng.integers(0, 10**8, n))
         for name in ("ts_event_ns", "ts_recv_ns"):

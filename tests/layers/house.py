@@ -66,6 +66,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features.units",
             "alpha.features.macros",
             "alpha.features.language",
+            "alpha.features.handbook",
             "alpha.features.feature_set",
             "alpha.features.catalog",
             "alpha.features.compile",

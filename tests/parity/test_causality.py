@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import TRIGGERS, expression, stream
+from mutants_sessions import market
+from programs import KNOWN, program, table_for
+from streams import stream
 
 from alpha.data.simulate import simulate
 from alpha.errors import DataError
+from alpha.events import Kind, Status
+from alpha.features import _batch_clocks, _batch_timeline, catalog, causality
 from alpha.features import _batch_columns as columns_module
-from alpha.features import catalog, causality
 from alpha.features._batch_columns import Columns
+from alpha.features._batch_sessions import Seen, breaks
 from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows
 from alpha.instruments import Instruments
 
-TABLE = Instruments.of("A", "B")
+LISTED = Instruments.of(*list(KNOWN)[:2])
+MARKET = market()[:300]
 SIMULATED = simulate(6_000, seed=3)
 
 
@@ -51,10 +56,10 @@ def test_no_false_alarm_on_random_programs(rows: Callable[..., Any]) -> None:
     compared = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        features = {f"f{i}": expression(rng) for i in range(4)}
-        fs = FeatureSet.from_dict({"features": features, "trigger": str(rng.choice(TRIGGERS))})
-        result = causality.check(fs, stream(seed, faults=seed % 3 == 0), TABLE, cuts=4, seed=seed, rows=rows)
-        assert result["violations"] == 0, (seed, features, result["first"])
+        fs = program(rng)
+        events, table = stream(seed, faults=seed % 3 == 0), table_for(fs, rng)
+        result = causality.check(fs, events, table, cuts=4, seed=seed, rows=rows)
+        assert result["violations"] == 0, (seed, fs.features, result["first"])
         compared += result["compared"]
     assert compared > 10_000
 
@@ -115,6 +120,109 @@ def test_a_planted_look_ahead_is_found(monkeypatch: pytest.MonkeyPatch, method: 
     )
     result = causality.check(fs, SIMULATED.events, SIMULATED.instruments, cuts=12, seed=2)
     assert not result["pass"] and result["violations"] > 0 and result["first"] is not None
+
+
+@pytest.mark.parametrize("rows", [causality.batch_rows, native_rows])
+def test_no_false_alarm_where_everything_happens(rows: Callable[..., Any]) -> None:
+    fs = _all_of_it()
+    result = causality.check(fs, MARKET, LISTED, cuts=30, seed=3, rows=rows)
+    assert result["pass"] and result["compared"] > 10_000, result["first"]
+
+
+def _all_of_it() -> FeatureSet:
+    features = {
+        "input": 'input("b") - input("a", max_age="4s")',
+        "other": 'of("A", mid) + of("B", px)',
+        "time": "minutes_to_close + seconds_since_open + is_rth",
+        "again": "first(px)",
+        "volume": "volume_bar(5).vwap",
+        "ticks": "tick_bar(7).close",
+        "money": "dollar_bar(500).close",
+        "vpin": "vpin(2, 5)",
+    }
+    return FeatureSet.from_dict(
+        {"features": features, "trigger": "last", "stream": {"session_break": "session", "calendar": "touching"}}
+    )
+
+
+def _next_print(self: Any, e: Any) -> Any:
+    """A series shows its next value."""
+    return _next_of(_INPUT(self, e))
+
+
+def _next_bar(self: Any, e: Any) -> Any:
+    """The fields of a bar before it has closed."""
+    return _next_of(_BAR(self, e))
+
+
+def _next_of(column: Any) -> Any:
+    at = np.flatnonzero(column.update)
+    if not len(at):
+        return column
+    number = np.minimum(np.searchsorted(at, np.arange(len(column.value)), side="right"), len(at) - 1)
+    return column.__class__(column.value[at][number], column.update, column.ready)
+
+
+def _five_later(self: Any, line: Any, reader: int) -> Any:
+    """What another instrument shows five events from now."""
+    later = Seen(self.instrument, self.event_of - 5, self.last, self.value, self.ready, self.gap_from)
+    return _SEEN(later, line, reader)
+
+
+def _until_the_last_event(name: str, t: Any, table: Any, by_close: bool) -> Any:
+    """The close is taken from the data."""
+    return (t.max(initial=0) - t) / 6e10
+
+
+def _one_trade_early(steps: Any, size: int) -> Any:
+    return np.append(_CLOSING(steps, size)[1:], False)
+
+
+def _against_the_whole_day(*given: Any) -> Any:
+    """Buckets' imbalance less that of the whole stream."""
+    values, filled = _VPIN(*given)
+    return values - (np.nanmean(values) if np.isfinite(values).any() else 0.0), filled
+
+
+def _one_event_early(*given: Any) -> Any:
+    """A break happens before the event that brings it."""
+    return np.append(breaks(*given)[1:], False)
+
+
+_INPUT, _BAR, _SEEN = Columns._input, Columns._bar, Seen.at
+_CLOSING, _VPIN = _batch_clocks.closing, _batch_clocks.vpin
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "planted", "seen_in"),
+    [
+        (Columns, "_input", _next_print, {"input"}),
+        (Columns, "_bar", _next_bar, {"volume", "ticks", "money"}),
+        (Seen, "at", _five_later, {"other"}),
+        (columns_module, "time_of_day", _until_the_last_event, {"time"}),
+        (_batch_clocks, "closing", _one_trade_early, {"volume", "money"}),
+        (_batch_clocks, "vpin", _against_the_whole_day, {"vpin"}),
+        (_batch_timeline, "breaks", _one_event_early, {"again"}),
+    ],
+)
+def test_a_look_ahead_of_sessions_series_instruments_and_clocks_is_found(
+    monkeypatch: pytest.MonkeyPatch, where: Any, name: str, planted: Any, seen_in: set[str]
+) -> None:
+    monkeypatch.setattr(where, name, planted)
+    result = causality.check(_all_of_it(), MARKET, LISTED, cuts=70, seed=2)
+    assert not result["pass"] and seen_in <= result["features"].keys(), result["features"]
+
+
+def test_series_and_halts_of_the_future_change_too() -> None:
+    several = (causality.altered(MARKET, 100, np.random.default_rng(seed)) for seed in range(20))
+    other = next(e for e in several if len(e) == len(MARKET))  # not cut off
+    assert other[:101].tobytes() == MARKET[:101].tobytes()
+    future, before = other[101:], MARKET[101 : len(other)]
+    inputs, states = before["kind"] == Kind.INPUT, before["kind"] == Kind.STATUS
+    assert (future["v"][inputs, 1] != before["v"][inputs, 1]).mean() > 0.9
+    assert (future["v"][inputs, 0] != before["v"][inputs, 0]).mean() > 0.3
+    assert (future["v"][states, 0] != before["v"][states, 0]).any()
+    assert set(future["v"][states, 0].tolist()) <= {float(s) for s in Status}
 
 
 def test_the_future_really_changes() -> None:

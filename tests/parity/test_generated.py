@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from streams import TRIGGERS, expression, stream
+from expressions import ALL
+from programs import KNOWN, program, table_for
+from streams import stream
 
 from alpha.features import parity
 from alpha.features.feature_set import FeatureSet
-from alpha.instruments import Instrument, Instruments
+from alpha.features.language import walk
+from alpha.instruments import Instruments
 
-TABLE = Instruments.of(Instrument(symbol="A", lot_size=0.01), "B")
+TABLE = Instruments.of(*list(KNOWN)[:2])
 
 
 @pytest.mark.parametrize("block", range(40))
@@ -18,12 +21,10 @@ def test_random_programs(block: int) -> None:
     values = 0
     for seed in range(block * 52, block * 52 + 52):
         rng = np.random.default_rng(seed)
-        features = {f"f{i}": expression(rng) for i in range(4)}
-        crossed = "flag" if seed % 2 else "reject"
-        fs = FeatureSet.from_dict(
-            {"features": features, "trigger": str(rng.choice(TRIGGERS)), "stream": {"guard": {"crossed": crossed}}}
-        )
-        result = parity.check(fs, stream(seed, faults=seed % 3 == 0), TABLE)
+        instruments = 2 + seed % 2
+        fs = program(rng)
+        events = stream(seed, instruments=instruments, faults=seed % 3 == 0)
+        result = parity.check(fs, events, table_for(fs, rng, instruments))
         assert result["rows"] == 0 or result["values"] == 0 or result["pass"], (
             seed,
             result["worst"],
@@ -32,6 +33,21 @@ def test_random_programs(block: int) -> None:
         assert result["ready_mismatch"] == 0, (seed, result["features"])
         values += result["values"]
     assert values > 10_000
+
+
+def test_the_programs_leave_nothing_out() -> None:
+    used, triggers, calendars = set(), set(), set()
+    for seed in range(40 * 52):
+        fs = program(np.random.default_rng(seed))
+        for node in (n for e in fs.features.values() for n in walk(e)):
+            used |= {node.op}
+            if node.op == "bar":
+                used |= {str(node.params[0]).split("(")[0], f"bar.{node.params[2]}"}
+        triggers.add(str(fs.trigger).split("(")[0])
+        calendars.add((fs.stream.calendar, fs.stream.session_break))
+    assert used >= ALL
+    assert triggers == {"quote", "trade", "last", "bar", "every", "tick_bar", "volume_bar", "dollar_bar"}
+    assert len(calendars) == 12
 
 
 @pytest.mark.parametrize("shift", [-1, 1])

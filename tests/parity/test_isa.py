@@ -13,17 +13,15 @@ _CODE = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from streams import TRIGGERS, expression, stream
+from programs import program, table_for
+from streams import stream
 from alpha._core.program import isa
-from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows
-from alpha.instruments import Instruments
 digest = hashlib.sha256()
 for seed in range(60):
     rng = np.random.default_rng(seed)
-    features = {f"f{i}": expression(rng) for i in range(6)}
-    fs = FeatureSet.from_dict({"features": features, "trigger": str(rng.choice(TRIGGERS))})
-    rows = native_rows(fs, stream(seed, faults=True), Instruments.of("A", "B"))
+    fs = program(rng, 6)
+    rows = native_rows(fs, stream(seed, faults=True), table_for(fs, rng))
     for name in sorted(rows):
         digest.update(np.ascontiguousarray(np.nan_to_num(rows[name], nan=-1.0)).tobytes())
 print(isa(), digest.hexdigest())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import numpy as np
 import pytest
 from agreement import as_arrays
+from calendars import listings
 from mutants import MUTANTS, STREAMS, Mutant
+from programs import KNOWN
 from reference import reference_rows
 
 from alpha.features import batch, parity
@@ -16,11 +17,11 @@ from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows
 from alpha.instruments import Instruments
 
-TABLE = Instruments.of("A")
+TABLES = {False: Instruments.of("A"), True: Instruments.of(*list(KNOWN)[:2])}
 
 
 def _feature_set(m: Mutant) -> FeatureSet:
-    return FeatureSet.from_dict({"features": {"x": m.expression}, "trigger": m.trigger})
+    return FeatureSet.from_dict({"features": {"x": m.expression}, "trigger": m.trigger, "stream": m.spec})
 
 
 @cache
@@ -28,9 +29,9 @@ def _events(stream: str) -> np.ndarray:
     return STREAMS[stream]()
 
 
-def _oracle(fs: FeatureSet, events: np.ndarray) -> batch.Detail:
+def _oracle(fs: FeatureSet, events: np.ndarray, table: Instruments) -> batch.Detail:
     """The oracle's rows as the batch twin would give them."""
-    rows = reference_rows(fs, events, [math.nan], parity.guard(fs, events, TABLE) == 0)
+    rows = reference_rows(fs, events, listings(fs, table), parity.guard(fs, events, table) == 0)
     values, ready, scale = as_arrays(rows, 1)
     return batch.Detail(
         rows=batch.Rows(np.array([r.index for r in rows], np.int64), values, ready.all(axis=1)),
@@ -45,9 +46,9 @@ def _oracle(fs: FeatureSet, events: np.ndarray) -> batch.Detail:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant = MUTANTS[name]
-    fs, events = _feature_set(mutant), _events(mutant.stream)
-    native = native_rows(fs, events, TABLE)
-    sound = parity.compare(fs, native, _oracle(fs, events))
+    fs, events, table = _feature_set(mutant), _events(mutant.stream), TABLES[mutant.listed]
+    native = native_rows(fs, events, table)
+    sound = parity.compare(fs, native, _oracle(fs, events, table))
     assert sound["pass"] and sound["values"] > 50, sound
     for where, key, replacement in mutant.patches:
         if isinstance(where, dict):
@@ -55,11 +56,11 @@ def test_a_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             monkeypatch.setattr(where, key, replacement)
     seen = events if mutant.events is None else mutant.events(events)
-    caught = parity.compare(fs, native, _oracle(fs, seen))
+    caught = parity.compare(fs, native, _oracle(fs, seen, table))
     assert not caught["pass"], caught["features"]
 
 
 def test_there_are_many_and_each_changes_one_thing() -> None:
-    assert len(MUTANTS) >= 70
+    assert len(MUTANTS) >= 120
     assert all(bool(m.patches) != (m.events is not None) for m in MUTANTS.values())
     assert len({m.expression for m in MUTANTS.values()}) > 50

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from streams import TRIGGERS, expression, stream
+from expressions import HERE
+from programs import program, table_for
+from streams import stream
 
 from alpha.events import ALL_INSTRUMENTS
-from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows, row_maker
-from alpha.instruments import Instrument, Instruments
-
-TABLE = Instruments.of(Instrument(symbol="A", lot_size=0.01), "B", "C")
-
-
-def program(seed: int) -> FeatureSet:
-    rng = np.random.default_rng(seed)
-    return FeatureSet.from_dict(
-        {"features": {f"f{i}": expression(rng) for i in range(5)}, "trigger": str(rng.choice(TRIGGERS))}
-    )
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_any_chunking_gives_the_same_bits(seed: int) -> None:
-    fs, events, rng = program(seed), stream(seed, n=700, instruments=3, faults=True), np.random.default_rng(seed)
-    whole = native_rows(fs, events, TABLE)
-    maker = row_maker(fs, TABLE)
+    rng = np.random.default_rng(seed)
+    fs, events = program(rng, 5, symbols=("A", "B", "C")), stream(seed, n=700, instruments=3, faults=True)
+    table = table_for(fs, rng, 3)
+    whole = native_rows(fs, events, table)
+    maker = row_maker(fs, table)
     cuts = np.sort(rng.integers(0, 700, int(rng.integers(1, 40))))
     parts = [(at, maker.rows(part)) for at, part in zip([0, *cuts], np.split(events, cuts), strict=True)]
     for name, expected in whole.items():
@@ -35,11 +28,13 @@ def test_any_chunking_gives_the_same_bits(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_other_instruments_change_nothing(seed: int) -> None:
-    fs, events = program(seed), stream(seed, n=900, instruments=3)
-    together = native_rows(fs, events, TABLE)
+    rng = np.random.default_rng(seed)
+    fs, events = program(rng, 5, operators=HERE), stream(seed, n=900, instruments=3)
+    table = table_for(fs, rng, 3)
+    together = native_rows(fs, events, table)
     for who in range(3):
         alone = native_rows(
-            fs, events[(events["instrument_id"] == who) | (events["instrument_id"] == ALL_INSTRUMENTS)], TABLE
+            fs, events[(events["instrument_id"] == who) | (events["instrument_id"] == ALL_INSTRUMENTS)], table
         )
         mine, same = together["instrument_id"] == who, alone["instrument_id"] == who
         assert together["values"][mine].tobytes() == alone["values"][same].tobytes()

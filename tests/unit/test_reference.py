@@ -21,7 +21,7 @@ NAN = math.nan
 
 
 def test_every_operator_has_a_meaning() -> None:
-    known = {*POINTWISE, *WINDOWED, *RECURSIVE, "lag", "diff", "ret", "logret", "velocity"}
+    known = {*POINTWISE, *WINDOWED, *RECURSIVE, "lag", "diff", "ret", "logret", "velocity", "of", "vpin"}
     assert known == {op.name for op in OPERATORS.values() if op.kind != "source"}
 
 

@@ -7,18 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from streams import TRIGGERS, expression, stream
+from programs import program, table_for
+from streams import stream
 
 import alpha
 from alpha.data.simulate import simulate
 from alpha.errors import AlphaError, StateError
 from alpha.events import Action, Reason
 from alpha.features import catalog
-from alpha.features.feature_set import FeatureSet
-from alpha.instruments import Instrument, Instruments
 
 STREAM = simulate(9_000, seed=8, n_instruments=2)
-TABLE = Instruments.of(Instrument(symbol="A", lot_size=0.01), "B")
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +34,17 @@ def demo(instruments: object = STREAM.instruments) -> alpha.Runtime:
 def test_going_on_equals_never_having_stopped(seed: int) -> None:
     """Random programs, random streams, random places to stop; grown rings included."""
     rng = np.random.default_rng(seed)
-    features = {f"f{i}": expression(rng) for i in range(6)}
-    fs = FeatureSet.from_dict({"features": features, "trigger": str(rng.choice(TRIGGERS))})
+    fs = program(rng, 6)
+    table = table_for(fs, rng)
     events = stream(seed, n=900, faults=seed % 3 == 0)
-    whole = alpha.Runtime.from_features(fs, instruments=TABLE)
+    whole = alpha.Runtime.from_features(fs, instruments=table)
     expected = whole.run(events)
     cut = int(rng.integers(1, 900))
-    first = alpha.Runtime.from_features(fs, instruments=TABLE)
+    first = alpha.Runtime.from_features(fs, instruments=table)
     begun = first.run(events[:cut])
     blob = first.save_state()
     assert blob == first.save_state()
-    second = alpha.Runtime.from_features(fs, instruments=TABLE)
+    second = alpha.Runtime.from_features(fs, instruments=table)
     second.run(events[: int(rng.integers(0, 900))])  # whatever it was before is gone
     second.load_state(blob)
     assert second.save_state() == blob
