@@ -18,14 +18,15 @@
  * DENSE      d[r] = act(W a[r] + bias [+ b[r]]), for `rows` rows of n inputs and m outputs
  * ADD..MIN   d = a op b, `rows` rows of n; ldb 0: the same b for each row; `q` 1: one value of b per row
  * ACT        d = act(a)
- * SOFTMAX, LOG_SOFTMAX, LAYER_NORM (gamma at b, beta at c, epsilon p), L2_NORM: per row of n
+ * SOFTMAX, LOG_SOFTMAX, LAYER_NORM (gamma at b, beta at c, epsilon p): per row of n
+ * NORMALIZE  d = a over its row's max (flags 0), L1 (1) or L2 (2) norm; a row of zeros stays
  * REDUCE_*   d[r] = the sum (mean, ...) of row r
  * GATHER     d[i] = a[index[i]], i < n; index < 0: p
  * COPY       d[i] = a[i], i < n, and nothing beyond
  * TREES      scores of a tree ensemble, padded or walked
  * LSTM, GRU  `rows` time steps of one layer */
 #define ALPHA_PLAN_OPS(X)                                                                                      \
-    X(DENSE) X(ADD) X(SUB) X(MUL) X(DIV) X(MAX) X(MIN) X(POW) X(ACT) X(SOFTMAX) X(LOG_SOFTMAX) X(LAYER_NORM)   \
+    X(DENSE) X(ADD) X(SUB) X(MUL) X(DIV) X(MAX) X(MIN) X(POW) X(ACT) X(SOFTMAX) X(LOG_SOFTMAX) X(LAYER_NORM) X(NORMALIZE) \
     X(REDUCE_SUM) X(REDUCE_MEAN) X(REDUCE_MAX) X(REDUCE_MIN) X(REDUCE_L1) X(REDUCE_L2) X(GATHER) X(COPY)       \
     X(TREES) X(LSTM) X(GRU)
 

@@ -168,6 +168,26 @@ ALPHA_PLAN_REDUCE(L1, alpha_row_l1(a, n))
 ALPHA_PLAN_REDUCE(L2, sqrtf(alpha_row_squares(a, n)))
 #undef ALPHA_PLAN_REDUCE
 
+static void plan_NORMALIZE(const alpha_plan_step *s, const char *weights, float *arena)
+{
+    (void)weights;
+    const float *a = arena + s->a;
+    float *d = arena + s->d;
+    const uint32_t n = s->n;
+    for (uint32_t r = 0; r < s->rows; r++, a += s->lda, d += s->ldd) {
+        const float by = s->flags == 0 ? alpha_row_max(a, n) : s->flags == 1 ? alpha_row_l1(a, n) : alpha_row_squares(a, n);
+        if (by == 0.0f)
+            for (uint32_t i = 0; i < n; i++)
+                d[i] = a[i];
+        else if (s->flags < 2)
+            for (uint32_t i = 0; i < n; i++)
+                d[i] = a[i] / by;
+        else
+            for (uint32_t i = 0; i < n; i++)
+                d[i] = copysignf(sqrtf(a[i] * a[i] / by), a[i]);
+    }
+}
+
 static void plan_GATHER(const alpha_plan_step *s, const char *weights, float *arena)
 {
     const int32_t *index = (const int32_t *)(const void *)(weights + s->w);
