@@ -15,8 +15,10 @@ from alpha.models.structure import Attribute, Graph, Node, Tensor, ValueInfo, co
 from alpha.models.tensors import dtype_of, read_tensor, type_name
 from alpha.models.wire import DEFAULT, Budget, Limits, Message
 
-__all__ = ["Attribute", "Graph", "Limits", "Node", "ValueInfo", "every_node", "read_graph", "subgraphs"]
+__all__ = ["DEFAULT", "Attribute", "Graph", "Limits", "Node", "ValueInfo", "every_node", "read_graph", "subgraphs"]
 
+# tensors of attributes where a NaN has a meaning: the end of a set, a missing key
+_MAY_BE_NAN = ("membership_values", "keys_tensor", "default_tensor")
 _STARTS = {
     b"PK\x03\x04": "a zip archive (torch.save and numpy write those)",
     b"\x80\x02": "a pickle",
@@ -71,8 +73,8 @@ class _Reader:
                 graph = m.inside("graph", "graph")
             elif m.number == 8:
                 domain, version = self.opset(m.inside("opset_import", "opset_import"))
-                if domain in opset:
-                    raise m.fail(f"operator set {domain!r} is imported twice")
+                if opset.get(domain, version) != version:
+                    raise m.fail(f"operator set {domain!r} is imported twice, in different versions")
                 opset[domain] = version
             elif m.number == 14:
                 key, value = self.entry(m.inside("metadata_props", "metadata_props"), metadata)
@@ -252,7 +254,7 @@ class _Reader:
         value = values.get(home, default)
         if value is None:
             raise ModelError(f"{m.where} {name!r}: the attribute is empty")
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and name not in _MAY_BE_NAN:
             finite(value, f"{m.where} {name!r}")
         return name, value
 
