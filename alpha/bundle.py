@@ -11,6 +11,7 @@ from alpha._core import ort
 from alpha._core.model import ModelKernel
 from alpha._core.ort import OrtModel
 from alpha._core.pipeline import Pipeline
+from alpha._core.plan import Plan
 from alpha._core.program import Program
 from alpha.errors import ModelError
 from alpha.events import Reason
@@ -18,8 +19,23 @@ from alpha.features.compile import compile_program
 from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import parse
 from alpha.instruments import Instruments
-from alpha.models.load import LoadedModel
+from alpha.models import judge
+from alpha.models.compile import Compiled, Unsupported, compile_model
+from alpha.models.load import LoadedModel, read_file
 from alpha.models.metadata import Decision, Metadata
+
+
+ENGINES = ("auto", "plan", "ort")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes the scores: ``name`` plan, ort or none, and ``reason``, one sentence why that one."""
+
+    name: str
+    reason: str
+    model: OrtModel | Plan | None = None
+    verdict: judge.Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -29,13 +45,14 @@ class Bundle:
     feature_set: FeatureSet
     program: Program
     metadata: Metadata | None = None
-    model: OrtModel | None = None
+    model: OrtModel | Plan | None = None
     model_sha256: str = ""
     no_model: Reason = Reason.NO_MODEL
     why: str = ""
     name: str = ""
     governed: bool = False
     revision: int = 0
+    engine: Engine = Engine("none", "no model was given")
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -48,28 +65,47 @@ class Bundle:
         return cls.from_features(FeatureSet("missing", {"mid": parse("mid")}, Trigger("last")), why)
 
     @classmethod
-    def from_model(cls, loaded: LoadedModel, *, name: str, governed: bool, revision: int = 0) -> Bundle:
-        """A verified artifact. Without ONNX Runtime it serves HOLD with NO_ORT; ModelError if the graph does not fit."""
+    def from_model(
+        cls,
+        loaded: LoadedModel,
+        *,
+        name: str,
+        governed: bool,
+        revision: int = 0,
+        engine: str = "auto",
+        precision: str = "float32",
+    ) -> Bundle:
+        """A verified artifact; ModelError if the graph does not fit its metadata.
+
+        ``engine``: ``auto`` serves the fused plan where ONNX Runtime judged it good, ONNX Runtime otherwise;
+        ``ort`` and ``plan`` insist, and ``plan`` raises ModelError with the reason if there is no good plan.
+        ``precision``: ``bf16`` rounds the plan's weights to bfloat16; never chosen by itself. Without ONNX Runtime
+        and without a stored verdict every decision is HOLD with NO_ORT.
+        """
+        chosen = choose_engine(loaded, engine, precision)
         meta, fs = loaded.metadata, loaded.feature_set
-        common = {
-            "feature_set": fs,
-            "program": compile_program(fs),
-            "metadata": meta,
-            "model_sha256": loaded.sha256,
-            "name": name,
-            "governed": governed,
-            "revision": revision,
-        }
-        reason = ort.unavailable_reason()
-        if reason:
-            return cls(no_model=Reason.NO_ORT, why=reason, **common)  # type: ignore[arg-type]
-        model = OrtModel(loaded.model_bytes, output=meta.outputs[0].name)
-        what = f"model {meta.model_id} v{meta.version}"
-        if model.n_in != len(fs.names):
-            raise ModelError(f"{what} takes {model.n_in} features, its metadata lists {len(fs.names)}")
-        if model.n_out != len(meta.actions):
-            raise ModelError(f"{what} gives {model.n_out} scores, its metadata lists {len(meta.actions)} actions")
-        return cls(model=model, **common)  # type: ignore[arg-type]
+        model = chosen.model
+        if model is not None:
+            what = f"model {meta.model_id} v{meta.version}"
+            if model.n_in != len(fs.names):
+                raise ModelError(f"{what} takes {model.n_in} features, its metadata lists {len(fs.names)}")
+            if model.n_carry:
+                raise ModelError(f"{what} keeps a state between triggers, which this pipeline does not carry yet")
+            if model.n_out != len(meta.actions):
+                raise ModelError(f"{what} gives {model.n_out} scores, its metadata lists {len(meta.actions)} actions")
+        return cls(
+            fs,
+            compile_program(fs),
+            meta,
+            model,
+            loaded.sha256,
+            no_model=Reason.NO_MODEL if model is not None else Reason.NO_ORT,
+            why="" if model is not None else chosen.reason,
+            name=name,
+            governed=governed,
+            revision=revision,
+            engine=chosen,
+        )
 
     def kernel(self) -> ModelKernel | None:
         """A private model kernel for one pipeline, warmed by a few calls."""
@@ -111,3 +147,46 @@ class Bundle:
             definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
             bundle_revision=self.revision,
         )
+
+
+def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "float32") -> Engine:
+    """Compile, have the plan judged, and say which engine serves and why."""
+    if engine not in ENGINES:
+        raise ModelError(f"engine {engine!r} is unknown: use {', '.join(ENGINES)}")
+    meta = loaded.metadata
+    output, carry = meta.outputs[0].name, [(c.input, c.output) for c in meta.carry]
+    no_ort = ort.unavailable_reason()
+    compiled: Compiled | None = None
+    verdict: judge.Verdict | None = None
+    if engine == "ort":
+        reason = "ONNX Runtime was asked for"
+    else:
+        try:
+            compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
+            reason = ""
+        except Unsupported as exc:
+            reason = f"no plan: {exc}"
+    model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
+    if compiled is not None:
+        about = judge.subject(loaded.sha256, output, compiled.plan.isa, precision)
+        if model is None:
+            verdict = judge.stored(loaded.directory, about)
+            reason = f"{no_ort}; no stored verdict vouches for the plan: run alpha validate --store where ONNX Runtime is"
+        else:
+            verdict = judge.judge(compiled, model.kernel(), _judged_rows(loaded, compiled), meta, about)
+            reason = f"the plan {verdict}"
+        if verdict is not None and verdict.good:
+            return Engine("plan", f"the plan {verdict}", compiled.plan, verdict)
+    if engine == "plan":
+        raise ModelError(f"model {meta.model_id} v{meta.version} cannot be served by a plan: {reason}")
+    if model is None:
+        return Engine("none", reason if compiled is not None else no_ort, None, verdict)
+    return Engine("ort", reason, model, verdict)
+
+
+def _judged_rows(loaded: LoadedModel, compiled: Compiled) -> judge.Rows:
+    """The artifact's probes and the rows made to hurt."""
+    n = compiled.plan.n_in
+    has_probes = (loaded.directory / "probes.npy").is_file()
+    probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
+    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip)])
