@@ -114,6 +114,8 @@ def elementwise(c: Lowering, op: str, a: Live, b: Live) -> Live:
         form_a, form_b, n, rows = (start_a, 0, False), (start_b, 0, False), rows * n, 1
     else:
         found_a, found_b = a.rows(n), b.rows(n)
+        if found_a is not None and found_a[2] and op in ("ADD", "MUL"):  # one value per row: second operand
+            a, b, found_a, found_b = b, a, found_b, found_a
         if found_a is None or found_a[2]:
             a = c.builder.gather(a, 0.0)
             found_a = (0, n, False)
@@ -139,17 +141,19 @@ def elementwise(c: Lowering, op: str, a: Live, b: Live) -> Live:
 def activate(c: Lowering, node: Node, act: str, p: float = 0.0, q: float = 0.0) -> None:
     """The node's result is an activation of its first operand."""
     value = c.live(node, 0)
-    step = c.builder.dense_of(value)
+    step = c.builder.dense_of(value, any_order=True)
     if step is not None and c.sole(node.inputs[0]):
         step.numbers |= {"act": ACTIVATIONS.index(act), "p": p, "q": q}
         c.set(node, value)
         return
-    value = c.builder.contiguous(value)
-    start = value.start()
-    assert start is not None
-    out = c.builder.fresh(value.shape)
-    c.builder.add("ACT", {"a": (value.buffer, start)}, {"d": (out.buffer, 0)}, n=value.index.size, act=act, p=p, q=q)
-    c.set(node, out)
+    # in whatever order the values lie: the piece they cover is taken as a whole if little else is in it
+    first, last = int(value.index.min()), int(value.index.max()) + 1
+    if last - first > 2 * value.index.size:
+        value = c.builder.contiguous(value)
+        first, last = 0, value.index.size
+    out = c.builder.buffer(last - first)
+    c.builder.add("ACT", {"a": (value.buffer, first)}, {"d": (out, 0)}, n=last - first, act=act, p=p, q=q)
+    c.set(node, Live(out, value.index - first))
 
 
 def _simple(act: str) -> Callable[[Lowering, Node], None]:

@@ -184,14 +184,19 @@ class Builder:
         index = np.arange(rows)[:, None] * ldd + np.arange(m)
         return Live(out, index.reshape(*x.shape[:-1], m))
 
-    def dense_of(self, value: Live) -> Step | None:
-        """The DENSE step whose whole result, without activation, this value is."""
+    def dense_of(self, value: Live, any_order: bool = False) -> Step | None:
+        """The DENSE step whose whole result, without activation, this value is: as [..., outputs], or ``any_order``."""
         step = self.made_by.get(id(value.buffer))
-        if step is None or step.op != "DENSE" or step.numbers["act"] or value.index.shape[-1:] != (step.numbers["m"],):
+        if step is None or step.op != "DENSE" or step.numbers["act"]:
             return None
         rows, m, ldd = step.numbers["rows"], step.numbers["m"], step.numbers["ldd"]
-        expected = np.arange(rows)[:, None] * ldd + np.arange(m)
-        return step if np.array_equal(value.index.reshape(-1, m), expected) else None
+        expected = (np.arange(rows)[:, None] * ldd + np.arange(m)).reshape(-1)
+        flat = value.index.reshape(-1)
+        if len(flat) != len(expected):
+            return None
+        if any_order:
+            return step if np.array_equal(np.sort(flat), expected) else None
+        return step if value.index.shape[-1:] == (m,) and np.array_equal(flat, expected) else None
 
     # -- the end
 

@@ -137,7 +137,7 @@ static __attribute__((unused)) void alpha_activate(uint32_t act, float p, float 
     case ALPHA_ACT_RECIPROCAL:
         ALPHA_ACT_LOOP(one / x);
     case ALPHA_ACT_SILU:
-        ALPHA_ACT_LOOP(x * vec_sigmoid(x));
+        ALPHA_ACT_LOOP(x / (one + vec_exp(-x))); /* x times the error of vec_sigmoid would show */
     case ALPHA_ACT_SQRT:
         for (uint32_t i = 0; i < n; i++)
             to[i] = sqrtf(from[i]);
