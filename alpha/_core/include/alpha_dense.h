@@ -12,35 +12,43 @@
 
 #define ALPHA_BLOCK 8
 
-/* vector number v of a weight row */
-#define ALPHA_W(half, w, v) ((half) ? vec_widen((const uint16_t *)(w) + (size_t)(v)*VEC) : vec_load((const float *)(w) + (size_t)(v)*VEC))
+/* The vector at w, from bfloat16 or float32. */
+ALPHA_INLINE vec alpha_weight(const char *w, int half)
+{
+    return half ? vec_widen((const uint16_t *)(const void *)w) : vec_load((const float *)(const void *)w);
+}
 
-/* acc[0..R) += sum over k < n of x[k] * w[k][0..R); U inputs at a time */
-ALPHA_INLINE void alpha_dense_sum(const float *restrict x, uint32_t n, const void *restrict w, int half, vec *acc,
+#define ALPHA_WEIGHT_BYTES(half) ((half) ? 2 * VEC : 4 * VEC) /* of a vector */
+
+/* acc[0..R) += sum over k < n of x[k] * w[k][0..R); U inputs at a time. Places are steps from moving pointers: with
+ * indices gcc spends two instructions on each address. */
+ALPHA_INLINE void alpha_dense_sum(const float *restrict x, uint32_t n, const char *restrict w, int half, vec *acc,
                                   const int R, const int U)
 {
+    const int one = ALPHA_WEIGHT_BYTES(half);
     vec sum[8];
     for (int u = 1; u < U; u++)
         for (int r = 0; r < R; r++)
             sum[u * R + r] = vec_of(0.0f);
     for (int r = 0; r < R; r++)
         sum[r] = acc[r];
-    uint32_t k = 0;
-    for (; k + (uint32_t)U <= n; k += (uint32_t)U) {
+    const float *end = x + n, *whole = x + n / (uint32_t)U * (uint32_t)U;
+    for (; x < whole; x += U, w += U * R * one) {
 #pragma GCC unroll 8
         for (int u = 0; u < U; u++) {
-            const vec at = vec_of(x[k + (uint32_t)u]);
+            const vec at = vec_of(x[u]);
 #pragma GCC unroll 8
             for (int r = 0; r < R; r++)
-                sum[u * R + r] = vec_fma(at, ALPHA_W(half, w, (k + (uint32_t)u) * (uint32_t)R + (uint32_t)r), sum[u * R + r]);
+                sum[u * R + r] = vec_fma(at, alpha_weight(w + (u * R + r) * one, half), sum[u * R + r]);
         }
     }
-    for (; k < n; k++) {
-        const vec at = vec_of(x[k]);
+    if (U > 1)
+        for (; x < end; x++, w += R * one) {
+            const vec at = vec_of(*x);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; r++)
-            sum[r] = vec_fma(at, ALPHA_W(half, w, k * (uint32_t)R + (uint32_t)r), sum[r]);
-    }
+            for (int r = 0; r < R; r++)
+                sum[r] = vec_fma(at, alpha_weight(w + r * one, half), sum[r]);
+        }
     for (int u = 1; u < U; u++)
         for (int r = 0; r < R; r++)
             sum[r] += sum[u * R + r];
@@ -49,7 +57,7 @@ ALPHA_INLINE void alpha_dense_sum(const float *restrict x, uint32_t n, const voi
 }
 
 /* One block of one row: y = bias [+ more] + W x */
-ALPHA_INLINE void alpha_dense_block(const float *restrict x, uint32_t n, const void *restrict w, int half,
+ALPHA_INLINE void alpha_dense_block(const float *restrict x, uint32_t n, const char *restrict w, int half,
                                     const float *bias, const float *more, float *y, const int R, const int U)
 {
     vec acc[8];
@@ -65,27 +73,27 @@ ALPHA_INLINE void alpha_dense_block(const float *restrict x, uint32_t n, const v
         vec_store(y + r * VEC, acc[r]);
 }
 
-/* Two vectors of a block of R for four rows at once: the weights are read once for the four. */
-ALPHA_INLINE void alpha_dense_four(const float *restrict x, uint32_t lda, uint32_t n, const void *restrict w, int half,
+/* V vectors of a block of R for four rows at once: the weights are read once for the four. */
+ALPHA_INLINE void alpha_dense_four(const float *restrict x, uint32_t lda, uint32_t n, const char *restrict w, int half,
                                    const float *bias, float *y, uint32_t ldd, const uint32_t R, const int V)
 {
+    const int one = ALPHA_WEIGHT_BYTES(half);
+    const size_t step = (size_t)R * (size_t)one;
+    const float *x1 = x + lda, *x2 = x1 + lda, *x3 = x2 + lda;
     vec acc[4][2];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++)
             acc[i][v] = vec_load(bias + v * VEC);
-    for (uint32_t k = 0; k < n; k++) {
-        vec weight[2];
+    for (size_t k = 0; k < n; k++, w += step) {
+        const vec at[4] = {vec_of(x[k]), vec_of(x1[k]), vec_of(x2[k]), vec_of(x3[k])};
 #pragma GCC unroll 2
-        for (int v = 0; v < V; v++)
-            weight[v] = ALPHA_W(half, w, k * R + (uint32_t)v);
+        for (int v = 0; v < V; v++) {
+            const vec weight = alpha_weight(w + v * one, half);
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const vec at = vec_of(x[(size_t)i * lda + k]);
-#pragma GCC unroll 2
-            for (int v = 0; v < V; v++)
-                acc[i][v] = vec_fma(at, weight[v], acc[i][v]);
+            for (int i = 0; i < 4; i++)
+                acc[i][v] = vec_fma(at[i], weight, acc[i][v]);
         }
     }
 #pragma GCC unroll 4
@@ -98,7 +106,7 @@ ALPHA_INLINE void alpha_dense_four(const float *restrict x, uint32_t lda, uint32
 ALPHA_INLINE void alpha_dense_row(const float *x, uint32_t n, const char *w, int half, const float *bias,
                                   const float *more, float *y, uint32_t vectors)
 {
-    const size_t block_bytes = (size_t)n * ALPHA_BLOCK * VEC * (half ? 2 : 4);
+    const size_t block_bytes = (size_t)n * ALPHA_BLOCK * (size_t)ALPHA_WEIGHT_BYTES(half);
     for (; vectors >= ALPHA_BLOCK; vectors -= ALPHA_BLOCK) {
         alpha_dense_block(x, n, w, half, bias, more, y, 8, 1);
         w += block_bytes;
@@ -133,12 +141,12 @@ ALPHA_INLINE void alpha_dense_rows(const float *x, uint32_t lda, uint32_t n, con
             const uint32_t R = vectors - v < ALPHA_BLOCK ? vectors - v : ALPHA_BLOCK;
             uint32_t r = 0;
             for (; r + 2 <= R; r += 2)
-                alpha_dense_four(x4, lda, n, block + (size_t)r * VEC * (half ? 2 : 4), half, bias + (v + r) * VEC,
+                alpha_dense_four(x4, lda, n, block + (size_t)r * (size_t)ALPHA_WEIGHT_BYTES(half), half, bias + (v + r) * VEC,
                                  y4 + (v + r) * VEC, ldd, R, 2);
             if (r < R)
-                alpha_dense_four(x4, lda, n, block + (size_t)r * VEC * (half ? 2 : 4), half, bias + (v + r) * VEC,
+                alpha_dense_four(x4, lda, n, block + (size_t)r * (size_t)ALPHA_WEIGHT_BYTES(half), half, bias + (v + r) * VEC,
                                  y4 + (v + r) * VEC, ldd, R, 1);
-            block += (size_t)n * R * VEC * (half ? 2 : 4);
+            block += (size_t)n * R * (size_t)ALPHA_WEIGHT_BYTES(half);
             v += R;
         }
     }

@@ -22,7 +22,7 @@ ALPHA_INLINE void alpha_lstm_cell(vec *acc, const float *c_in, float *c_out, flo
     }
 }
 
-ALPHA_INLINE void alpha_lstm_block(const float *x, uint32_t n, const void *w, const float *h, uint32_t m, const void *u,
+ALPHA_INLINE void alpha_lstm_block(const float *x, uint32_t n, const char *w, const float *h, uint32_t m, const char *u,
                                    int half, const float *start, int prepared, const float *c_in, float *c_out,
                                    float *h_out, const int V)
 {
@@ -103,7 +103,7 @@ static void plan_LSTM(const alpha_plan_step *s, const char *weights, float *aren
 }
 
 /* GRU with the reset gate behind the product (linear_before_reset): flags 1. Else the reset state is made first. */
-ALPHA_INLINE void alpha_gru_block(const float *x, uint32_t n, const void *w, const float *h, uint32_t m, const void *u,
+ALPHA_INLINE void alpha_gru_block(const float *x, uint32_t n, const char *w, const float *h, uint32_t m, const char *u,
                                   int half, const float *bias, const float *start, int prepared, const float *h_in,
                                   float *h_out, const int V)
 {

@@ -57,33 +57,38 @@ ALPHA_INLINE int alpha_any_nan(const float *x, uint32_t n)
     return bad;
 }
 
-/* Where eight padded trees lead: leaf numbers. */
-ALPHA_INLINE void alpha_descend(const alpha_split *nodes, const uint8_t *missing, const float *x, uint32_t depth,
-                                size_t leaf[ALPHA_GROUP])
+/* Where eight padded trees lead: leaf numbers. A place is counted in bytes: with node numbers each address would cost
+ * two more instructions. `base` is hidden from the compiler once a level, which otherwise keeps eight sums of it in
+ * memory instead of one in a register. */
+ALPHA_INLINE void alpha_descend(const alpha_split *nodes, const uint8_t *missing, const int nan, const float *x,
+                                uint32_t depth, size_t leaf[ALPHA_GROUP])
 {
-    size_t l[ALPHA_GROUP];
+    const size_t line = ALPHA_GROUP * sizeof(alpha_split);
+    const char *base = (const char *)nodes;
+    size_t at[ALPHA_GROUP];
 #pragma GCC unroll 8
     for (int g = 0; g < ALPHA_GROUP; g++)
-        l[g] = 1;
+        at[g] = line;
     for (uint32_t level = 0; level < depth; level++) {
+        __asm__("" : "+r"(base));
 #pragma GCC unroll 8
         for (int g = 0; g < ALPHA_GROUP; g++) {
-            const alpha_split *node = &nodes[l[g] * ALPHA_GROUP + (size_t)g];
+            const alpha_split *node = (const alpha_split *)(const void *)(base + at[g]) + g;
             const float value = x[node->feature];
             size_t right = !(value <= node->threshold);
-            if (missing)
-                right &= !(value != value && missing[l[g] * ALPHA_GROUP + (size_t)g]);
-            l[g] = 2 * l[g] + right;
+            if (nan)
+                right &= !(value != value && missing[at[g] / sizeof(alpha_split) + (size_t)g]);
+            at[g] = 2 * at[g] + right * line;
         }
     }
 #pragma GCC unroll 8
     for (int g = 0; g < ALPHA_GROUP; g++)
-        leaf[g] = ((l[g] - ((size_t)1 << depth)) * ALPHA_GROUP + (size_t)g);
+        leaf[g] = (at[g] - (line << depth)) / sizeof(alpha_split) + (size_t)g;
 }
 
 /* Where up to eight trees of any shape lead. */
-ALPHA_INLINE void alpha_walk(const alpha_node *nodes, const uint8_t *missing, const float *x, uint32_t n_inner,
-                             const uint32_t *roots, size_t leaf[ALPHA_GROUP])
+ALPHA_INLINE void alpha_walk(const alpha_node *nodes, const uint8_t *missing, const int nan, const float *x,
+                             uint32_t n_inner, const uint32_t *roots, size_t leaf[ALPHA_GROUP])
 {
     uint32_t at[ALPHA_GROUP];
 #pragma GCC unroll 8
@@ -99,7 +104,7 @@ ALPHA_INLINE void alpha_walk(const alpha_node *nodes, const uint8_t *missing, co
                 const alpha_node *node = &nodes[at[g]];
                 const float value = x[node->feature];
                 size_t right = !(value <= node->threshold);
-                if (missing)
+                if (nan)
                     right &= !(value != value && missing[at[g]]);
                 at[g] = node->next[right];
             }
@@ -120,40 +125,41 @@ ALPHA_INLINE void alpha_trees_take(float *sum, float value, uint32_t aggregate, 
         *sum = value;
 }
 
-ALPHA_INLINE void alpha_trees_sum(const alpha_forest *f, const char *weights, const float *x, float *sums,
-                                  const int nan, const int simple)
+/* The sums of all trees. `simple`: one sum and one value a leaf, added up. A function of its own for each kind: in
+ * one, the compiler would share registers between the fast path and the others. */
+ALPHA_INLINE void alpha_trees_sum(const alpha_forest *f, const char *weights, const float *x, float *sums, const int nan,
+                                  const int simple, const int padded)
 {
     const float *leaves = (const float *)(const void *)(weights + f->leaves);
     const uint32_t *roots = (const uint32_t *)(const void *)(weights + f->roots);
     const uint32_t *sum_of = (const uint32_t *)(const void *)(weights + f->sum_of);
-    const uint8_t *missing = nan ? (const uint8_t *)weights + f->missing : NULL;
+    const uint8_t *missing = (const uint8_t *)weights + f->missing;
     const size_t per_group = (size_t)ALPHA_GROUP << f->depth; /* nodes, the unused number 0 included; and leaves */
-    const uint32_t width = simple ? 1 : f->leaf_width;
+    const uint32_t width = simple ? 1 : f->leaf_width, n_trees = f->n_trees, depth = f->depth;
     float total = 0;
-    for (uint32_t tree = 0; tree < f->n_trees; tree += ALPHA_GROUP) {
+    for (uint32_t tree = 0; tree < n_trees; tree += ALPHA_GROUP) {
         size_t leaf[ALPHA_GROUP];
-        const size_t group = tree / ALPHA_GROUP;
-        if (f->depth) {
-            const alpha_split *nodes = (const alpha_split *)(const void *)(weights + f->nodes) + group * per_group;
-            alpha_descend(nodes, missing ? missing + group * per_group : NULL, x, f->depth, leaf);
+        const size_t before = tree / ALPHA_GROUP * per_group;
+        if (padded) {
+            const alpha_split *nodes = (const alpha_split *)(const void *)(weights + f->nodes) + before;
+            alpha_descend(nodes, missing + before, nan, x, depth, leaf);
 #pragma GCC unroll 8
             for (int g = 0; g < ALPHA_GROUP; g++)
-                leaf[g] += group * per_group;
+                leaf[g] += before;
         } else {
-            alpha_walk((const alpha_node *)(const void *)(weights + f->nodes), missing, x, f->n_inner, roots + tree, leaf);
+            const alpha_node *nodes = (const alpha_node *)(const void *)(weights + f->nodes);
+            alpha_walk(nodes, missing, nan, x, f->n_inner, roots + tree, leaf);
         }
-        const uint32_t here = f->n_trees - tree < ALPHA_GROUP ? f->n_trees - tree : ALPHA_GROUP;
-        if (simple && here == ALPHA_GROUP) {
+        const uint32_t here = n_trees - tree < ALPHA_GROUP ? n_trees - tree : ALPHA_GROUP;
+        if (simple) {
 #pragma GCC unroll 8
             for (int g = 0; g < ALPHA_GROUP; g++)
-                total += leaves[leaf[g]];
+                total += (uint32_t)g < here ? leaves[leaf[g]] : 0.0f;
             continue;
         }
         for (uint32_t g = 0; g < here; g++) {
-            if (simple)
-                total += leaves[leaf[g]];
-            else if (width == 1)
-                alpha_trees_take(&sums[sum_of[tree + g]], leaves[leaf[g]], f->aggregate, tree + g < f->n_sums);
+            if (width == 1)
+                alpha_trees_take(&sums[sum_of[tree + g]], leaves[leaf[g]], f->aggregate, tree + g == 0);
             else
                 for (uint32_t k = 0; k < width; k++)
                     alpha_trees_take(&sums[k], leaves[leaf[g] * width + k], f->aggregate, tree + g == 0);
@@ -162,6 +168,19 @@ ALPHA_INLINE void alpha_trees_sum(const alpha_forest *f, const char *weights, co
     if (simple)
         sums[0] = total;
 }
+
+#define ALPHA_TREES_KIND(name, nan, simple, padded)                                                              \
+    static __attribute__((noinline)) void name(const alpha_forest *f, const char *weights, const float *x, float *sums) \
+    {                                                                                                            \
+        alpha_trees_sum(f, weights, x, sums, nan, simple, padded);                                               \
+    }
+ALPHA_TREES_KIND(alpha_trees_padded_one, 0, 1, 1)
+ALPHA_TREES_KIND(alpha_trees_walked_one, 0, 1, 0)
+ALPHA_TREES_KIND(alpha_trees_padded, 0, 0, 1)
+ALPHA_TREES_KIND(alpha_trees_walked, 0, 0, 0)
+ALPHA_TREES_KIND(alpha_trees_padded_nan, 1, 0, 1)
+ALPHA_TREES_KIND(alpha_trees_walked_nan, 1, 0, 0)
+#undef ALPHA_TREES_KIND
 
 ALPHA_INLINE float alpha_trees_logistic(float x)
 {
@@ -204,11 +223,11 @@ static void plan_TREES(const alpha_plan_step *s, const char *weights, float *are
     for (uint32_t k = 0; k < f->n_sums; k++)
         out[k] = 0.0f;
     if (alpha_any_nan(x, f->n_features))
-        alpha_trees_sum(f, weights, x, out, 1, 0);
+        (f->depth ? alpha_trees_padded_nan : alpha_trees_walked_nan)(f, weights, x, out);
     else if (f->n_sums == 1 && f->leaf_width == 1 && f->aggregate <= ALPHA_TREES_AVERAGE)
-        alpha_trees_sum(f, weights, x, out, 0, 1);
+        (f->depth ? alpha_trees_padded_one : alpha_trees_walked_one)(f, weights, x, out);
     else
-        alpha_trees_sum(f, weights, x, out, 0, 0);
+        (f->depth ? alpha_trees_padded : alpha_trees_walked)(f, weights, x, out);
     if (f->aggregate == ALPHA_TREES_AVERAGE)
         for (uint32_t k = 0; k < f->n_sums; k++)
             out[k] /= (float)f->n_trees;
