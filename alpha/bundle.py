@@ -7,35 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alpha._core import ort
 from alpha._core.model import ModelKernel
 from alpha._core.ort import OrtModel
 from alpha._core.pipeline import Pipeline
 from alpha._core.plan import Plan
 from alpha._core.program import Program
+from alpha.engine import NO_ENGINE, Engine, choose_engine
 from alpha.errors import ModelError
 from alpha.events import Reason
 from alpha.features.compile import compile_program
 from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import parse
 from alpha.instruments import Instruments
-from alpha.models import judge
-from alpha.models.compile import Compiled, Unsupported, compile_model
-from alpha.models.load import LoadedModel, read_file
+from alpha.models.load import LoadedModel
 from alpha.models.metadata import Decision, Metadata
-
-
-ENGINES = ("auto", "plan", "ort")
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What computes the scores: ``name`` plan, ort or none, and ``reason``, one sentence why that one."""
-
-    name: str
-    reason: str
-    model: OrtModel | Plan | None = None
-    verdict: judge.Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +37,7 @@ class Bundle:
     name: str = ""
     governed: bool = False
     revision: int = 0
-    engine: Engine = Engine("none", "no model was given")
+    engine: Engine = NO_ENGINE
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -147,46 +132,3 @@ class Bundle:
             definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
             bundle_revision=self.revision,
         )
-
-
-def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "float32") -> Engine:
-    """Compile, have the plan judged, and say which engine serves and why."""
-    if engine not in ENGINES:
-        raise ModelError(f"engine {engine!r} is unknown: use {', '.join(ENGINES)}")
-    meta = loaded.metadata
-    output, carry = meta.outputs[0].name, [(c.input, c.output) for c in meta.carry]
-    no_ort = ort.unavailable_reason()
-    compiled: Compiled | None = None
-    verdict: judge.Verdict | None = None
-    if engine == "ort":
-        reason = "ONNX Runtime was asked for"
-    else:
-        try:
-            compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
-            reason = ""
-        except Unsupported as exc:
-            reason = f"no plan: {exc}"
-    model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
-    if compiled is not None:
-        about = judge.subject(loaded.sha256, output, compiled.plan.isa, precision)
-        if model is None:
-            verdict = judge.stored(loaded.directory, about)
-            reason = f"{no_ort}; no stored verdict vouches for the plan: run alpha validate --store where ONNX Runtime is"
-        else:
-            verdict = judge.judge(compiled, model.kernel(), _judged_rows(loaded, compiled), meta, about)
-            reason = f"the plan {verdict}"
-        if verdict is not None and verdict.good:
-            return Engine("plan", f"the plan {verdict}", compiled.plan, verdict)
-    if engine == "plan":
-        raise ModelError(f"model {meta.model_id} v{meta.version} cannot be served by a plan: {reason}")
-    if model is None:
-        return Engine("none", reason if compiled is not None else no_ort, None, verdict)
-    return Engine("ort", reason, model, verdict)
-
-
-def _judged_rows(loaded: LoadedModel, compiled: Compiled) -> judge.Rows:
-    """The artifact's probes and the rows made to hurt."""
-    n = compiled.plan.n_in
-    has_probes = (loaded.directory / "probes.npy").is_file()
-    probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
-    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip)])

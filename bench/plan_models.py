@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 Rows = npt.NDArray[np.float32]
 
 
-def _model(nodes: list[Any], inputs: dict[str, list[int]], outputs: dict[str, list[int]], weights: dict[str, Any]) -> bytes:
+def _model(
+    nodes: list[Any], inputs: dict[str, list[int]], outputs: dict[str, list[int]], weights: dict[str, Any]
+) -> bytes:
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
@@ -41,7 +44,7 @@ def logistic() -> bytes:
 def mlp() -> bytes:
     """32-64-64-3 with ReLU and a softmax."""
     sizes, nodes, weights, last = (32, 64, 64, 3), [], {}, "x"
-    for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n, m) in enumerate(pairwise(sizes)):
         weights |= {f"w{i}": _normal(i, n, m, scale=n**-0.5), f"b{i}": _normal(10 + i, m, scale=0.1)}
         nodes.append(helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [f"s{i}"]))
         last = f"s{i}"

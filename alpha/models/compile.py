@@ -19,7 +19,15 @@ from alpha._core import plan as native
 from alpha._core.plan import Plan
 from alpha._core.program import isa as chosen_isa
 from alpha.errors import ModelError
-from alpha.models import lower_arithmetic, lower_classic, lower_conv, lower_dense, lower_recurrent, lower_shapes, lower_trees
+from alpha.models import (
+    lower_arithmetic,
+    lower_classic,
+    lower_conv,
+    lower_dense,
+    lower_recurrent,
+    lower_shapes,
+    lower_trees,
+)
 from alpha.models.graph import Graph, Node, read_graph
 from alpha.models.lowering import Lowering, Unsupported
 from alpha.models.plan_builder import Builder, Live
@@ -121,7 +129,9 @@ def _shape(info: Any) -> tuple[int, ...]:
     first, *rest = info.shape or (None,)
     batch_free = not isinstance(first, int) or first in (1, -1, 0)
     if not batch_free or not rest or not all(isinstance(d, int) and 0 < d < 1 << 20 for d in rest):
-        raise Unsupported(f"input {info.name!r} has shape {list(info.shape)}: [1, F] or [1, T, F] with fixed F, T is planned")
+        raise Unsupported(
+            f"input {info.name!r} has shape {list(info.shape)}: [1, F] or [1, T, F] with fixed F, T is planned"
+        )
     shape = (1, *rest)
     if np.prod(shape) > 1 << 20:
         raise Unsupported(f"input {info.name!r} has {np.prod(shape):,} values")

@@ -3,7 +3,8 @@
 Rows: the artifact's probes, plus rows made to hurt: zeros, denormals, the corners and edges of the clip range, each
 threshold of a tree on the input with both neighbours. A plan is good if every score agrees within
 1e-6 * max(1, |y|) (plans of trees: bit for bit) and no decision differs, except where the deciding number stands
-within 1e-6 of its limit; those are counted.
+within 1e-6 of its limit; those are counted. Weights rounded to bfloat16 move scores by more than that: such a plan,
+which is never chosen by itself, is good if at most 1 % of the decisions differ, and its verdict says how many do.
 
 Without ONNX Runtime a plan serves only with a verdict that was stored for the same model bytes, build, ISA and
 precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact's folder.
@@ -17,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 import alpha._core.plan
 from alpha.documents import convert, read_json, to_json, write_atomically
@@ -30,18 +32,10 @@ from alpha.models.compile import Compiled, reference_rows
 from alpha.models.metadata import Metadata
 
 TOLERANCE = 1e-6
+HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
 MAX_TIES = 20_000  # rows of thresholds that are tried when a model is loaded
 Rows = npt.NDArray[np.float32]
-
-
-class Scorer(Protocol):
-    """What gives scores: an OrtKernel or a PlanKernel."""
-
-    @property
-    def n_carry(self) -> int: ...
-    def run(self, x: Rows) -> Rows: ...
-    def sequence(self, x: Rows) -> tuple[Rows, Rows]: ...
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,8 +50,30 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     wrong: int
     exact: bool
     subject: str
+    half: bool = False
+
+    def __add__(self, other: Verdict) -> Verdict:
+        """The verdict over the rows of both."""
+        both = Verdict(
+            good=self.good and other.good,
+            rows=self.rows + other.rows,
+            worst=max(self.worst, other.worst),
+            unequal=self.unequal + other.unequal,
+            flips=self.flips + other.flips,
+            wrong=self.wrong + other.wrong,
+            exact=self.exact,
+            subject=self.subject,
+            half=self.half,
+        )
+        return replace(both, good=_half_good(both)) if self.half else both
 
     def __str__(self) -> str:
+        if self.half:
+            share = 1 - (self.wrong + self.flips) / max(self.rows, 1)
+            return (
+                f"with bfloat16 weights takes the decisions of ONNX Runtime in {share:.3%} of {self.rows:,} rows, "
+                f"scores within {self.worst:.1e}"
+            )
         if self.good:
             how = "bit for bit" if self.exact else f"within {self.worst:.1e}"
             return f"agrees with ONNX Runtime {how} on {self.rows:,} rows, {self.flips} decisions differ within 1e-6"
@@ -95,7 +111,11 @@ def hard_rows(compiled: Compiled, clip: tuple[float, float]) -> Rows:
     one[np.arange(len(one)), np.arange(len(one))] = 1
     rows += [one * low, one * high, one * tiny]
     ends = np.where(rng.random((64, n)) < 0.5, low, high).astype(np.float32)
-    rows += [ends, rng.uniform(low, high, (192, n)).astype(np.float32), rng.standard_normal((256, n)).astype(np.float32)]
+    rows += [
+        ends,
+        rng.uniform(low, high, (192, n)).astype(np.float32),
+        rng.standard_normal((256, n)).astype(np.float32),
+    ]
     ties = reference_rows(compiled)
     if len(ties):
         ties = ties[:: max(1, len(ties) // MAX_TIES)]
@@ -167,7 +187,11 @@ def decide(y: Rows, meta: Metadata) -> Decided:
     return Decided(action, margin)
 
 
-def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: str) -> Verdict:
+def _half_good(v: Verdict) -> bool:
+    return bool(np.isfinite(v.worst)) and v.wrong + v.flips <= HALF_DECISIONS * v.rows
+
+
+def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: str, half: bool = False) -> Verdict:
     """The verdict over scores [N, K] of both engines."""
     worst, unequal, wrong, flips = 0.0, 0, 0, 0
     if len(plan):
@@ -183,16 +207,25 @@ def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: 
         near = other & (np.minimum(mine.margin, theirs.margin) <= TOLERANCE)
         flips, wrong = int(near.sum()), int((other & ~near).sum())
     good = wrong == 0 and (unequal == 0 if exact else worst <= TOLERANCE)
-    return Verdict(
-        good=good, rows=len(plan), worst=worst, unequal=unequal, flips=flips, wrong=wrong, exact=exact, subject=about
+    verdict = Verdict(
+        good=good,
+        rows=len(plan),
+        worst=worst,
+        unequal=unequal,
+        flips=flips,
+        wrong=wrong,
+        exact=exact,
+        subject=about,
+        half=half,
     )
+    return replace(verdict, good=_half_good(verdict)) if half else verdict
 
 
 def judge(compiled: Compiled, reference: Any, rows: Rows, meta: Metadata, about: str) -> Verdict:
     """Run the plan against ``reference`` (an OrtKernel) over ``rows`` [N, inputs]."""
-    return compare(
-        scores(compiled.plan.kernel(), rows), scores(reference, rows), meta, exact=compiled.exact, about=about
-    )
+    half = compiled.precision == "bf16" and not compiled.exact
+    mine, theirs = scores(compiled.plan.kernel(), rows), scores(reference, rows)
+    return compare(mine, theirs, meta, exact=compiled.exact, about=about, half=half)
 
 
 # -- verdicts that are kept

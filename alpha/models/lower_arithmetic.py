@@ -12,6 +12,7 @@ import numpy as np
 
 from alpha._core.plan import ACTIVATIONS
 from alpha.models.lowering import Array, Live, Lowering, Node, Unsupported
+from alpha.models.plan_builder import padded
 
 _FOLD: dict[str, Callable[[Array, Array], Array]] = {
     "Add": lambda a, b: a + b,
@@ -91,10 +92,10 @@ def _sum_into_dense(c: Lowering, node: Node, a: Live, b: Live) -> Live | None:
         if step is not None and "b" not in step.reads and step.numbers["rows"] == 1 and c.sole(name):
             maker = c.builder.made_by.get(id(other.buffer))
             start = other.start()
-            if start is not None and (maker is None or steps.index(maker) < steps.index(step)):
-                # whole vectors are read: they must lie inside the other buffer
-                if start + -(-step.numbers["m"] // 16) * 16 <= other.buffer.size:
-                    candidates.append((steps.index(step), step, value, other, start))
+            # whole vectors are read: they must lie inside the other buffer
+            inside = start is not None and start + padded(step.numbers["m"]) <= other.buffer.size
+            if start is not None and inside and (maker is None or steps.index(maker) < steps.index(step)):
+                candidates.append((steps.index(step), step, value, other, start))
     if not candidates:
         return None
     _, step, value, other, start = max(candidates, key=lambda t: t[0])
@@ -215,7 +216,7 @@ def _pow(c: Lowering, node: Node) -> None:
     c.set(node, out)
 
 
-def over_rows(c: Lowering, op: str, value: Live, **numbers: float) -> Live:
+def over_rows(c: Lowering, op: str, value: Live, flags: int = 0) -> Live:
     """A step that works on each last axis of a value by itself; the result has the same shape."""
     n = value.shape[-1]
     form = value.rows(n)
@@ -224,7 +225,9 @@ def over_rows(c: Lowering, op: str, value: Live, **numbers: float) -> Live:
         form = (0, n, False)
     out = c.builder.fresh(value.shape)
     rows = value.index.size // n
-    c.builder.add(op, {"a": (value.buffer, form[0])}, {"d": (out.buffer, 0)}, n=n, rows=rows, lda=form[1], ldd=n, **numbers)
+    c.builder.add(
+        op, {"a": (value.buffer, form[0])}, {"d": (out.buffer, 0)}, n=n, rows=rows, lda=form[1], ldd=n, flags=flags
+    )
     return out
 
 

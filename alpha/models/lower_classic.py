@@ -52,7 +52,7 @@ def _linear_classifier(c: Lowering, node: Node) -> None:
         if transform != "NONE":
             raise Unsupported(f"node {node}: post_transform {transform} of one score for two classes")
         # 1 - s and s as two products
-        both = c.builder.dense(x, np.stack([-weight[0], weight[0]]).T, np.float32([1 - bias[0], bias[0]]))
+        both = c.builder.dense(x, np.stack([-weight[0], weight[0]]).T, np.array([1 - bias[0], bias[0]], np.float32))
         c.set(node, both, 1)
         return
     scores = c.builder.dense(x, weight.T, bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,7 @@ from alpha.models.lower_arithmetic import reduce_axes
 from alpha.models.lowering import Live, Lowering, Node, Unsupported
 
 
-
-def _patches(
-    c: Lowering, node: Node, index: npt.NDArray[np.int64], kernel: list[int]
-) -> npt.NDArray[np.int64]:
+def _patches(c: Lowering, node: Node, index: npt.NDArray[np.int64], kernel: list[int]) -> npt.NDArray[np.int64]:
     """Places [*outputs, C, *kernel] of the patches of a [C, *space] index; -1 outside."""
     rank = len(kernel)
     strides = c.integers(node, "strides") or [1] * rank
@@ -46,10 +44,11 @@ def _patches(
     full = np.pad(index, around, constant_values=-1)
     out = np.empty((*sizes, index.shape[0], *kernel), np.int64)
     for at in product(*(range(k) for k in kernel)):
-        cut = tuple(
+        cut = [
             slice(a * d, a * d + (n - 1) * t + 1, t) for a, d, n, t in zip(at, dilations, sizes, strides, strict=True)
-        )
-        out[(..., *at)] = np.moveaxis(full[(slice(None), *cut)], 0, -1)
+        ]
+        place: tuple[Any, ...] = (Ellipsis, *at)
+        out[place] = np.moveaxis(full[(slice(None), *cut)], 0, -1)
     return out
 
 
@@ -79,7 +78,8 @@ def _pool(kind: str) -> Callable[[Lowering, Node], None]:
     def lower(c: Lowering, node: Node) -> None:
         x = c.live(node, 0)
         kernel = c.integers(node, "kernel_shape")
-        if kernel is None or x.shape[0] != 1 or len(kernel) not in (1, 2) or len(node.outputs) > 1 and node.outputs[1]:
+        indices = len(node.outputs) > 1 and bool(node.outputs[1])
+        if kernel is None or x.shape[0] != 1 or len(kernel) not in (1, 2) or indices:
             raise Unsupported(f"node {node}: kernel {kernel} over {x.shape}")
         patches = _patches(c, node, x.index[0], kernel)
         outside = bool((patches < 0).any())

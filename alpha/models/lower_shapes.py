@@ -99,8 +99,7 @@ def _slice(c: Lowering, node: Node) -> None:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         size = value.shape[axis]
         # numpy reads a negative end as counted from the back: what lies before the front is None there
-        end = None if step < 0 and end < -size else end
-        cut[axis] = slice(start, end, step)
+        cut[axis] = slice(start, None if step < 0 and end < -size else end, step)
     c.places(node, value, lambda a: a[tuple(cut)])
 
 
@@ -145,7 +144,12 @@ def _shape(c: Lowering, node: Node) -> None:
 
 
 def _constant(c: Lowering, node: Node) -> None:
-    for name, kind in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64), ("value_ints", np.int64)):
+    for name, kind in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
         if name in node.attributes:
             c.set(node, np.asarray(node.attributes[name], kind))
             return

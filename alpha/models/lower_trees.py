@@ -44,7 +44,7 @@ def _splits(t: Trees, node: Node) -> _Splits:
         raise Unsupported(f"node {node}: branches on sets of values")
     value = t.value.astype(np.float32)
     before = np.nextafter(value, np.float32(-np.inf))
-    leq, lt, gte, gt, eq, neq = range(6)
+    _, lt, gte, gt, eq, neq = range(6)
     yes, no = t.yes.astype(np.int64), t.no.astype(np.int64)
     swap = (mode == gte) | (mode == gt) | (mode == neq)
     first, second = np.where(swap, no, yes), np.where(swap, yes, no)
@@ -176,7 +176,7 @@ def _pair(t: Trees, node: Node) -> tuple[int, int, Array, int]:
     if t.post == "PROBIT":
         raise Unsupported(f"node {node}: PROBIT")
     positive = bool((t.weight >= 0).all())
-    return (_SHARE if positive else _SIGNED), 2, base, 1
+    return (_SHARE if positive and t.post != "LOGISTIC" else _SIGNED), 2, base, 1
 
 
 def _trees(c: Lowering, node: Node) -> None:
@@ -197,11 +197,16 @@ def _trees(c: Lowering, node: Node) -> None:
         assert leaf_sum is not None
         own = _sum_of_tree(s, leaf_sum)
         if own is None or t.aggregate in ("MIN", "MAX"):
+            if len(base) and node.op != "TreeEnsembleClassifier":
+                # ONNX Runtime gives the base value only to outputs that some leaf of the row has named
+                raise Unsupported(f"node {node}: base values and leaves that leave outputs out")
             values, leaf_width = _spread(values, leaf_sum, sums), sums
             if t.aggregate in ("MIN", "MAX"):
                 raise Unsupported(f"node {node}: {t.aggregate} over several outputs")
         else:
             sum_of[: len(own)] = own
+    if leaf_width > 1 and len(base) and pair == _RAW and (np.diff(t.leaf_start) != sums).any() and leaf_sum is None:
+        raise Unsupported(f"node {node}: base values and leaves that leave outputs out")
     if leaf_width > 1 and sums == 1:
         raise Unsupported(f"node {node}: leaves with several weights for one score")
     groups = -(-len(s.roots) // GROUP)

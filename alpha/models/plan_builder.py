@@ -20,7 +20,7 @@ MAX_FLOATS = 1 << 22  # of one buffer
 BLOCK = 8  # vectors of outputs that are computed together
 
 
-class Unsupported(ModelError):
+class Unsupported(ModelError):  # noqa: N818 - a word of the design, and what it says is no failure
     """The plan does not cover this model: ONNX Runtime serves it. The message names the node and what it asks for."""
 
 

@@ -86,7 +86,14 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha._core.model",
             "alpha_ort.h",
             "alpha._core.ort",
+            "alpha_vec.h",
+            "alpha_activation.h",
             "alpha_plan.h",
+            "alpha_dense.h",
+            "alpha_rowwise.h",
+            "alpha_trees.h",
+            "alpha_recurrent.h",
+            "plan_kernels.c",
             "alpha._core.plan",
             "alpha.models",
         ),
@@ -97,7 +104,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("records", ("alpha.registry", "alpha.audit", "alpha.risk")),
     # `alpha` itself, the list of public names, stands with the façade it offers
-    ("runtime", ("alpha.state", "alpha.bundle", "alpha.reload", "alpha.runtime", "alpha")),
+    ("runtime", ("alpha.state", "alpha.engine", "alpha.bundle", "alpha.reload", "alpha.runtime", "alpha")),
     ("trading", ("alpha.report", "alpha.strategy", "alpha.backtest", "alpha.replay", "alpha.compare")),
     ("doors", ("alpha.cli.show", "alpha.cli", "alpha.integrations", "alpha.ops", "alpha.__main__")),
 )

@@ -30,7 +30,9 @@ def f32(generator: np.random.Generator, *shape: int, scale: float = 1.0) -> Arra
     return (generator.standard_normal(shape) * scale).astype(np.float32)
 
 
-def run(isa: str, shape: tuple[int, ...], build: Callable[[Builder, Live], Live], x: Array, half: bool = False) -> Array:
+def run(
+    isa: str, shape: tuple[int, ...], build: Callable[[Builder, Live], Live], x: Array, half: bool = False
+) -> Array:
     """Outputs of a plan that ``build`` writes over an input of this shape."""
     b = Builder(native.width(isa), half)
     source = b.fresh(shape, pinned=True)
@@ -139,7 +141,10 @@ def test_activations_over_their_range(isa: str, act: str) -> None:
         assert np.abs(out[inside] / exact[inside] - 1).max() < (4e-7 if isa == "portable" else 2e-7)
         return
     scale = np.maximum(1, np.abs(x)) if act.startswith("gelu") else 1.0
-    assert (np.abs(out - exact) <= (absolute + relative * np.abs(exact) + (relative if act.startswith("gelu") else 0)) * scale).all()
+    assert (
+        np.abs(out - exact)
+        <= (absolute + relative * np.abs(exact) + (relative if act.startswith("gelu") else 0)) * scale
+    ).all()
     if act == "sigmoid":
         assert out.min() >= 0 and out.max() <= 1
 
@@ -191,7 +196,11 @@ def test_softmax_and_norms(isa: str, rows: int, n: int, seed: int) -> None:
     close(outcome("SOFTMAX"), np.exp(shifted) / total)
     close(outcome("LOG_SOFTMAX"), shifted - np.log(total), 2e-6)
     centred = wide - wide.mean(-1, keepdims=True)
-    close(outcome("LAYER_NORM", p=0.01), centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 0.01) * gamma + beta, 1e-5)
+    close(
+        outcome("LAYER_NORM", p=0.01),
+        centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 0.01) * gamma + beta,
+        1e-5,
+    )
     close(outcome("NORMALIZE", flags=1), wide / np.abs(wide).sum(-1, keepdims=True))
     close(outcome("NORMALIZE", flags=2), wide / np.sqrt((wide**2).sum(-1, keepdims=True)))
     assert (run(isa, (rows, n), step("NORMALIZE", flags=1), x * 0) == 0).all()
@@ -219,7 +228,13 @@ def test_reductions(isa: str, rows: int, n: int, seed: int) -> None:
         close(run(isa, (rows, n), build, x), reference(wide), 2e-6 * max(1.0, n / 10))
 
 
-@given(isas, st.sampled_from(["ADD", "SUB", "MUL", "DIV", "MAX", "MIN"]), st.integers(1, 5), st.integers(1, 40), st.integers(0, 3))
+@given(
+    isas,
+    st.sampled_from(["ADD", "SUB", "MUL", "DIV", "MAX", "MIN"]),
+    st.integers(1, 5),
+    st.integers(1, 40),
+    st.integers(0, 3),
+)
 def test_arithmetic_is_that_of_numpy_bit_for_bit(isa: str, op: str, rows: int, n: int, shape: int) -> None:
     from alpha.models.compile import Lowering
     from alpha.models.graph import Graph
@@ -229,7 +244,14 @@ def test_arithmetic_is_that_of_numpy_bit_for_bit(isa: str, op: str, rows: int, n
     other = f32(g, *[(rows, n), (1, n), (rows, 1), (1, 1)][shape])
     x = f32(g, 3, rows, n)
     with np.errstate(all="ignore"):
-        function = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide, "MAX": np.maximum, "MIN": np.minimum}
+        function = {
+            "ADD": np.add,
+            "SUB": np.subtract,
+            "MUL": np.multiply,
+            "DIV": np.divide,
+            "MAX": np.maximum,
+            "MIN": np.minimum,
+        }
         expected = function[op](x, other)
     out = run(isa, (rows, n), lambda b, v: elementwise(Lowering(Graph(), b), op, v, b.constant(other)), x)
     assert out.reshape(x.shape).tobytes() == expected.tobytes()
@@ -317,7 +339,12 @@ def test_what_was_prepared_for_another_state_is_not_used() -> None:
     x, carry = b.fresh((1, n), pinned=True), b.fresh((m,), pinned=True)
     y, h_out = b.buffer(16), b.fresh((m,), pinned=True)
     w, u, bias = f32(g, n, 3, m), f32(g, m, 3, m), f32(g, 3, m)
-    writes = {"d": (y, 0), "h_out": (h_out.buffer, 0), "pre": (b.buffer(48, pinned=True), 0), "pre_key": (b.buffer(11, pinned=True), 0)}
+    writes = {
+        "d": (y, 0),
+        "h_out": (h_out.buffer, 0),
+        "pre": (b.buffer(48, pinned=True), 0),
+        "pre_key": (b.buffer(11, pinned=True), 0),
+    }
     packed = {"w": b.pack_gates(w), "w2": b.pack_gates(u), "w3": np.concatenate([b.pack_gates(bias)] * 2)}
     b.add("GRU", {"a": (x.buffer, 0), "h": (carry.buffer, 0)}, writes, packed=packed, n=n, m=m, lda=n, ldd=16)
     made = b.plan(x, Live(y, np.arange(m)), carry, h_out, native.chosen_isa())
@@ -379,7 +406,9 @@ def test_random_steps_are_refused_or_run() -> None:
         steps = np.zeros(1, STEP_DTYPE)
         for name in STEP_DTYPE.names or ():
             if name not in ("fn", "p", "q"):
-                steps[name] = g.choice([0, 1, 3, 8, 16, 40, native.NONE]) if name != "op" else g.integers(0, len(OPCODES))
+                steps[name] = (
+                    g.choice([0, 1, 3, 8, 16, 40, native.NONE]) if name != "op" else g.integers(0, len(OPCODES))
+                )
         weights = g.integers(0, 2, 8192).astype(np.uint8)
         try:
             made = Plan(

@@ -33,7 +33,7 @@ enum { ALPHA_TREES_NONE, ALPHA_TREES_LOGISTIC, ALPHA_TREES_SOFTMAX, ALPHA_TREES_
 enum {
     ALPHA_TREES_RAW,
     ALPHA_TREES_SHARE,  /* 1 - s, s */
-    ALPHA_TREES_SIGNED, /* logistic: of -s and s; else -s, s for s > 0 and s, -s otherwise */
+    ALPHA_TREES_SIGNED, /* -s, s, or the logistic of both */
     ALPHA_TREES_MIRROR  /* the second is base + the first sum, the first its negative */
 };
 
@@ -243,9 +243,9 @@ static void plan_TREES(const alpha_plan_step *s, const char *weights, float *are
         out[0] = 1.0f - one;
         out[1] = one;
     } else if (f->pair == ALPHA_TREES_SIGNED) {
-        const int logistic = f->transform == ALPHA_TREES_LOGISTIC, up = one > 0;
-        out[0] = logistic ? alpha_trees_logistic(-one) : up ? -one : one;
-        out[1] = logistic ? alpha_trees_logistic(one) : up ? one : -one;
+        const int logistic = f->transform == ALPHA_TREES_LOGISTIC;
+        out[0] = logistic ? alpha_trees_logistic(-one) : -one;
+        out[1] = logistic ? alpha_trees_logistic(one) : one;
     } else {
         alpha_trees_transform(out, f->n_out, f->transform);
     }
