@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +73,9 @@ class Bundle:
         model = chosen.model
         if model is not None:
             what = f"model {meta.model_id} v{meta.version}"
-            if model.n_in != len(fs.names):
-                raise ModelError(f"{what} takes {model.n_in} features, its metadata lists {len(fs.names)}")
-            if model.n_carry:
-                raise ModelError(f"{what} keeps a state between triggers, which this pipeline does not carry yet")
+            takes = math.prod(meta.input[1:])
+            if model.n_in != takes:
+                raise ModelError(f"{what} takes {model.n_in} values, by its metadata {takes}: input {meta.input}")
             if model.n_out != len(meta.actions):
                 raise ModelError(f"{what} gives {model.n_out} scores, its metadata lists {len(meta.actions)} actions")
         return cls(
