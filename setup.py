@@ -38,7 +38,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 INCLUDE = "alpha/_core/include"
 HEADERS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / INCLUDE).glob("*.h"))
-KERNELS = ["alpha/_core/kernels.c"]  # linked into alpha._core.program, once per ISA
+# extension -> what is linked into it once per ISA
+KERNELS = {"alpha._core.program": "alpha/_core/kernels.c", "alpha._core.plan": "alpha/_core/plan_kernels.c"}
 ISAS = {"portable": []}
 if X86:
     ISAS = {
@@ -96,7 +97,7 @@ def extension(name: str, *libraries: str) -> Extension:
         extra_compile_args=[*FLAGS, *WARNINGS, *GENERATED],
         extra_link_args=LINK,
         libraries=list(libraries),
-        depends=[*HEADERS, *KERNELS, "setup.py"],
+        depends=[*HEADERS, *KERNELS.values(), "setup.py"],
     )
 
 
@@ -109,13 +110,14 @@ EXTENSIONS = [
     extension("program", "m"),
     extension("rows", "m"),
     extension("ort", "dl"),
+    extension("plan", "m"),
     extension("pipeline", "m"),
     extension("worker", "m"),
 ]
 
 
 class BuildExt(build_ext):
-    """Compiles KERNELS once per ISA and links the objects into alpha._core.program."""
+    """Compiles KERNELS once per ISA and links the objects into their extensions."""
 
     def run(self) -> None:
         # objects of the other mode look up to date: only their flags differ
@@ -129,10 +131,10 @@ class BuildExt(build_ext):
         stamp.write_text(mode)
 
     def build_extension(self, ext: Extension) -> None:
-        if ext.name == "alpha._core.program":
+        if ext.name in KERNELS:
             for isa, march in ISAS.items():
                 ext.extra_objects += self.compiler.compile(
-                    KERNELS,
+                    [KERNELS[ext.name]],
                     output_dir=str(Path(self.build_temp) / isa),
                     macros=[*MACROS, ("ALPHA_ISA", isa)],
                     include_dirs=[INCLUDE],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from alpha._core import ort
 from alpha._core.model import ModelKernel
 from alpha._core.ort import OrtModel
 from alpha._core.pipeline import Pipeline
+from alpha._core.plan import Plan
 from alpha._core.program import Program
+from alpha.engine import NO_ENGINE, Engine, choose_engine
 from alpha.errors import ModelError
 from alpha.events import Reason
 from alpha.features.compile import compile_program
@@ -30,13 +32,14 @@ class Bundle:
     feature_set: FeatureSet
     program: Program
     metadata: Metadata | None = None
-    model: OrtModel | None = None
+    model: OrtModel | Plan | None = None
     model_sha256: str = ""
     no_model: Reason = Reason.NO_MODEL
     why: str = ""
     name: str = ""
     governed: bool = False
     revision: int = 0
+    engine: Engine = NO_ENGINE
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -49,28 +52,46 @@ class Bundle:
         return cls.from_features(FeatureSet("missing", {"mid": parse("mid")}, Trigger("last")), why)
 
     @classmethod
-    def from_model(cls, loaded: LoadedModel, *, name: str, governed: bool, revision: int = 0) -> Bundle:
-        """A verified artifact. Without ONNX Runtime it serves HOLD with NO_ORT; ModelError if the graph does not fit."""
+    def from_model(
+        cls,
+        loaded: LoadedModel,
+        *,
+        name: str,
+        governed: bool,
+        revision: int = 0,
+        engine: str = "auto",
+        precision: str = "float32",
+    ) -> Bundle:
+        """A verified artifact; ModelError if the graph does not fit its metadata.
+
+        ``engine``: ``auto`` serves the fused plan where ONNX Runtime judged it good, ONNX Runtime otherwise;
+        ``ort`` and ``plan`` insist, and ``plan`` raises ModelError with the reason if there is no good plan.
+        ``precision``: ``bf16`` rounds the plan's weights to bfloat16; never chosen by itself. Without ONNX Runtime
+        and without a stored verdict every decision is HOLD with NO_ORT.
+        """
+        chosen = choose_engine(loaded, engine, precision)
         meta, fs = loaded.metadata, loaded.feature_set
-        common = {
-            "feature_set": fs,
-            "program": compile_program(fs),
-            "metadata": meta,
-            "model_sha256": loaded.sha256,
-            "name": name,
-            "governed": governed,
-            "revision": revision,
-        }
-        reason = ort.unavailable_reason()
-        if reason:
-            return cls(no_model=Reason.NO_ORT, why=reason, **common)  # type: ignore[arg-type]
-        model = OrtModel(loaded.model_bytes, output=meta.outputs[0].name)
-        what = f"model {meta.model_id} v{meta.version}"
-        if model.n_in != len(fs.names):
-            raise ModelError(f"{what} takes {model.n_in} features, its metadata lists {len(fs.names)}")
-        if model.n_out != len(meta.actions):
-            raise ModelError(f"{what} gives {model.n_out} scores, its metadata lists {len(meta.actions)} actions")
-        return cls(model=model, **common)  # type: ignore[arg-type]
+        model = chosen.model
+        if model is not None:
+            what = f"model {meta.model_id} v{meta.version}"
+            takes = math.prod(meta.input[1:])
+            if model.n_in != takes:
+                raise ModelError(f"{what} takes {model.n_in} values, by its metadata {takes}: input {meta.input}")
+            if model.n_out != len(meta.actions):
+                raise ModelError(f"{what} gives {model.n_out} scores, its metadata lists {len(meta.actions)} actions")
+        return cls(
+            fs,
+            compile_program(fs),
+            meta,
+            model,
+            loaded.sha256,
+            no_model=Reason.NO_MODEL if model is not None else Reason.NO_ORT,
+            why="" if model is not None else chosen.reason,
+            name=name,
+            governed=governed,
+            revision=revision,
+            engine=chosen,
+        )
 
     def kernel(self) -> ModelKernel | None:
         """A private model kernel for one pipeline, warmed by a few calls."""

@@ -70,11 +70,13 @@ class Runtime:
         *,
         instruments: Instruments | Sequence[str | Instrument],
         missing: str = "raise",
+        engine: str = "auto",
     ) -> Runtime:
         """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
+        ``engine``: auto, plan or ort; see :meth:`Bundle.from_model`.
         """
         if missing not in ("raise", "hold"):
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
@@ -84,7 +86,7 @@ class Runtime:
             for objection in objections(entry):
                 raise RegistryError(objection)
             name = f"{entry.id}/{entry.number}"
-            bundle = Bundle.from_model(model, name=name, governed=True, revision=book.document.revision)
+            bundle = Bundle.from_model(model, name=name, governed=True, revision=book.document.revision, engine=engine)
         except AlphaError as exc:
             if missing == "raise":
                 raise
@@ -92,11 +94,14 @@ class Runtime:
         return cls(bundle, instruments)
 
     @classmethod
-    def from_artifact(cls, directory: str | Path, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
-        """Serve an artifact folder without a registry; marked ungoverned."""
+    def from_artifact(
+        cls, directory: str | Path, *, instruments: Instruments | Sequence[str | Instrument], engine: str = "auto"
+    ) -> Runtime:
+        """Serve an artifact folder without a registry; marked ungoverned. ``engine``: auto, plan or ort."""
         model = load_artifact(directory)
         meta = model.metadata
-        return cls(Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False), instruments)
+        name = f"{meta.model_id}/{meta.version}"
+        return cls(Bundle.from_model(model, name=name, governed=False, engine=engine), instruments)
 
     @classmethod
     def from_features(cls, features: FeatureSet, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
@@ -282,6 +287,8 @@ class Runtime:
             "model": self.bundle.name,
             "governed": self.bundle.governed,
             "why": self.why,
+            "engine": self.bundle.engine.name,
+            "engine_reason": self.bundle.engine.reason,
             "features": features,
             "gates": self._gates(row, signal),
         }
@@ -343,6 +350,8 @@ class Runtime:
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
             "isa": self.bundle.program.isa,
+            "engine": self.bundle.engine.name,
+            "engine_reason": self.bundle.engine.reason,
         }
 
     def measure_latency(self, on: bool = True) -> None:

@@ -46,15 +46,19 @@ cdef extern from "alpha_ort.h" nogil:
     ctypedef struct alpha_ort_scratch:
         const alpha_ort_api *api
         ort *session
-        ort *value_in
-        ort *value_out
+        ort *value_in[9]
+        ort *value_out[9]
         ort *binding
-        const char *name_in
-        const char *name_out
+        const char *name_in[9]
+        const char *name_out[9]
         float *x
         float *y
+        float *state_in[8]
+        float *state_out[8]
+        unsigned int state_size[8]
         unsigned int n_in
         unsigned int n_out
+        unsigned int n_states
         unsigned long long failures
         char error[256]
     enum:
@@ -62,6 +66,7 @@ cdef extern from "alpha_ort.h" nogil:
         ALPHA_ORT_FLOAT
         ALPHA_ORT_INT64
         ALPHA_ORT_ENABLE_ALL
+        ALPHA_ORT_STATES
     void alpha_ort_take_slots(alpha_ort_api *, const void *const *)
     int alpha_ort_run(const void *, const float *, const float *, float *, void *, float *, unsigned int) noexcept
 
@@ -69,9 +74,12 @@ cdef class OrtModel:
     cdef ort *session
     cdef object name_in, name_out   # bytes that the kernels point to
     cdef readonly object inputs, outputs
-    cdef readonly Py_ssize_t n_in, n_out
+    cdef readonly Py_ssize_t n_in, n_out, n_carry
+    cdef readonly object shape      # of the input, with a batch of one
+    cdef readonly object states     # (name in, name out, shape) of each recurrent state, in the order of the carry
 
 cdef class OrtKernel(ModelKernel):
     cdef alpha_ort_scratch *s
     cdef OrtModel model
     cdef object tensors
+    cdef int _wrap(self, shape, ort **value, what) except -1

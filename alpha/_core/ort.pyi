@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import final
 
 from alpha._core.model import ModelKernel
@@ -14,7 +15,12 @@ class OrtModel:
     outputs: list[tuple[str, tuple[int, ...] | None, int]]
     n_in: int
     n_out: int
-    def __new__(cls, model: bytes, *, output: str | None = ..., arena: bool = ...) -> OrtModel: ...
+    n_carry: int
+    shape: tuple[int, ...]
+    states: list[tuple[bytes, bytes, tuple[int, ...], tuple[int, ...], int]]
+    def __new__(
+        cls, model: bytes, *, output: str | None = ..., arena: bool = ..., carry: Sequence[tuple[str, str]] = ...
+    ) -> OrtModel: ...
     def kernel(self, *, binding: bool = ...) -> OrtKernel: ...
 
 @final

@@ -175,12 +175,13 @@ cdef object value_info(ort *session, size_t i, bint is_input):
 cdef class OrtModel:
     """A session made from the very bytes that were verified; immutable, shared between pipelines.
 
-    ``OrtModel(model, output=None, arena=True)``: exactly one float32 input ``[1 or N, F]``. ``output``
-    names the float32 output to read; by default the last float32 output ``[1 or N, K]``.
+    ``OrtModel(model, output=None, arena=True, carry=())``: exactly one float32 input ``[1 or N, F]`` or
+    ``[1 or N, T, F]`` beside the states. ``output`` names the float32 output to read; by default the last float32
+    output ``[1 or N, K]``. ``carry``: (input, output) names of recurrent states, in the order in which they are kept.
     One intra-op thread (the caller's own), sequential, all graph optimisations.
     """
 
-    def __cinit__(self, bytes model not None, *, output=None, bint arena=True):
+    def __cinit__(self, bytes model not None, *, output=None, bint arena=True, carry=()):
         cdef ort *options = NULL
         cdef const char *data = model
         cdef size_t n_bytes = len(model), n = 0, i
@@ -207,16 +208,43 @@ cdef class OrtModel:
         self.inputs = [value_info(self.session, i, True) for i in range(n)]
         check(api.SessionGetOutputCount(self.session, &n), "count outputs")
         self.outputs = [value_info(self.session, i, False) for i in range(n)]
+        self._choose_states([tuple(pair) for pair in carry])
         self._choose(output)
+
+    def _choose_states(self, carry):
+        """Find the recurrent states among inputs and outputs; ModelError names the one that is not as it must be."""
+        if len(carry) > ALPHA_ORT_STATES:
+            raise ModelError(f"the model has {len(carry)} states; at most {ALPHA_ORT_STATES} are served")
+        states = []
+        for name_in, name_out in carry:
+            sizes = []
+            for name, known in ((name_in, self.inputs), (name_out, self.outputs)):
+                found = [i for i in known if i[0] == name]
+                if not found or found[0][2] != ALPHA_ORT_FLOAT or not found[0][1]:
+                    raise ModelError(f"the model has no float32 state {name!r}; it has {[i[0] for i in known]}")
+                shape = tuple(1 if d < 1 else d for d in found[0][1])
+                size = 1
+                for d in shape:
+                    size *= d
+                sizes.append((size, shape))
+            if sizes[0][0] != sizes[1][0] or not 0 < sizes[0][0] < 1 << 20:
+                raise ModelError(f"state {name_in!r} has shape {sizes[0][1]}, {name_out!r} has {sizes[1][1]}")
+            states.append((name_in.encode(), name_out.encode(), sizes[0][1], sizes[1][1], sizes[0][0]))
+        self.states = states
+        self.n_carry = sum(s[4] for s in states)
 
     def _choose(self, output):
         """Check the one input, pick the one output; ModelError says what the model has instead."""
-        if len(self.inputs) != 1:
-            raise ModelError(f"the model has {len(self.inputs)} inputs {[i[0] for i in self.inputs]}: one float32 input [1, F] is served")
-        name, shape, element = self.inputs[0]
-        if element != ALPHA_ORT_FLOAT or shape is None or len(shape) != 2 or shape[0] not in (-1, 1) or not 0 < shape[1] < 1 << 20:
+        taken_in, taken_out = {s[0].decode() for s in self.states}, {s[1].decode() for s in self.states}
+        data = [i for i in self.inputs if i[0] not in taken_in]
+        if len(data) != 1:
+            raise ModelError(f"the model has {len(data)} inputs {[i[0] for i in data]}: one float32 input [1, F] is served")
+        name, shape, element = data[0]
+        if element != ALPHA_ORT_FLOAT or shape is None or len(shape) not in (2, 3) or shape[0] not in (-1, 1) \
+                or any(not 0 < d < 1 << 20 for d in shape[1:]):
             raise ModelError(f"model input {name!r} has shape {shape} (element type {element}): float32 [1, F] or [N, F] with a fixed F is served")
-        usable = [o for o in self.outputs if o[2] == ALPHA_ORT_FLOAT and o[1] is not None
+        self.shape = (1, *shape[1:])
+        usable = [o for o in self.outputs if o[2] == ALPHA_ORT_FLOAT and o[1] is not None and o[0] not in taken_out
                   and (len(o[1]) == 1 or (len(o[1]) == 2 and o[1][0] in (-1, 1)))]
         named = [o for o in usable if output is None or o[0] == output]
         if not named:
@@ -226,7 +254,7 @@ cdef class OrtModel:
         width = out_shape[1] if len(out_shape) == 2 else 1
         if not 0 < width < 1 << 16:
             raise ModelError(f"model output {out_name!r} has shape {out_shape}: its last dimension must be fixed")
-        self.n_in, self.n_out = shape[1], width
+        self.n_in, self.n_out = shape[1] * (shape[2] if len(shape) == 3 else 1), width
         self.name_in, self.name_out = name.encode(), out_name.encode()
 
     def kernel(self, *, binding=True):
@@ -243,36 +271,49 @@ cdef class OrtKernel(ModelKernel):
     """One pipeline's way to call an :class:`OrtModel`: buffers, values and binding, made once."""
 
     def __cinit__(self, OrtModel model not None, *, bint binding=True):
-        cdef int64_t shape[2]
-        cdef int64_t *dims = shape
-        cdef Tensor x, y
+        cdef int i
         self.s = NULL
         self.model = model
-        x, y = Tensor(1, model.n_in), Tensor(1, model.n_out)
-        self.tensors = (x, y)
         self.s = <alpha_ort_scratch *>calloc(1, sizeof(alpha_ort_scratch))
         if self.s == NULL:
             raise MemoryError()
         self.s.api = &api
         self.s.session = model.session
-        self.s.name_in = model.name_in
-        self.s.name_out = model.name_out
-        self.s.x, self.s.y = x.data, y.data
         self.s.n_in, self.s.n_out = <unsigned int>model.n_in, <unsigned int>model.n_out
-        shape[0], shape[1] = 1, model.n_in
-        check(api.CreateTensorWithDataAsOrtValue(memory, x.data, model.n_in * sizeof(float), dims, 2,
-                                                 ALPHA_ORT_FLOAT, &self.s.value_in), "wrap the input")
+        self.s.n_states = <unsigned int>len(model.states)
         out_shape = next(o[1] for o in model.outputs if o[0].encode() == model.name_out)
-        shape[1] = model.n_out
-        check(api.CreateTensorWithDataAsOrtValue(memory, y.data, model.n_out * sizeof(float), dims, len(out_shape),
-                                                 ALPHA_ORT_FLOAT, &self.s.value_out), "wrap the output")
+        ports = [(model.name_in, model.shape, model.name_out, (1, model.n_out)[-len(out_shape):])]
+        ports += [(name_in, shape_in, name_out, shape_out) for name_in, name_out, shape_in, shape_out, _ in model.states]
+        self.tensors = []
+        for i, (name_in, shape_in, name_out, shape_out) in enumerate(ports):
+            self.s.name_in[i], self.s.name_out[i] = name_in, name_out
+            self._wrap(shape_in, &self.s.value_in[i], "the input")
+            self._wrap(shape_out, &self.s.value_out[i], "the output")
+        self.s.x, self.s.y = (<Tensor>self.tensors[0]).data, (<Tensor>self.tensors[1]).data
+        for i in range(len(model.states)):
+            self.s.state_in[i] = (<Tensor>self.tensors[2 * i + 2]).data
+            self.s.state_out[i] = (<Tensor>self.tensors[2 * i + 3]).data
+            self.s.state_size[i] = <unsigned int>model.states[i][4]
         if binding:
             check(api.CreateIoBinding(model.session, &self.s.binding), "bind")
-            check(api.BindInput(self.s.binding, self.s.name_in, self.s.value_in), "bind the input")
-            check(api.BindOutput(self.s.binding, self.s.name_out, self.s.value_out), "bind the output")
+            for i in range(len(ports)):
+                check(api.BindInput(self.s.binding, self.s.name_in[i], self.s.value_in[i]), "bind an input")
+                check(api.BindOutput(self.s.binding, self.s.name_out[i], self.s.value_out[i]), "bind an output")
         self.c.run = alpha_ort_run
         self.c.scratch = self.s
-        self.c.n_in, self.c.n_out = self.s.n_in, self.s.n_out
+        self.c.n_in, self.c.n_out, self.c.n_carry = self.s.n_in, self.s.n_out, <unsigned int>model.n_carry
+
+    cdef int _wrap(self, shape, ort **value, what) except -1:
+        """A buffer for one input or output, and ORT's value over it."""
+        cdef int64_t dims[16]
+        cdef size_t size = 1, i, rank = len(shape)
+        for i in range(rank):
+            dims[i] = shape[i]
+            size *= <size_t>dims[i]
+        buffer = Tensor(1, size)
+        self.tensors.append(buffer)
+        return check(api.CreateTensorWithDataAsOrtValue(memory, (<Tensor>buffer).data, size * sizeof(float), dims, rank,
+                                                        ALPHA_ORT_FLOAT, value), f"wrap {what}")
 
     def last_error(self):
         return self.s.error.decode("utf-8", "replace")
@@ -283,13 +324,15 @@ cdef class OrtKernel(ModelKernel):
         return self.s.failures
 
     def __dealloc__(self):
+        cdef int i
         # values before the session, which self.model releases afterwards
         self.c.run = NULL
         if self.s != NULL:
             if self.s.binding != NULL:
                 api.ReleaseIoBinding(self.s.binding)
-            if self.s.value_in != NULL:
-                api.ReleaseValue(self.s.value_in)
-            if self.s.value_out != NULL:
-                api.ReleaseValue(self.s.value_out)
+            for i in range(1 + ALPHA_ORT_STATES):
+                if self.s.value_in[i] != NULL:
+                    api.ReleaseValue(self.s.value_in[i])
+                if self.s.value_out[i] != NULL:
+                    api.ReleaseValue(self.s.value_out[i])
             free(self.s)

@@ -20,6 +20,17 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint64_t n
         int64_t max_ns
 
+    ctypedef struct alpha_sequence_shape:
+        uint32_t width
+        uint32_t window
+        uint32_t n_carry
+
+    ctypedef struct alpha_sequence:
+        float *values
+        uint32_t n
+
+    size_t alpha_sequence_bytes(const alpha_sequence_shape *m)
+
     ctypedef struct alpha_instrument:
         alpha_block *block
         float *x
@@ -27,6 +38,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_guard_state guard
         uint64_t rows
         int64_t row_ts_ns
+        alpha_sequence sequence
 
     ctypedef struct alpha_counters:
         uint64_t events
@@ -42,6 +54,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         const alpha_kernels *kernels
         alpha_model model
         uint32_t no_model
+        alpha_sequence_shape shape
         uint32_t n_instruments
         alpha_instrument *instruments
         const alpha_surroundings *around

@@ -48,6 +48,7 @@ cdef class Pipeline:
                   uint64_t bundle_revision=0, ticks=None, sessions=None, peers=()):
         cdef uint32_t f = program.c.n_features
         cdef Py_ssize_t i, n = len(lots)
+        cdef size_t remembered
         cdef Tensor z, y
         cdef const double[::1] view
         cdef alpha_pipeline *p
@@ -78,9 +79,11 @@ cdef class Pipeline:
         p.z, p.out = z.data, y.data
         self.owners = (means, stds, z, y)
         self._gate(gate)
+        p.shape.width, p.shape.window = f, 1
         if model is not None:
-            if model.c.n_in != f:
+            if model.c.n_in == 0 or model.c.n_in % f:
                 raise AlphaError(f"the model takes {model.c.n_in} features, the feature set makes {f}")
+            p.shape.window, p.shape.n_carry = model.c.n_in // f, model.c.n_carry
             if model.c.n_out != p.gate.n_scores:
                 raise AlphaError(f"the model gives {model.c.n_out} scores for {p.gate.n_scores} actions")
             p.model = model.c
@@ -98,8 +101,12 @@ cdef class Pipeline:
             p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
             p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
             p.instruments[i].x = <float *>calloc(f, sizeof(float))
-            if p.instruments[i].block == NULL or p.instruments[i].x == NULL:
-                raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes} bytes each")
+            remembered = alpha_sequence_bytes(&p.shape)
+            if remembered:
+                p.instruments[i].sequence.values = <float *>calloc(1, remembered)
+            if (p.instruments[i].block == NULL or p.instruments[i].x == NULL
+                    or (remembered and p.instruments[i].sequence.values == NULL)):
+                raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes + remembered} bytes each")
         alpha_bind_peers(p)
 
     def _gate(self, gate):
@@ -124,6 +131,7 @@ cdef class Pipeline:
             for i in range(self.p.n_instruments):
                 alpha_block_free(self.p.program, self.p.instruments[i].block)
                 free(self.p.instruments[i].x)
+                free(self.p.instruments[i].sequence.values)
             free(self.p.instruments)
         free(self.p.latency)
         free(self.p)

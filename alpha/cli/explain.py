@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if "no_decision" in result:
         print(f"{result['model']} on {symbol}: no decision: {result['no_decision']}")
         return 0
+    print(f"scores by {result['engine']}: {result['engine_reason']}", file=sys.stderr)
     show.table(
         f"{result['model']} on {symbol}: {result['action']} because {result['reason']}",
         ("feature", "raw", "normalised", "training range", "warm"),

@@ -27,6 +27,7 @@ VERBS = {
     "parity": ("alpha.cli.parity", "prove that live features equal training features on your data"),
     "lookahead": ("alpha.cli.lookahead", "prove that no feature sees the future: alter it, compare the past"),
     "registry": ("alpha.cli.registry", "list, show, promote and verify models"),
+    "validate": ("alpha.cli.validate", "judge a model's fused plan against ONNX Runtime over your data"),
     "run": ("alpha.cli.run", "stream data through a registered model"),
     "explain": ("alpha.cli.explain", "take the last decision of a stream apart"),
     "bench": ("alpha.cli.bench", "measure this machine"),

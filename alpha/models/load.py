@@ -1,4 +1,4 @@
-"""Loading an artifact: read once, hash those bytes, hand the same bytes on. Floor 3."""
+"""Loading an artifact: read once, hash those bytes, check the graph in them, hand the same bytes on. Floor 3."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 
 from alpha.errors import ModelError
 from alpha.features.feature_set import FeatureSet
+from alpha.models.graph import DEFAULT, Graph
 from alpha.models.metadata import Metadata, decode
+from alpha.models.verify import verify_model
 
-MAX_MODEL_BYTES = 512 * 1024 * 1024
+MAX_MODEL_BYTES = DEFAULT.bytes
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A verified artifact: ``model_bytes`` are the bytes that were hashed to ``sha256``."""
+    """A verified artifact: ``model_bytes`` are the bytes that were hashed to ``sha256`` and read as ``graph``."""
 
     directory: Path
     metadata: Metadata
@@ -24,6 +26,7 @@ class LoadedModel:
     model_bytes: bytes
     sha256: str
     metadata_sha256: str
+    graph: Graph
 
 
 def read_file(directory: Path, name: str, limit: int) -> bytes:
@@ -47,7 +50,7 @@ def load_artifact(
     """Read and verify ``model.onnx`` and ``metadata.json`` of a folder.
 
     ``expect_sha256``, ``expect_metadata_sha256``: what the registry recorded. ModelError names the file that
-    differs; the feature set is rebuilt and its hash compared.
+    differs; the feature set is rebuilt and its hash compared; a model that :func:`verify_model` refuses is refused.
     """
     folder = Path(directory)
     try:
@@ -68,7 +71,12 @@ def load_artifact(
     for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
         if expected is not None and digest != expected:
             raise ModelError(f"{folder / 'model.onnx'} was altered: sha256 {digest}, {source} says {expected}")
-    return LoadedModel(folder, meta, meta.build_feature_set(), model, digest, meta_hash)
+    feature_set = meta.build_feature_set()
+    try:
+        graph = verify_model(model, len(meta.feature_names))
+    except ModelError as exc:
+        raise ModelError(f"{folder / 'model.onnx'} is refused: {exc}") from None
+    return LoadedModel(folder, meta, feature_set, model, digest, meta_hash, graph)
 
 
 def verify_files(directory: Path, meta: Metadata, on_problem: Callable[[str], None]) -> None:

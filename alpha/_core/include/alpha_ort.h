@@ -76,15 +76,20 @@ static inline void alpha_ort_take_slots(alpha_ort_api *api, const void *const *t
 
 enum { ALPHA_ORT_FLOAT = 1, ALPHA_ORT_INT64 = 7, ALPHA_ORT_ENABLE_ALL = 99 };
 
-/* What one pipeline needs to call a shared session: values over its own buffers, made once. */
+#define ALPHA_ORT_STATES 8
+
+/* What one pipeline needs to call a shared session: values over its own buffers, made once. Number 0 of each list is
+ * the row and the scores, the rest are recurrent states. */
 typedef struct alpha_ort_scratch {
     const alpha_ort_api *api;
     ort *session;
-    ort *value_in, *value_out;
+    ort *value_in[1 + ALPHA_ORT_STATES], *value_out[1 + ALPHA_ORT_STATES];
     ort *binding; /* NULL: plain Run */
-    const char *name_in, *name_out;
+    const char *name_in[1 + ALPHA_ORT_STATES], *name_out[1 + ALPHA_ORT_STATES];
     float *x, *y; /* the buffers behind the values */
-    uint32_t n_in, n_out;
+    float *state_in[ALPHA_ORT_STATES], *state_out[ALPHA_ORT_STATES];
+    uint32_t state_size[ALPHA_ORT_STATES];
+    uint32_t n_in, n_out, n_states;
     uint64_t failures;
     char error[256];
 } alpha_ort_scratch;
@@ -101,17 +106,28 @@ static __attribute__((noinline, cold, unused)) int alpha_ort_failed(alpha_ort_sc
 static int alpha_ort_run(const void *self, const float *x, const float *carry_in, float *carry_out, void *scratch,
                          float *out, uint32_t rows)
 {
-    (void)self, (void)carry_in, (void)carry_out;
+    (void)self;
     alpha_ort_scratch *s = scratch;
+    for (uint32_t i = 0, at = 0; i < s->n_states; at += s->state_size[i++]) {
+        if (carry_in)
+            memcpy(s->state_in[i], carry_in + at, s->state_size[i] * sizeof(float));
+        else
+            memset(s->state_in[i], 0, s->state_size[i] * sizeof(float));
+    }
     for (uint32_t r = 0; r < rows; r++) {
         memcpy(s->x, x + (size_t)r * s->n_in, s->n_in * sizeof(float));
         ort *status = s->binding ? s->api->RunWithBinding(s->session, NULL, s->binding)
-                                 : s->api->Run(s->session, NULL, &s->name_in, (const ort *const *)&s->value_in, 1,
-                                               &s->name_out, 1, &s->value_out);
+                                 : s->api->Run(s->session, NULL, s->name_in, (const ort *const *)s->value_in,
+                                               1 + s->n_states, s->name_out, 1 + s->n_states, s->value_out);
         if (__builtin_expect(status != NULL, 0))
             return alpha_ort_failed(s, status);
         memcpy(out + (size_t)r * s->n_out, s->y, s->n_out * sizeof(float));
+        for (uint32_t i = 0; i < s->n_states; i++)
+            memcpy(s->state_in[i], s->state_out[i], s->state_size[i] * sizeof(float));
     }
+    if (carry_out && rows)
+        for (uint32_t i = 0, at = 0; i < s->n_states; at += s->state_size[i++])
+            memcpy(carry_out + at, s->state_out[i], s->state_size[i] * sizeof(float));
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "alpha_kernels.h"
 #include "alpha_latency.h"
 #include "alpha_model.h"
+#include "alpha_sequence.h"
 
 typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_block *block;
@@ -22,6 +23,7 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     uint32_t halted;     /* STATUS HALT or CONTROL HALT until RESUME or OPEN */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
+    alpha_sequence sequence; /* what the model remembers of it */
 } alpha_instrument;
 
 typedef struct alpha_counters {
@@ -36,6 +38,7 @@ typedef struct alpha_pipeline {
     const alpha_kernels *kernels;
     alpha_model model;   /* run == NULL: none */
     uint32_t no_model;   /* the reason then: NO_MODEL or NO_ORT */
+    alpha_sequence_shape shape; /* of what the model remembers */
     uint32_t n_instruments;
     alpha_instrument *instruments;
     const alpha_surroundings *around; /* [n_instruments] */
@@ -158,34 +161,56 @@ static inline int alpha_would_decide(const alpha_program *g, const alpha_event *
     }
 }
 
+/* The row is made: run the model. 0 with its outputs in p->out, or the reason why there are none. */
+static inline int alpha_run_model(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row)
+{
+    const int remembers = alpha_remembers(&p->shape);
+    if (!row->ready) {
+        if (remembers)
+            alpha_sequence_restart(&in->sequence);
+        return ALPHA_NOT_WARM;
+    }
+    if (!p->kernels->normalise(row->x, p->mean, p->std, p->clip_lo, p->clip_hi, p->z, p->program->n_features)) {
+        if (remembers)
+            alpha_sequence_restart(&in->sequence);
+        return ALPHA_NON_FINITE_FEATURE;
+    }
+    if (!p->model.run)
+        return (int)p->no_model;
+    if (!remembers)
+        return p->model.run(p->model.self, p->z, (const float *)0, (float *)0, p->model.scratch, p->out, 1);
+    const float *x = alpha_sequence_take(&p->shape, &in->sequence, p->z);
+    if (!x)
+        return ALPHA_NOT_WARM;
+    int failed = p->model.run(p->model.self, x, alpha_carry_in(&p->shape, &in->sequence),
+                              alpha_carry_out(&p->shape, &in->sequence), p->model.scratch, p->out, 1);
+    if (!failed && p->shape.n_carry && !alpha_carry_commit(&p->shape, &in->sequence))
+        failed = ALPHA_NON_FINITE_OUTPUT;
+    return failed;
+}
+
 /* The row is made: decide. */
 static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row, alpha_signal *s)
 {
     in->rows++;
     in->row_ts_ns = row->ts_ns;
     p->counters.rows++;
-    if (__atomic_load_n(&p->killed, __ATOMIC_RELAXED)) {
-        s->reason = ALPHA_KILLED;
-    } else if (in->halted) {
-        s->reason = ALPHA_HALTED;
-    } else if (!row->ready) {
-        s->reason = ALPHA_NOT_WARM;
+    int hold = 0;
+    if (__atomic_load_n(&p->killed, __ATOMIC_RELAXED))
+        hold = ALPHA_KILLED;
+    else if (in->halted)
+        hold = ALPHA_HALTED;
+    /* what remembers goes on while it is held back; anything else is spared the work */
+    if (!hold || alpha_remembers(&p->shape)) {
+        int failed = alpha_run_model(p, in, row);
+        if (!hold)
+            hold = failed;
+    }
+    if (hold) {
+        s->reason = (uint8_t)hold;
     } else {
-        int finite = p->kernels->normalise(row->x, p->mean, p->std, p->clip_lo, p->clip_hi, p->z,
-                                           p->program->n_features);
-        if (!finite) {
-            s->reason = ALPHA_NON_FINITE_FEATURE;
-        } else if (!p->model.run) {
-            s->reason = (uint8_t)p->no_model;
-        } else {
-            int failed = p->model.run(p->model.self, p->z, (const float *)0, (float *)0, p->model.scratch, p->out, 1);
-            if (failed) {
-                s->reason = (uint8_t)failed;
-            } else {
-                memcpy(s->scores, p->out, p->gate.n_scores * sizeof(float));
-                alpha_gate_decide(&p->gate, &in->gate, row->ts_ns, s);
-            }
-        }
+        memcpy(s->scores, p->out, p->gate.n_scores * sizeof(float));
+        alpha_gate_decide(&p->gate, &in->gate, row->ts_ns, s);
     }
 }
 

@@ -17,9 +17,15 @@ static inline size_t alpha_row_bytes(const alpha_pipeline *p)
     return p->program->n_features * sizeof(float);
 }
 
+/* Of one instrument, beside its block. */
+static inline size_t alpha_fixed_bytes(const alpha_pipeline *p)
+{
+    return sizeof(alpha_instrument) + alpha_row_bytes(p) + alpha_sequence_bytes(&p->shape);
+}
+
 static inline size_t alpha_pipeline_saved_bytes(const alpha_pipeline *p)
 {
-    size_t total = sizeof(alpha_saved) + p->n_instruments * (sizeof(alpha_instrument) + alpha_row_bytes(p));
+    size_t total = sizeof(alpha_saved) + p->n_instruments * alpha_fixed_bytes(p);
     for (uint32_t id = 0; id < p->n_instruments; id++)
         total += alpha_block_saved_bytes(p->program, p->instruments[id].block);
     return total;
@@ -37,11 +43,15 @@ static inline void alpha_pipeline_save(const alpha_pipeline *p, char *out)
         copy.block = NULL;
         copy.x = NULL;
         copy.latest_at = NULL;
+        copy.sequence.values = NULL;
         copy.latest_version = in->latest_version ? 2 : 0; /* how often it was written is no part of the stream */
         memcpy(out, &copy, sizeof copy);
         out += sizeof copy;
         memcpy(out, in->x, alpha_row_bytes(p));
         out += alpha_row_bytes(p);
+        if (in->sequence.values)
+            memcpy(out, in->sequence.values, alpha_sequence_bytes(&p->shape));
+        out += alpha_sequence_bytes(&p->shape);
         alpha_block_save(p->program, in->block, out);
         out += alpha_block_saved_bytes(p->program, in->block);
     }
@@ -50,7 +60,7 @@ static inline void alpha_pipeline_save(const alpha_pipeline *p, char *out)
 /* 0, or -1 with the pipeline as it was: the bytes are not a state of it, or memory is short. */
 static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size_t bytes)
 {
-    const size_t fixed = sizeof(alpha_instrument) + alpha_row_bytes(p);
+    const size_t fixed = alpha_fixed_bytes(p);
     alpha_saved head;
     alpha_block **blocks = calloc(p->n_instruments, sizeof *blocks);
     const char **at = calloc(p->n_instruments, sizeof *at);
@@ -68,12 +78,15 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
     bad = bad || used != bytes;
     for (uint32_t id = 0; id < p->n_instruments && !bad; id++) {
         alpha_instrument *to = &p->instruments[id];
-        float *const x = to->x;
+        float *const x = to->x, *const remembered = to->sequence.values;
         alpha_block_free(p->program, to->block);
         memcpy(to, at[id], sizeof *to);
         to->block = blocks[id];
         to->x = x;
         memcpy(x, at[id] + sizeof *to, alpha_row_bytes(p));
+        to->sequence.values = remembered;
+        if (remembered)
+            memcpy(remembered, at[id] + sizeof *to + alpha_row_bytes(p), alpha_sequence_bytes(&p->shape));
         blocks[id] = NULL;
     }
     if (!bad) {

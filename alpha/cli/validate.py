@@ -1,0 +1,95 @@
+"""Judge a model's fused plan against ONNX Runtime over your data: scores, decisions, and what would serve."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alpha.cli import show
+
+if TYPE_CHECKING:
+    from alpha.models.load import LoadedModel
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of ``alpha validate``."""
+    parser.add_argument("model", metavar="MODEL", help="models:/ID@production, models:/ID/3, or an artifact's folder")
+    parser.add_argument("--registry", metavar="FILE")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="weights of the plan")
+    parser.add_argument(
+        "--store", action="store_true", help="keep a good verdict in the artifact's folder: serves without ONNX Runtime"
+    )
+    show.add_data(parser)
+    show.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit 1 if there is a plan and it is not good; 0 if it is, or if ONNX Runtime serves because there is none."""
+    from alpha.engine import validate
+    from alpha.models import judge
+    from alpha.models.compile import Unsupported
+
+    loaded = _load(args)
+    meta = loaded.metadata
+    result: dict[str, Any] = {"model": f"{meta.model_id}/{meta.version}", "model_sha256": loaded.sha256}
+    with show.opened(args, "judging", clock=loaded.feature_set.stream.clock) as source:
+        try:
+            found = validate(loaded, _rows(loaded, source), args.precision)
+        except Unsupported as exc:
+            found = None
+            result |= {"engine": "ort", "reason": f"no plan: {exc}", "pass": True}
+    if found is not None:
+        v = found.verdict
+        result |= {
+            "engine": "plan" if v.good else "ort",
+            "reason": f"the plan {v}",
+            "pass": v.good,
+            "steps": list(found.steps),
+            "arena_bytes": found.arena_bytes,
+            "isa": found.isa,
+            "precision": args.precision,
+            "rows": v.rows,
+            "worst": v.worst,
+            "unequal": v.unequal,
+            "flips": v.flips,
+            "wrong": v.wrong,
+            "exact": v.exact,
+            "build": judge.build_id(),
+        }
+        if args.store and v.good:
+            result["stored"] = str(judge.store(loaded.directory, v))
+    if args.json:
+        show.print_json("validate", result)
+    else:
+        print(f"{result['model']}: {result['engine']} serves: {result['reason']}")
+        if found is not None:
+            print(f"plan for {found.isa}: {' '.join(found.steps)}, {found.arena_bytes:,} bytes of arena")
+        if "stored" in result:
+            print(f"verdict kept in {result['stored']}")
+    return 0 if result["pass"] else 1
+
+
+def _load(args: argparse.Namespace) -> LoadedModel:
+    from alpha.models.load import load_artifact
+    from alpha.registry.store import find, load
+
+    if not args.model.startswith("models:"):
+        return load_artifact(Path(args.model))
+    return load(find(show.registry_file(args.registry))).load_model(args.model)[1]
+
+
+def _rows(loaded: LoadedModel, source: Any) -> Iterator[Any]:
+    """Normalised rows of the data, as the pipeline would feed them: warm and finite ones, instrument by instrument."""
+    import numpy as np
+
+    from alpha.engine import normalised
+    from alpha.features.native import row_maker
+
+    maker = row_maker(loaded.feature_set, source.instruments)
+    for chunk in source:
+        rows = maker.rows(chunk)
+        warm = rows["ready"].all(axis=1) & np.isfinite(rows["values"]).all(axis=1)
+        for one in np.unique(rows["instrument_id"][warm]):
+            yield normalised(rows["values"][warm & (rows["instrument_id"] == one)], loaded.metadata)

@@ -1,0 +1,114 @@
+"""Which engine computes a model's scores: the fused plan that ONNX Runtime judged good, or ONNX Runtime. Floor 6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha._core import ort
+from alpha._core.ort import OrtModel
+from alpha._core.plan import Plan
+from alpha.errors import ModelError
+from alpha.models import judge
+from alpha.models.compile import Compiled, Unsupported, compile_model
+from alpha.models.load import LoadedModel, read_file
+from alpha.models.metadata import Metadata
+
+ENGINES = ("auto", "plan", "ort")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes the scores: ``name`` plan, ort or none, and ``reason``, one sentence why that one."""
+
+    name: str
+    reason: str
+    model: OrtModel | Plan | None = None
+    verdict: judge.Verdict | None = None
+
+
+NO_ENGINE = Engine("none", "no model was given")
+
+
+def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "float32") -> Engine:
+    """Compile, have the plan judged, and say which engine serves and why."""
+    if engine not in ENGINES:
+        raise ModelError(f"engine {engine!r} is unknown: use {', '.join(ENGINES)}")
+    meta = loaded.metadata
+    output, carry = meta.outputs[0].name, [(c.input, c.output) for c in meta.carry]
+    no_ort = ort.unavailable_reason()
+    compiled: Compiled | None = None
+    verdict: judge.Verdict | None = None
+    if engine == "ort":
+        reason = "ONNX Runtime was asked for"
+    else:
+        try:
+            compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
+            reason = ""
+        except Unsupported as exc:
+            reason = f"no plan: {exc}"
+    model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
+    if compiled is not None:
+        about = judge.subject(loaded.sha256, output, compiled.plan.isa, precision)
+        if model is None:
+            verdict = judge.stored(loaded.directory, about)
+            reason = (
+                f"{no_ort}; no stored verdict vouches for the plan: run alpha validate --store where ONNX Runtime is"
+            )
+        else:
+            verdict = judge.judge(compiled, model.kernel(), hard_rows(loaded, compiled), meta, about)
+            reason = f"the plan {verdict}"
+        if verdict is not None and verdict.good:
+            return Engine("plan", f"the plan {verdict}", compiled.plan, verdict)
+    if engine == "plan":
+        raise ModelError(f"model {meta.model_id} v{meta.version} cannot be served by a plan: {reason}")
+    if model is None:
+        return Engine("none", reason if compiled is not None else no_ort, None, verdict)
+    return Engine("ort", reason, model, verdict)
+
+
+def hard_rows(loaded: LoadedModel, compiled: Compiled) -> judge.Rows:
+    """The artifact's probes and the rows made to hurt."""
+    n = compiled.plan.n_in
+    has_probes = (loaded.directory / "probes.npy").is_file()
+    probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
+    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip)])
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A plan judged over real rows: ``verdict`` over all of them, ``steps`` of the plan, ``about`` what was judged."""
+
+    verdict: judge.Verdict
+    steps: tuple[str, ...]
+    arena_bytes: int
+    isa: str
+
+
+def normalised(x32: npt.NDArray[np.float32], meta: Metadata) -> npt.NDArray[np.float32]:
+    """z = float32((float64(x32) - mean) / std), clipped (numerics rule 30); rows [N, F]."""
+    std = np.asarray(meta.std)
+    d = (x32.astype(np.float64) - np.asarray(meta.mean)) / np.where(std > 0, std, 1.0)
+    clipped: npt.NDArray[np.float32] = np.clip(d.astype(np.float32), np.float32(meta.clip[0]), np.float32(meta.clip[1]))
+    return clipped
+
+
+def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], precision: str = "float32") -> Validation:
+    """Judge the plan over the artifact's own rows and over ``parts``, normalised rows [N, F] in stream order.
+
+    Unsupported with the reason if there is no plan; ModelError without ONNX Runtime, which is the judge.
+    """
+    meta = loaded.metadata
+    output, carry = meta.outputs[0].name, [(c.input, c.output) for c in meta.carry]
+    compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
+    plan = compiled.plan
+    about = judge.subject(loaded.sha256, output, plan.isa, precision)
+    reference = OrtModel(loaded.model_bytes, output=output, carry=carry).kernel()
+    verdict = judge.judge(compiled, reference, hard_rows(loaded, compiled), meta, about)
+    for rows in parts:
+        if len(rows) >= plan.n_in // rows.shape[1]:
+            verdict += judge.judge(compiled, reference, judge.windows(rows, plan.n_in), meta, about)
+    return Validation(verdict, plan.steps_by_name, plan.arena_bytes, plan.isa)

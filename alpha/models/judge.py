@@ -1,0 +1,258 @@
+"""ONNX Runtime judges a plan before it serves: same rows, same scores, same decisions. Floor 3.
+
+Rows: the artifact's probes, plus rows made to hurt: zeros, denormals, the corners and edges of the clip range, each
+threshold of a tree on the input with both neighbours. A plan is good if every score agrees within
+1e-6 * max(1, |y|) (plans of trees: bit for bit) and no decision differs, except where the deciding number stands
+within 1e-6 of its limit; those are counted. Weights rounded to bfloat16 move scores by more than that: such a plan,
+which is never chosen by itself, is good if at most 1 % of the decisions differ, and its verdict says how many do.
+
+Without ONNX Runtime a plan serves only with a verdict that was stored for the same model bytes, build, ISA and
+precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+import alpha._core.plan
+from alpha.documents import convert, read_json, to_json, write_atomically
+from alpha.errors import ModelError
+from alpha.models.compile import Compiled, reference_rows
+from alpha.models.metadata import Metadata
+
+TOLERANCE = 1e-6
+HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
+FILE = "judged.json"
+MAX_TIES = 20_000  # rows of thresholds that are tried when a model is loaded
+Rows = npt.NDArray[np.float32]
+
+
+class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the judge saw. ``worst``: largest |difference| / max(1, |y|); ``flips``: other decisions within 1e-6 of a
+    limit, which are tolerated; ``wrong``: other decisions elsewhere. ``subject``: what the verdict is about."""
+
+    good: bool
+    rows: int
+    worst: float
+    unequal: int
+    flips: int
+    wrong: int
+    exact: bool
+    subject: str
+    half: bool = False
+
+    def __add__(self, other: Verdict) -> Verdict:
+        """The verdict over the rows of both."""
+        both = Verdict(
+            good=self.good and other.good,
+            rows=self.rows + other.rows,
+            worst=max(self.worst, other.worst),
+            unequal=self.unequal + other.unequal,
+            flips=self.flips + other.flips,
+            wrong=self.wrong + other.wrong,
+            exact=self.exact,
+            subject=self.subject,
+            half=self.half,
+        )
+        return replace(both, good=_half_good(both)) if self.half else both
+
+    def __str__(self) -> str:
+        if self.half:
+            share = 1 - (self.wrong + self.flips) / max(self.rows, 1)
+            return (
+                f"with bfloat16 weights takes the decisions of ONNX Runtime in {share:.3%} of {self.rows:,} rows, "
+                f"scores within {self.worst:.1e}"
+            )
+        if self.good:
+            how = "bit for bit" if self.exact else f"within {self.worst:.1e}"
+            return f"agrees with ONNX Runtime {how} on {self.rows:,} rows, {self.flips} decisions differ within 1e-6"
+        if self.exact:
+            return f"differs from ONNX Runtime on {self.unequal:,} of {self.rows:,} rows, bit for bit"
+        return (
+            f"differs from ONNX Runtime by {self.worst:.1e} (allowed: {TOLERANCE:.0e}) and in {self.wrong:,} decisions "
+            f"on {self.rows:,} rows"
+        )
+
+
+@cache
+def build_id() -> str:
+    """16 hex digits over the compiled kernels and the modules that write plans: another build is judged anew."""
+    digest = hashlib.sha256(Path(alpha._core.plan.__file__).read_bytes())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def subject(model_sha256: str, output: str, isa: str, precision: str) -> str:
+    """What a stored verdict is about: model, output, build, ISA and precision of the weights."""
+    return f"{model_sha256} {output} build={build_id()} isa={isa} precision={precision}"
+
+
+def hard_rows(compiled: Compiled, clip: tuple[float, float]) -> Rows:
+    """Rows [N, inputs] inside the clip range that go where engines differ first."""
+    n = int(np.prod(compiled.shape))
+    low, high = np.float32(clip[0]), np.float32(clip[1])
+    rng = np.random.default_rng(0)
+    tiny = np.float32(1e-45)
+    levels = [0.0, low, high, tiny, -tiny, np.float32(1.2e-38), np.nextafter(low, high), np.nextafter(high, low)]
+    rows = [np.full((1, n), np.clip(v, low, high), np.float32) for v in levels]
+    one = np.zeros((min(n, 64), n), np.float32)
+    one[np.arange(len(one)), np.arange(len(one))] = 1
+    rows += [one * low, one * high, one * tiny]
+    ends = np.where(rng.random((64, n)) < 0.5, low, high).astype(np.float32)
+    rows += [
+        ends,
+        rng.uniform(low, high, (192, n)).astype(np.float32),
+        rng.standard_normal((256, n)).astype(np.float32),
+    ]
+    ties = reference_rows(compiled)
+    if len(ties):
+        ties = ties[:: max(1, len(ties) // MAX_TIES)]
+        # the other features are not zero: the row of the tie must reach its node in some tree
+        around = rng.standard_normal(ties.shape).astype(np.float32)
+        rows += [ties, np.where(ties != 0, ties, around)]
+    return np.clip(np.concatenate(rows), low, high)
+
+
+def probe_rows(data: bytes | None, n: int) -> Rows:
+    """The rows of probes.npy, as many values each as the model takes; windows are cut from consecutive rows."""
+    if data is None:
+        return np.zeros((0, n), np.float32)
+    try:
+        probes = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as exc:
+        raise ModelError(f"probes.npy cannot be read: {exc}") from None
+    if probes.dtype != np.float32 or probes.ndim < 2 or not np.isfinite(probes).all():
+        raise ModelError(f"probes.npy holds {probes.dtype} {list(probes.shape)}: finite float32 rows are expected")
+    return windows(probes.reshape(len(probes), -1), n)
+
+
+def windows(rows: Rows, n: int) -> Rows:
+    """Rows of n values: the rows themselves, or the last n / F of them in one piece."""
+    width = rows.shape[1]
+    if width == n:
+        return rows
+    if n % width or len(rows) < n // width:
+        raise ModelError(f"rows of {width} features do not make inputs of {n} values")
+    view = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(rows).reshape(-1), n)
+    return np.ascontiguousarray(view[::width])
+
+
+def scores(kernel: Any, rows: Rows) -> Rows:
+    """Outputs of rows; a model with state sees them as consecutive triggers, from zeros every 64 rows."""
+    if not kernel.n_carry:
+        return np.asarray(kernel.run(rows))
+    return np.concatenate([kernel.sequence(rows[i : i + 64])[0] for i in range(0, len(rows), 64)])
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Per row: the action that the gate would take, and how far the nearest other one is."""
+
+    action: npt.NDArray[np.int64]
+    margin: npt.NDArray[np.float64]
+
+
+def decide(y: Rows, meta: Metadata) -> Decided:
+    """Actions by the metadata's rule, as the gate decides them (without cooldown). ``margin``: the least change of a
+    probability (of a value: relative to max(1, |v|)) that leads to another action."""
+    y = y[:, : max(1, len(meta.actions))].astype(np.float64)
+    d = meta.decision
+    if d.rule == "sign":
+        v = y[:, 0]
+        action = np.where(np.abs(v) < np.float32(d.threshold), 0, np.sign(v)).astype(np.int64)
+        return Decided(action, np.minimum(np.abs(np.abs(v) - d.threshold), np.abs(v)) / np.maximum(1, np.abs(v)))
+    if meta.outputs[0].kind == "logits":
+        e = np.exp(y - y.max(axis=1, keepdims=True))
+        y = (e / e.sum(axis=1, keepdims=True)).astype(np.float32).astype(np.float64)
+    codes = np.asarray(meta.action_codes())
+    best = y.argmax(axis=1)
+    p = y.max(axis=1)
+    action = np.where(p < np.float32(d.threshold), 0, codes[best])
+    margin = np.abs(p - d.threshold)
+    if y.shape[1] > 1:
+        ordered = np.sort(y, axis=1)
+        margin = np.minimum(margin, ordered[:, -1] - ordered[:, -2])
+    return Decided(action, margin)
+
+
+def _half_good(v: Verdict) -> bool:
+    return bool(np.isfinite(v.worst)) and v.wrong + v.flips <= HALF_DECISIONS * v.rows
+
+
+def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: str, half: bool = False) -> Verdict:
+    """The verdict over scores [N, K] of both engines."""
+    worst, unequal, wrong, flips = 0.0, 0, 0, 0
+    if len(plan):
+        both = np.isfinite(plan) & np.isfinite(reference)
+        same = (plan == reference) | (np.isnan(plan) & np.isnan(reference))
+        with np.errstate(all="ignore"):
+            off = np.abs(plan.astype(np.float64) - reference) / np.maximum(1.0, np.abs(reference))
+        off = np.where(same, 0.0, np.where(both, off, np.inf))
+        worst, unequal = float(off.max()), int((~same).any(axis=1).sum())
+        usable = both.all(axis=1)
+        mine, theirs = decide(plan[usable], meta), decide(reference[usable], meta)
+        other = mine.action != theirs.action
+        near = other & (np.minimum(mine.margin, theirs.margin) <= TOLERANCE)
+        flips, wrong = int(near.sum()), int((other & ~near).sum())
+    good = wrong == 0 and (unequal == 0 if exact else worst <= TOLERANCE)
+    verdict = Verdict(
+        good=good,
+        rows=len(plan),
+        worst=worst,
+        unequal=unequal,
+        flips=flips,
+        wrong=wrong,
+        exact=exact,
+        subject=about,
+        half=half,
+    )
+    return replace(verdict, good=_half_good(verdict)) if half else verdict
+
+
+def judge(compiled: Compiled, reference: Any, rows: Rows, meta: Metadata, about: str) -> Verdict:
+    """Run the plan against ``reference`` (an OrtKernel) over ``rows`` [N, inputs]."""
+    half = compiled.precision == "bf16" and not compiled.exact
+    mine, theirs = scores(compiled.plan.kernel(), rows), scores(reference, rows)
+    return compare(mine, theirs, meta, exact=compiled.exact, about=about, half=half)
+
+
+# -- verdicts that are kept
+
+
+def stored(directory: Path, about: str) -> Verdict | None:
+    """The verdict about exactly this, kept in the artifact's folder; None if there is none."""
+    path = directory / FILE
+    try:
+        if not path.is_file() or path.stat().st_size > 1 << 20:
+            return None
+        found = convert(read_json(path.read_bytes(), str(path), ModelError), list[Verdict], str(path), ModelError)
+    except (OSError, ModelError):
+        return None  # a file that cannot be read vouches for nothing
+    return next((v for v in found if v.good and v.subject == about), None)
+
+
+def store(directory: Path, verdict: Verdict) -> Path:
+    """Keep a good verdict beside the model, in place of an older one about the same; where."""
+    if not verdict.good:
+        raise ModelError(f"only a good verdict is kept: the plan {verdict}")
+    path = directory / FILE
+    kept: Sequence[Verdict] = []
+    if path.is_file():
+        try:
+            kept = convert(read_json(path.read_bytes(), str(path), ModelError), list[Verdict], str(path), ModelError)
+        except ModelError:
+            kept = []
+    write_atomically(path, to_json([*(v for v in kept if v.subject != verdict.subject), verdict]))
+    return path

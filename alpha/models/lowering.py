@@ -1,0 +1,154 @@
+"""What every ``lower_*.py`` sees of a graph that is being compiled. Floor 3."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alpha.models.graph import Graph, Node
+from alpha.models.plan_builder import Array, Buffer, Builder, Live, Unsupported, Value
+
+__all__ = ["Array", "Buffer", "Builder", "Live", "Lowering", "Node", "Unsupported", "Value"]
+
+MAX_CONSTANT = 1 << 24  # numbers of a folded constant or places of a value
+
+
+class Lowering:
+    """Values by name while the nodes are walked: constants as arrays, the rest :class:`Live`."""
+
+    def __init__(self, graph: Graph, builder: Builder) -> None:
+        self.graph = graph
+        self.builder = builder
+        self.values: dict[str, Value] = dict(graph.initializers)
+        self.uses: Counter[str] = Counter()
+        self.ties: list[tuple[int, float]] = []
+        self.input_buffer: Buffer | None = None
+
+    def opset(self, domain: str = "") -> int:
+        """Version of the operator set."""
+        return self.graph.opset.get(domain, 1)
+
+    # -- operands
+
+    def value(self, node: Node, i: int) -> Value:
+        """Operand ``i``."""
+        return self.values[node.inputs[i]]
+
+    def has(self, node: Node, i: int) -> bool:
+        """Is there an operand ``i``?"""
+        return len(node.inputs) > i and bool(node.inputs[i])
+
+    def live(self, node: Node, i: int) -> Live:
+        """Operand ``i``, made at run time; Unsupported if it is a constant."""
+        value = self.value(node, i)
+        if not isinstance(value, Live):
+            raise Unsupported(f"node {node}: operand {i} is a constant")
+        return value
+
+    def constant(self, node: Node, i: int) -> Array:
+        """Operand ``i``, known now; Unsupported if it depends on the input."""
+        value = self.value(node, i)
+        if isinstance(value, Live):
+            raise Unsupported(f"node {node}: operand {i} depends on the input")
+        return value
+
+    def floats(self, node: Node, i: int) -> npt.NDArray[np.float32]:
+        """Operand ``i`` as constant float32."""
+        value = self.constant(node, i)
+        if value.dtype != np.float32:
+            raise Unsupported(f"node {node}: operand {i} is {value.dtype}, float32 is planned")
+        return value.astype(np.float32, copy=False)
+
+    def ints(self, node: Node, i: int) -> list[int]:
+        """Operand ``i`` as constant whole numbers."""
+        value = self.constant(node, i)
+        if value.dtype.kind not in "iu":
+            raise Unsupported(f"node {node}: operand {i} is {value.dtype}, whole numbers are expected")
+        return [int(v) for v in value.reshape(-1)]
+
+    # -- attributes
+
+    def number(self, node: Node, name: str, default: float) -> float:
+        """A float attribute."""
+        value = node.attributes.get(name, default)
+        if not isinstance(value, (int, float)):
+            raise Unsupported(f"node {node}: {name} is no number")
+        return float(value)
+
+    def integer(self, node: Node, name: str, default: int) -> int:
+        """A whole-number attribute."""
+        value = node.attributes.get(name, default)
+        if not isinstance(value, int):
+            raise Unsupported(f"node {node}: {name} is no whole number")
+        return value
+
+    def integers(self, node: Node, name: str) -> list[int] | None:
+        """A list of whole numbers, or None if it is not there."""
+        value = node.attributes.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, tuple) or not all(isinstance(v, int) for v in value):
+            raise Unsupported(f"node {node}: {name} is no list of whole numbers")
+        return [int(v) for v in value if isinstance(v, int)]
+
+    def numbers(self, node: Node, name: str) -> npt.NDArray[np.float32]:
+        """A list of floats; empty if it is not there."""
+        value = node.attributes.get(name, ())
+        if not isinstance(value, tuple) or not all(isinstance(v, (int, float)) for v in value):
+            raise Unsupported(f"node {node}: {name} is no list of numbers")
+        return np.asarray(value, np.float32)
+
+    def word(self, node: Node, name: str, default: str) -> str:
+        """A text attribute."""
+        value = node.attributes.get(name, default.encode())
+        if not isinstance(value, bytes):
+            raise Unsupported(f"node {node}: {name} is no text")
+        return value.decode("latin-1")
+
+    # -- results
+
+    def bounded(self, node: Node, size: float) -> None:
+        """Unsupported if a value would have more than MAX_CONSTANT numbers: before it is made."""
+        if not size <= MAX_CONSTANT:
+            raise Unsupported(f"node {node}: it makes {size:,.0f} values")
+
+    def set(self, node: Node, value: Value, i: int = 0) -> None:
+        """Output ``i`` of the node."""
+        if len(node.outputs) > i and node.outputs[i]:
+            self.values[node.outputs[i]] = value
+
+    def places(self, node: Node, value: Value, change: Callable[[Any], Any]) -> None:
+        """The node's result is its operand with the places changed: a view of a live value, or a folded constant."""
+        if isinstance(value, Live):
+            self.set(node, Live(value.buffer, np.asarray(change(value.index))))
+        else:
+            self.set(node, np.asarray(change(value)))
+
+    def sole(self, name: str) -> bool:
+        """Does nothing else read this value?"""
+        return self.uses[name] == 1
+
+    def concatenate(self, parts: Sequence[Live], axis: int = 0, *, pinned: bool = False) -> Live:
+        """Values side by side in a new buffer; no copy if they already lie so."""
+        first = parts[0].buffer
+        if all(p.buffer is first for p in parts) and not pinned:
+            return Live(first, np.concatenate([p.index for p in parts], axis))
+        shape = list(parts[0].shape)
+        shape[axis] = sum(p.shape[axis] for p in parts)
+        size = int(np.prod(shape))
+        out = self.builder.buffer(size, pinned=pinned)
+        places, at = [], 0
+        for p in parts:
+            count = p.index.size
+            start = p.start()
+            if start is None:
+                p = self.builder.gather(p, 0.0)
+                start = 0
+            self.builder.add("COPY", {"a": (p.buffer, start)}, {"d": (out, at)}, n=count)
+            places.append(np.arange(at, at + count).reshape(p.shape))
+            at += count
+        return Live(out, np.concatenate(places, axis))
