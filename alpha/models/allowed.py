@@ -18,6 +18,7 @@ DOMAINS = ("", "ai.onnx.ml")
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 MAX_TRIPS = 10_000
 MAX_MADE = 1 << 24  # elements that one node may make out of a few numbers
+MAX_WORK = 200_000  # names that are looked at to find that out
 
 # operators that make a tensor as large as a number says -> the inputs that hold such numbers
 _MAKERS = {
@@ -45,6 +46,7 @@ def check_operators(graph: Graph) -> None:
     """ModelError names the first node that may not run, and why."""
     constants = _constants(graph)
     makers = {name: node for node in every_node(graph) for name in node.outputs if name}
+    work = [MAX_WORK]
     for node in every_node(graph):
         if node.domain not in DOMAINS:
             raise ModelError(
@@ -65,7 +67,7 @@ def check_operators(graph: Graph) -> None:
         elif node.op == "Loop":
             _bounded(node, constants)
         elif node.op in _MAKERS:
-            _small(node, constants, makers)
+            _small(node, constants, makers, work)
 
 
 def _constants(graph: Graph) -> dict[str, Tensor]:
@@ -117,7 +119,7 @@ def _bounded(node: Node, constants: dict[str, Tensor]) -> None:
         )
 
 
-def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node]) -> None:
+def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node], work: list[int]) -> None:
     """The numbers that decide how large an output gets, and what they are computed from, must be small.
 
     All constants that reach such an input are multiplied, whatever stands between: that is an upper bound for
@@ -128,8 +130,11 @@ def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node]) ->
             continue
         todo, size = [node.inputs[which]], 1.0
         seen: set[str] = set()
-        while todo and len(seen) < 10_000:
+        while todo:
             name = todo.pop()
+            work[0] -= 1
+            if work[0] < 0:
+                raise ModelError(f"node {node}: the graph computes its shapes in too many steps to check them")
             if not name or name in seen:
                 continue
             seen.add(name)

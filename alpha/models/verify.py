@@ -21,6 +21,13 @@ def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Gr
     ``features``: how many its metadata lists; 0 if there is none. Cost: about a second for 40 MB of trees, less
     than a millisecond for what is small.
     """
+    try:
+        return _verified(data, features, limits)
+    except MemoryError:
+        raise ModelError("the model needs more memory than there is") from None
+
+
+def _verified(data: bytes, features: int, limits: Limits) -> Graph:
     graph = read_graph(data, limits)
     check_operators(graph)
     columns: dict[str, int] | None = None
@@ -30,7 +37,7 @@ def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Gr
         if columns is None:
             columns = widths(graph, features)
         width = columns.get(node.inputs[0]) if node.inputs else None
-        if width is None:
+        if not width:
             raise ModelError(
                 f"node {node}: it cannot be told how many columns its input has, so its feature numbers cannot be "
                 "checked: declare the input's shape as [None, F]"
