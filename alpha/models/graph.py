@@ -165,7 +165,7 @@ class _Reader:
                 raise ModelError(f"{where}: it has no outputs")
             for info in graph.inputs:
                 if info.kind != "tensor":
-                    raise ModelError(f"{where}: input {info.name!r} is a {info.text}: only tensors can be fed")
+                    raise ModelError(f"{where}: input {info.name!r} is of type {info.text}: only tensors can be fed")
         connect(graph, self.free, self.defined, where)
         return graph
 
