@@ -59,7 +59,8 @@ class Scaler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         d = x.astype(np.float64) - np.array(self.mean)
         std = np.array(self.std)
         z = (d / np.where(std > 0, std, 1.0)).astype(np.float32)
-        return z.clip(np.float32(self.clip[0]), np.float32(self.clip[1]))
+        clipped: Rows = z.clip(np.float32(self.clip[0]), np.float32(self.clip[1]))
+        return clipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,10 @@ def adopt(
     if kind == "probabilities":
         worst = _probabilities(output, got)
     elif kind == "logits" and len(actions) > 1 and _look_like_probabilities(got):
-        notes.append(f"output {output!r} looks like probabilities (each row sums to 1), but it is declared as logits")
+        raise ModelError(
+            f"output {output!r} was declared as logits, but every row sums to 1: a second softmax would make all "
+            "confidences small; declare --kind probabilities"
+        )
     _labels(graph, actions)
     probes = z[:: max(1, len(z) // MAX_PROBES)][:MAX_PROBES]
     return Adoption(
