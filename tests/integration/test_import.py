@@ -21,9 +21,12 @@ from alpha.events import Reason
 from alpha.features import batch
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
+from alpha.models import adopt as adoption
 from alpha.models import metadata
-from alpha.models.adopt import Declared, Scaler, adopt
+from alpha.models.adopt import Declared, Scaler
 from alpha.models.sample import read_sample
+from alpha.models.score import scores
+from alpha.models.trial import trial
 from alpha.registry import load, promote, verify
 
 NAMES = ("spread_bp", "imbalance", "fast", "slow", "zscore", "rsi")
@@ -46,6 +49,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "x.onnx").write_bytes(made.softmax(6))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def adopt(data: bytes, fs: FeatureSet, said: Declared, **more: Any) -> adoption.Adoption:
+    """In this process: one of its own for each call would take a second."""
+    return adoption.adopt(data, fs, said, run=scores, **more)
 
 
 def features() -> FeatureSet:
@@ -139,10 +147,10 @@ def come_in_and_run(
     # what numerics says, in float64, then float32, then the clip: written out once more, not by the code under test
     z = np.clip(((x.astype(np.float64) - mean) / std).astype(np.float32), np.float32(-4), np.float32(4))
     assert probes[0].tobytes() == z[0].tobytes()
-    scores = by_hand(model, output, z)
+    theirs = by_hand(model, output, z)
     with alpha.Runtime.from_artifact(result["artifact"], instruments=instruments) as rt:
         assert not rt.bundle.governed and rt.bundle.name == "mine/1"
-        check_signals(rt.run(events), index, scores, 0.5)
+        check_signals(rt.run(events), index, theirs, 0.5)
     code = main(["run", "--model", "models:/mine/1", "--data", str(data), "--json"])
     ran = json.loads(capsys.readouterr().out)
     assert code == 0 and ran["governed"] and ran["model_sha256"] == result["model_sha256"]
@@ -431,3 +439,37 @@ def test_what_metadata_and_options_say_must_not_differ(place: Path, capsys: pyte
     (place / "metadata.json").write_text(json.dumps(metadata_short(feature_names=list(reversed(NAMES)))))
     code, result, _ = bring(capsys, "x.onnx", "--features", "f.toml", "--kind", "probabilities")
     assert code == 2 and "feature 0 is 'rsi' for the model but 'spread_bp'" in result["error"]
+
+
+# -- the first run, in a process of its own
+
+
+def test_the_trial_gives_the_bits_of_the_engine_in_this_process() -> None:
+    x = np.random.default_rng(1).normal(size=(50, 6)).astype(np.float32)
+    for name, output in (("forest", "probabilities"), ("convolution", "s")):
+        data = made.zoo()[name]
+        assert trial(data, output, x).tobytes() == scores(data, output, x).tobytes()
+
+
+def test_a_model_that_needs_too_much_memory_costs_one_sentence() -> None:
+    """An outer product of two small tensors: 64 GB, which no check of the file's own numbers sees."""
+    n = 1 << 17
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["c"]),
+        helper.make_node("ReduceSum", ["c"], ["d"], keepdims=0),
+        helper.make_node("Add", ["x", "d"], ["y"]),
+    ]
+    weights = {"a": np.ones((n, 1), np.float32), "b": np.ones((1, n), np.float32)}
+    data = made.model(nodes, [V("x", 1, 6)], [V("y", 1, 6)], weights)
+    with pytest.raises(ModelError, match=r"allocate|memory"):
+        trial(data, "y", np.zeros((1, 6), np.float32))
+
+
+def test_a_trial_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "python"
+    for line, message in (("kill -SEGV $$", "was stopped by signal 11"), ("exit 7", r"failed \(exit code 7\)")):
+        script.write_text(f"#!/bin/sh\ncat >/dev/null\n{line}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr("alpha.models.trial.sys.executable", str(script))
+        with pytest.raises(ModelError, match=f"ONNX Runtime {message} with this model: it is not served"):
+            trial(made.softmax(6), "p", np.zeros((1, 6), np.float32))
