@@ -1,7 +1,7 @@
 """What happens to a model's bytes before an engine sees them. Floor 3.
 
-:func:`verify_model` is called on every path that serves: a file that it refuses never reaches ONNX Runtime, whose
-parser and kernels trust what they are given.
+:func:`verify_model` is called on every path that serves: a file that it refuses never reaches ONNX Runtime or a
+kernel of ours.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def test_inside_of_branches_too() -> None:
 
 
 def test_a_tree_whose_input_has_an_unknown_width_is_refused() -> None:
-    """Engines do not compare feature numbers with the row: they would read beside it."""
+    """A kernel that trusts the file would read beside the row."""
     proto = onnx.load_from_string(made.zoo()["forest"])
     proto.graph.input[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
     with pytest.raises(ModelError, match="cannot be told how many columns"):
