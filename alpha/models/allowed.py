@@ -125,6 +125,10 @@ def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node], wo
     All constants that reach such an input are multiplied, whatever stands between: that is an upper bound for
     products, gathers and joins of them, and large for nothing that a real export holds.
     """
+    if node.op == "Range" and all(name in constants for name in node.inputs) and len(node.inputs) == 3:
+        start, stop, step = (float(constants[name].ravel()[0]) if constants[name].size else 0.0 for name in node.inputs)
+        if step == 0 or not (stop - start) / step <= MAX_MADE:
+            raise ModelError(f"node {node} would make more than {MAX_MADE:,} elements: its step is too small")
     for which in _MAKERS[node.op]:
         if which >= len(node.inputs) or not node.inputs[which]:
             continue
@@ -141,7 +145,6 @@ def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node], wo
             value = constants.get(name)
             if value is not None:
                 if value.dtype.kind in "iuf" and value.size:
-                    # a Range of floats is as long as its numbers are large; the step is not looked at
                     size *= float(np.prod(np.maximum(1.0, np.abs(value.astype(np.float64)))))
                     if not size <= MAX_MADE:
                         raise ModelError(

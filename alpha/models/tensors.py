@@ -87,6 +87,8 @@ def read_tensor(message: Message) -> tuple[str, npt.NDArray[np.generic]]:
         elif field in (5, 7, 11):
             # decoded as 64 bit first, whatever the element's width: that is what has to fit
             most = message.budget.initializer_bytes // 8
+            if not most:
+                raise message.fail(f"more than {limits.initializer_bytes:,} initializer bytes in one model")
             parts.setdefault(field, []).append(message.varints(_FIELDS[field], most))
         elif field == 6:
             found = message.strings("string_data", message.budget.strings, {})

@@ -51,6 +51,7 @@ REFUSED: list[tuple[bytes, str]] = [
     (one("Expand", ["x", "shape"], ["y"], BIG), "would make more than"),
     (one("Tile", ["x", "shape"], ["y"], BIG), "would make more than"),
     (one("Range", ["z", "shape", "z"], ["y"], {"z": np.int64(1), "shape": np.int64(1 << 40)}), "would make more than"),
+    (one("Range", ["z", "o", "d"], ["y"], {"z": np.float32(0), "o": np.float32(1), "d": np.float32(1e-9)}), "its step is too small"),
     (one("LeakyRelu", ["x"], ["y"], alpha=float("nan")), "element 0 of alpha is nan: weights must be finite"),
     (one("Scaler", ["x"], ["y"], domain="ai.onnx.ml", ml=3, scale=[1.0] * F, offset=[0.0] * (F - 1)), "offset has 5 values for 6 columns"),
     (one("Scaler", ["x"], ["y"], domain="ai.onnx.ml", ml=3, scale=[float("inf")], offset=[0.0]), "element 0 of scale is inf"),
@@ -183,3 +184,59 @@ def test_a_registry_refuses_it_and_says_so_when_it_verifies(artifact: Path, tmp_
     with alpha.Runtime.from_registry(book.path, "models:/m/1", instruments=["A"], missing="hold") as rt:
         assert "draws random numbers" in rt.why
     assert msgspec.to_builtins(book.document)["models"][0]["status"] == "candidate"
+
+
+@pytest.mark.slow
+def test_no_export_of_scikit_learn_is_refused() -> None:
+    """Thirty estimators as people export them, with and without a ZipMap."""
+    from sklearn import (
+        calibration,
+        discriminant_analysis,
+        ensemble,
+        linear_model,
+        naive_bayes,
+        neighbors,
+        neural_network,
+        pipeline,
+        preprocessing,
+        svm,
+        tree,
+    )
+    from sklearn.impute import SimpleImputer
+
+    x, y = made.sample()
+    names, value = np.array(["SELL", "HOLD", "BUY"])[y], x[:, 0]
+    chain, forest, r = pipeline.make_pipeline, ensemble.RandomForestClassifier, {"random_state": 0}
+    logistic = linear_model.LogisticRegression
+    estimators: list[tuple[Any, Any]] = [
+        *((logistic(), t) for t in (y, y > 0, names)),
+        *((forest(20, **r), t) for t in (y, y > 0)),
+        (ensemble.ExtraTreesClassifier(10, **r), names),
+        (ensemble.GradientBoostingClassifier(n_estimators=20, **r), y),
+        *((ensemble.HistGradientBoostingClassifier(max_iter=20, **r), t) for t in (y, y > 0)),
+        (ensemble.AdaBoostClassifier(n_estimators=10, **r), y),
+        (ensemble.BaggingClassifier(n_estimators=3, **r), y),
+        (ensemble.StackingClassifier([("a", logistic()), ("b", forest(5, **r))], final_estimator=logistic()), y),
+        (calibration.CalibratedClassifierCV(forest(5, **r)), y),
+        (neural_network.MLPClassifier((32, 16), max_iter=30, **r), y),
+        (svm.SVC(probability=False), y),
+        (naive_bayes.GaussianNB(), y),
+        (neighbors.KNeighborsClassifier(), y),
+        (discriminant_analysis.LinearDiscriminantAnalysis(), y),
+        (chain(preprocessing.StandardScaler(), logistic()), y),
+        (chain(SimpleImputer(), preprocessing.StandardScaler(), forest(10, **r)), y),
+        (chain(preprocessing.Normalizer(), preprocessing.PolynomialFeatures(), forest(10, **r)), y),
+        (chain(preprocessing.RobustScaler(), tree.DecisionTreeClassifier(**r)), y),
+        (linear_model.Ridge(), value),
+        (linear_model.Lasso(alpha=0.1), value),
+        (ensemble.RandomForestRegressor(20, **r), value),
+        (ensemble.GradientBoostingRegressor(n_estimators=20, **r), value),
+        (neural_network.MLPRegressor(hidden_layer_sizes=(32, 16), max_iter=30, **r), value),
+        (svm.SVR(), value),
+        (tree.DecisionTreeRegressor(**r), value),
+        (ensemble.IsolationForest(n_estimators=10, **r), y),
+    ]
+    assert len(estimators) == 30
+    for estimator, target in estimators:
+        for zipmap in (False, True):
+            assert verify_model(made.exported(estimator, target, zipmap=zipmap)).outputs, estimator
