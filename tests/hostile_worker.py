@@ -7,6 +7,7 @@ that a file that costs too much is known by name, like one that crashes the engi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -39,7 +40,8 @@ class Worker:
             return None
         child, self._child = self._child, None
         assert child.stdin and child.stdout
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
         try:
             code = child.wait(5)
         except subprocess.TimeoutExpired:
@@ -103,7 +105,9 @@ def _answer(data: bytes, run: bool) -> dict[str, Any]:
         model = OrtModel(data, output=floats[-1] if floats else None)
         kernel = model.kernel()
         rng = np.random.default_rng(0)
-        rows = np.concatenate([np.zeros((1, model.n_in)), rng.normal(size=(3, model.n_in)), np.full((1, model.n_in), 1e30)])
+        rows = np.concatenate(
+            [np.zeros((1, model.n_in)), rng.normal(size=(3, model.n_in)), np.full((1, model.n_in), 1e30)]
+        )
         kernel.run(rows.astype(np.float32))
     except (ModelError, ValueError, MemoryError) as exc:
         out |= {"what": "engine refused", "why": str(exc)}
@@ -114,7 +118,6 @@ def main() -> None:
     import resource
 
     run = sys.argv[1] == "run"
-    import alpha.models.verify
     from alpha._core import ort
 
     ort.available()
