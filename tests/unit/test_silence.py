@@ -22,7 +22,7 @@ def source(inputs: set[str], unsized: bool, **kinds: int) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("feature", "data", "lacks"),
     [
-        ("is_rth + 0.0 * mid", source(set(), False, QUOTE=5), None),
+        ("is_rth * mid", source(set(), False, QUOTE=5), None),
         ("sin_day", source(set(), False, QUOTE=5), None),
         ('input("x")', source({"x"}, False, QUOTE=5, INPUT=5), None),
         ('mean(input("x"), 5)', source({"y"}, False, QUOTE=5, INPUT=5), "external series 'x'"),
