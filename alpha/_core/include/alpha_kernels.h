@@ -36,7 +36,7 @@
     X(IS_RTH, alpha_none)                                                                                     \
     X(SIN_DAY, alpha_none)                                                                                    \
     X(COS_DAY, alpha_none)                                                                                    \
-    X(KEEP, alpha_keep) /* operand a as it last passed an update on, for other instruments to look at */      \
+    X(KEEP, alpha_none) /* operand a as it last passed an update on, for other instruments to look at */      \
     X(OF, alpha_none)   /* slot a, a KEEP's, of the block of symbol n */                                      \
     /* pointwise */                                                                                           \
     X(ADD, alpha_none)                                                                                        \

@@ -310,7 +310,7 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
     p->counters.events++;
 }
 
-/* One event. Writes 0 or 1 Signal, up to n_instruments for a TIMER that addresses all; returns how many. */
+/* One event. Writes 0 or 1 Signal, up to n_instruments for an event that addresses all; returns how many. */
 static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 {
     int64_t begin = p->latency ? alpha_now_ns() : 0;

@@ -31,11 +31,6 @@ typedef struct alpha_input {
     int64_t at;
 } alpha_input;
 
-/* What an expression was on its instrument when it last passed an update on. */
-typedef struct alpha_keep {
-    uint64_t ready;
-} alpha_keep;
-
 /* Buckets of equal volume; |net| of the last n full ones lie right behind, a ring. */
 typedef struct alpha_vpin {
     double lot;
