@@ -32,7 +32,7 @@ def test_random_programs(block: int) -> None:
         )
         assert result["ready_mismatch"] == 0, (seed, result["features"])
         values += result["values"]
-    assert values > 10_000
+    assert values > 4_000
 
 
 def test_the_programs_leave_nothing_out() -> None:
