@@ -114,7 +114,6 @@ def _ml(node: Node, ins: list[int | None]) -> int | None:
         targets = attributes.get("targets", 1)
         return targets if isinstance(targets, int) else None
     if node.op in ("LinearClassifier", "TreeEnsembleClassifier"):
-        labels = attributes.get("classlabels_int64s") or attributes.get("classlabels_ints")
-        labels = labels or attributes.get("classlabels_strings") or ()
-        return max(len(labels), 1) if isinstance(labels, tuple) else None
+        lists = [attributes.get(f"classlabels_{kind}", ()) for kind in ("int64s", "ints", "strings")]
+        return max(1, *(len(v) for v in lists if isinstance(v, (tuple, np.ndarray))))
     return None

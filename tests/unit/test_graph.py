@@ -36,6 +36,8 @@ def same_attribute(ours: Any, theirs: Any) -> None:
         same_graph(ours, value)
     elif isinstance(value, TensorProto):
         same_tensor(ours, value)
+    elif isinstance(value, list) and isinstance(ours, np.ndarray):  # of a tree ensemble
+        assert ours.dtype in (np.int64, np.float32) and ours.tolist() == value
     elif isinstance(value, list):
         assert isinstance(ours, tuple) and list(ours) == value
         assert [type(v) for v in ours] == [type(v) for v in value]
@@ -546,8 +548,14 @@ def test_every_limit_is_one(limits: Limits, message: str) -> None:
         read_graph(data, limits)
 
 
-def test_limits_of_lists() -> None:
-    data = made.zoo()["forest"]
-    for limits, message in ((Limits(list_elements=50), "50"), (Limits(strings=10), "10 (values|strings)")):
-        with pytest.raises(ModelError, match=f"more than {message}"):
-            read_graph(data, limits)
+@pytest.mark.parametrize(
+    ("name", "limits", "message"),
+    [
+        ("forest", Limits(list_elements=50), "50"),
+        ("forest", Limits(strings=10), "10 strings|10 values"),
+        ("svc", Limits(tuple_elements=9), "9 tuple elements"),
+    ],
+)
+def test_limits_of_lists(name: str, limits: Limits, message: str) -> None:
+    with pytest.raises(ModelError, match=f"more than ({message})"):
+        read_graph(made.zoo()[name], limits)
