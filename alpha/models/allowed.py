@@ -38,6 +38,25 @@ _MAKERS = {
     "DFT": (1,),
     "AffineGrid": (1,),
 }
+# inputs that may be left out in the middle (named ""), by operator; whoever is not here needs all that it lists.
+# ONNX Runtime 1.32 follows a null pointer when a Sum is given one of these.
+_OPTIONAL = {
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), frozenset(range(3, 8))),
+    **dict.fromkeys(("Gemm", "Conv", "ConvTranspose", "LayerNormalization", "RMSNormalization", "MaxUnpool"), {2}),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "SequenceInsert"), {2}),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger", "Pad", "STFT"), {2, 3}),
+    **dict.fromkeys(("Squeeze", "Split", "SplitToSequence", "Trilu"), {1}),
+    **dict.fromkeys(("Clip", "Dropout", "DFT"), {1, 2}),
+    "Slice": {3, 4},
+    "DeformConv": {3, 4},
+    "Resize": {1, 2, 3},
+    "NonMaxSuppression": {2, 3, 4},
+    "RotaryEmbedding": {3},
+    "Attention": {3, 4, 5, 6},
+    "Loop": {0, 1},
+    "Scan": {0},  # of operator set 8
+    "OptionalHasElement": {0},
+}
 # values that stand for "missing" are NaN on purpose
 _MAY_BE_NAN = {("Imputer", "replaced_value_float"), ("LabelEncoder", "keys_floats"), ("LabelEncoder", "default_float")}
 
@@ -60,6 +79,7 @@ def check_operators(graph: Graph) -> None:
         if node.op in RANDOM:
             raise ModelError(f"node {node} draws random numbers: the same event must give the same signal")
         _finite(node)
+        _all_inputs(node)
         if node.domain:
             continue
         if node.op in ("Dropout", "BatchNormalization"):
@@ -82,6 +102,13 @@ def _constants(graph: Graph) -> dict[str, Tensor]:
                 if isinstance(value, (np.ndarray, int, float, tuple)):
                     found[node.outputs[0]] = np.asarray(value)
     return found
+
+
+def _all_inputs(node: Node) -> None:
+    for i, name in enumerate(node.inputs):
+        if name or (not node.domain and (i in _OPTIONAL.get(node.op, ()) or (node.op.startswith("Reduce") and i == 1))):
+            continue
+        raise ModelError(f"node {node} leaves out its input {i}, which it cannot do without")
 
 
 def _finite(node: Node) -> None:

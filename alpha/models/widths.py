@@ -58,9 +58,10 @@ def widths(graph: Graph, features: int = 0) -> dict[str, int]:
             known[node.outputs[0]] = shaped[node.inputs[0]]
             continue
         width = _of(node, known, constants)
-        if width is not None and node.outputs:
-            # of several outputs, the one with the scores; labels have no columns
-            known[node.outputs[1 if node.op in ("LinearClassifier", "TreeEnsembleClassifier") else 0]] = width
+        # of several outputs, the one with the scores; labels have no columns
+        which = 1 if node.op in ("LinearClassifier", "TreeEnsembleClassifier") else 0
+        if width is not None and which < len(node.outputs):
+            known[node.outputs[which]] = width
     return known
 
 

@@ -240,7 +240,7 @@ def test_trees_and_nodes_need_not_be_counted_from_zero() -> None:
         assert walk(counted, row) == walk(named, row)
     assert walk(named, np.float32([-1, 0])) == 22.0
     with pytest.raises(ModelError, match="node 3 of tree 7 is listed twice"):
-        read_trees(regressor(**{**odd, "nodes_nodeids": odd["nodes_nodeids"][:-1] + [3]}), 2)
+        read_trees(regressor(**{**odd, "nodes_nodeids": [*odd["nodes_nodeids"][:-1], 3]}), 2)
     with pytest.raises(ModelError, match="target_nodeids points at node 3 of tree 41"):
         read_trees(regressor(**{**odd, "target_nodeids": [3] * 6, "target_treeids": [41] * 6}), 2)
 
