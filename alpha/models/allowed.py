@@ -41,21 +41,23 @@ _MAKERS = {
 # inputs that may be left out in the middle (named ""), by operator; whoever is not here needs all that it lists.
 # ONNX Runtime 1.32 follows a null pointer when a Sum is given one of these.
 _OPTIONAL = {
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), frozenset(range(3, 8))),
-    **dict.fromkeys(("Gemm", "Conv", "ConvTranspose", "LayerNormalization", "RMSNormalization", "MaxUnpool"), {2}),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "SequenceInsert"), {2}),
-    **dict.fromkeys(("ConvInteger", "MatMulInteger", "Pad", "STFT"), {2, 3}),
-    **dict.fromkeys(("Squeeze", "Split", "SplitToSequence", "Trilu"), {1}),
-    **dict.fromkeys(("Clip", "Dropout", "DFT"), {1, 2}),
-    "Slice": {3, 4},
-    "DeformConv": {3, 4},
-    "Resize": {1, 2, 3},
-    "NonMaxSuppression": {2, 3, 4},
-    "RotaryEmbedding": {3},
-    "Attention": {3, 4, 5, 6},
-    "Loop": {0, 1},
-    "Scan": {0},  # of operator set 8
-    "OptionalHasElement": {0},
+    op: places
+    for places, ops in (
+        ((1,), "Squeeze Split SplitToSequence Trilu"),
+        ((2,), "Gemm Conv ConvTranspose LayerNormalization RMSNormalization MaxUnpool QuantizeLinear"),
+        ((2,), "DequantizeLinear SequenceInsert"),
+        ((1, 2), "Clip Dropout DFT"),
+        ((2, 3), "ConvInteger MatMulInteger Pad STFT"),
+        ((3, 4), "Slice DeformConv"),
+        ((3,), "RotaryEmbedding"),
+        ((1, 2, 3), "Resize"),
+        ((2, 3, 4), "NonMaxSuppression"),
+        ((3, 4, 5, 6), "Attention"),
+        ((3, 4, 5, 6, 7), "LSTM GRU RNN"),
+        ((0, 1), "Loop"),
+        ((0,), "OptionalHasElement Scan"),  # Scan of operator set 8
+    )
+    for op in ops.split()
 }
 # values that stand for "missing" are NaN on purpose
 _MAY_BE_NAN = {("Imputer", "replaced_value_float"), ("LabelEncoder", "keys_floats"), ("LabelEncoder", "default_float")}
