@@ -40,22 +40,26 @@ _MAKERS = {
 }
 # inputs that may be left out in the middle (named ""), by operator; whoever is not here needs all that it lists.
 # ONNX Runtime 1.32 follows a null pointer when a Sum is given one of these.
-_OPTIONAL = {
+OPTIONAL = {
     op: places
     for places, ops in (
-        ((1,), "Squeeze Split SplitToSequence Trilu"),
-        ((2,), "Gemm Conv ConvTranspose LayerNormalization RMSNormalization MaxUnpool QuantizeLinear"),
-        ((2,), "DequantizeLinear SequenceInsert"),
-        ((1, 2), "Clip Dropout DFT"),
-        ((2, 3), "ConvInteger MatMulInteger Pad STFT"),
-        ((3, 4), "Slice DeformConv"),
-        ((3,), "RotaryEmbedding"),
-        ((1, 2, 3), "Resize"),
-        ((2, 3, 4), "NonMaxSuppression"),
-        ((3, 4, 5, 6), "Attention"),
-        ((3, 4, 5, 6, 7), "LSTM GRU RNN"),
+        ((0,), "Optional OptionalHasElement Scan"),  # Scan of operator set 8
         ((0, 1), "Loop"),
-        ((0,), "OptionalHasElement Scan"),  # Scan of operator set 8
+        ((1,), "SequenceErase Split SplitToSequence Squeeze Trilu"),
+        ((1,), "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"),
+        ((1,), "ReduceSumSquare"),
+        ((1, 2), "Clip DFT Dropout"),
+        ((1, 2, 3), "Resize"),
+        ((2,), "Conv ConvTranspose DequantizeLinear Gemm LayerNormalization MaxUnpool NegativeLogLikelihoodLoss"),
+        ((2,), "QuantizeLinear SequenceInsert SoftmaxCrossEntropyLoss TensorScatter"),
+        ((2, 3), "CausalConvWithState ConvInteger MatMulInteger Pad STFT"),
+        ((2, 3, 4), "NonMaxSuppression"),
+        ((3,), "RotaryEmbedding"),
+        ((3, 4), "DeformConv Slice"),
+        ((3, 4, 5), "GRU LinearAttention RNN"),
+        ((3, 4, 5, 6), "Attention"),
+        ((3, 4, 5, 6, 7), "LSTM"),
+        ((8,), "QLinearConv"),
     )
     for op in ops.split()
 }
@@ -108,9 +112,8 @@ def _constants(graph: Graph) -> dict[str, Tensor]:
 
 def _all_inputs(node: Node) -> None:
     for i, name in enumerate(node.inputs):
-        if name or (not node.domain and (i in _OPTIONAL.get(node.op, ()) or (node.op.startswith("Reduce") and i == 1))):
-            continue
-        raise ModelError(f"node {node} leaves out its input {i}, which it cannot do without")
+        if not name and (node.domain or i not in OPTIONAL.get(node.op, ())):
+            raise ModelError(f"node {node} leaves out its input {i}, which it cannot do without")
 
 
 def _finite(node: Node) -> None:
