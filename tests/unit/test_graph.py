@@ -101,7 +101,9 @@ def same_model(data: bytes) -> Graph:
     return ours
 
 
-@pytest.mark.parametrize("name", ["softmax", "lstm", "convolution", "branches", "encodings", "trees_v5"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "lstm", "convolution", "shapes", "gru", "branches", "encodings", "trees_v5"]
+)
 def test_made_models_are_read_as_onnx_reads_them(name: str) -> None:
     same_model(made.checked(made.zoo()[name]))
 
