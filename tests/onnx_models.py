@@ -103,6 +103,71 @@ def convolution() -> bytes:
     return model(nodes, [value("x", 1, N_FEATURES)], [value("s", 1, 4)], initial)
 
 
+def shapes() -> bytes:
+    """Operators that choose, move and pad, with their numbers in initializers: what a wrong number breaks first."""
+    rng = np.random.default_rng(8)
+    i, f = np.int64, np.float32
+    initial = {
+        "idx": np.array([3, 0, 5, 1], i),
+        "start": np.array([1], i),
+        "stop": np.array([4], i),
+        "axis": np.array([1], i),
+        "pads": np.array([0, 1, 0, 2], i),
+        "zero": f(0),
+        "parts": np.array([2, 4], i),
+        "k": np.array([3], i),
+        "flat": np.array([1, -1], i),
+        "where": np.array([[0, 1], [0, 2]], i),
+        "new": f([7, 8]),
+        "g": rng.normal(size=14).astype(f),
+        "m": rng.normal(size=14).astype(f),
+        "v": np.abs(rng.normal(size=14)).astype(f),
+        "low": f(-3),
+        "high": f(3),
+    }
+    nodes = [
+        helper.make_node("Gather", ["x", "idx"], ["a"], axis=1),
+        helper.make_node("Slice", ["x", "start", "stop", "axis"], ["b"]),
+        helper.make_node("Pad", ["b", "pads", "zero"], ["c"]),
+        helper.make_node("Split", ["c", "parts"], ["d", "e"], axis=1),
+        helper.make_node("TopK", ["x", "k"], ["top", "at"], axis=1),
+        helper.make_node("Cast", ["at"], ["places"], to=FLOAT),
+        helper.make_node("Clip", ["d", "low", "high"], ["cut"]),
+        helper.make_node("ScatterND", ["cut", "at_d", "new"], ["changed"]),
+        helper.make_node("GatherND", ["x", "where"], ["picked"]),
+        helper.make_node("Reshape", ["picked", "flat"], ["row"]),
+        helper.make_node("Concat", ["a", "e", "changed", "top", "places"], ["all"], axis=1),
+        helper.make_node("Slice", ["all", "zeros", "fourteen", "axis"], ["most"]),
+        helper.make_node("BatchNormalization", ["most", "g", "m", "m", "v"], ["n"]),
+        helper.make_node("Concat", ["n", "row"], ["s"], axis=1),
+    ]
+    initial["at_d"] = np.array([[0, 1], [0, 0]], i)
+    initial |= {"zeros": np.array([0], i), "fourteen": np.array([14], i)}
+    return model(nodes, [value("x", 1, N_FEATURES)], [value("s", 1, 16)], initial)
+
+
+def gru(features: int = N_FEATURES, hidden: int = 3) -> bytes:
+    """A bidirectional GRU over the features as time, with its lengths and first state given."""
+    rng, f = np.random.default_rng(9), np.float32
+    initial = {
+        "w": rng.normal(size=(2, 3 * hidden, 1)).astype(f),
+        "r": rng.normal(size=(2, 3 * hidden, hidden)).astype(f),
+        "b": rng.normal(size=(2, 6 * hidden)).astype(f),
+        "h0": np.zeros((2, 1, hidden), f),
+        "lengths": np.array([features], np.int32),
+        "time": np.array([features, 1, 1], np.int64),
+        "flat": np.array([1, 2 * hidden], np.int64),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "time"], ["seq"]),
+        helper.make_node(
+            "GRU", ["seq", "w", "r", "b", "lengths", "h0"], ["all", "h"], hidden_size=hidden, direction="bidirectional"
+        ),
+        helper.make_node("Reshape", ["h", "flat"], ["s"]),
+    ]
+    return model(nodes, [value("x", 1, features)], [value("s", 1, 2 * hidden)], initial)
+
+
 def branches() -> bytes:
     """An If whose branches use names of the graph around them, and a Loop of three rounds."""
     then = helper.make_graph([helper.make_node("Relu", ["y"], ["t"])], "then", [], [value("t", 1, N_FEATURES)])
@@ -252,6 +317,8 @@ def zoo() -> dict[str, bytes]:
         "softmax": lambda: softmax(N_FEATURES),
         "lstm": lstm,
         "convolution": convolution,
+        "shapes": shapes,
+        "gru": gru,
         "branches": branches,
         "encodings": encodings,
         "trees_v5": trees_v5,

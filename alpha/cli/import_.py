@@ -97,8 +97,10 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def _beside(path: Path) -> Path | None:
-    """Metadata that lies beside the model: of its own name first, metadata.json for all else."""
-    names = (f"{path.stem}.json", f"{path.stem}.metadata.json", f"{path.stem}_metadata.json", "metadata.json")
+    """Metadata that lies beside the model: of its own name first; metadata.json only where it can mean no other model."""
+    names = [f"{path.stem}.json", f"{path.stem}.metadata.json", f"{path.stem}_metadata.json"]
+    if path.stem == "model" or len(list(path.parent.glob("*.onnx"))) == 1:
+        names.append("metadata.json")
     return next((path.with_name(n) for n in names if path.with_name(n).is_file()), None)
 
 

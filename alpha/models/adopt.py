@@ -255,7 +255,9 @@ def _labels(graph: Graph, actions: Sequence[str]) -> None:
     """The class labels in the file, where they are actions or their codes, must come in the order of the actions."""
     lists: list[list[Any]] = []
     for node in every_node(graph):
-        lists += [list(v) for k, v in node.attributes.items() if k.startswith("classlabels") and isinstance(v, tuple)]
+        for key, value in node.attributes.items():
+            if key.startswith("classlabels") and isinstance(value, (tuple, np.ndarray)):
+                lists.append(value.tolist() if isinstance(value, np.ndarray) else list(value))
     lists += [
         v.ravel().tolist() for v in graph.initializers.values() if v.size == len(actions) and v.dtype.kind in "iO"
     ]

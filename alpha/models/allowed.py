@@ -38,6 +38,31 @@ _MAKERS = {
     "DFT": (1,),
     "AffineGrid": (1,),
 }
+# inputs that may be left out in the middle (named ""), by operator; whoever is not here needs all that it lists.
+# ONNX Runtime 1.32 follows a null pointer when a Sum is given one of these.
+OPTIONAL = {
+    op: places
+    for places, ops in (
+        ((0,), "Optional OptionalHasElement Scan"),  # Scan of operator set 8
+        ((0, 1), "Loop"),
+        ((1,), "SequenceErase Split SplitToSequence Squeeze Trilu"),
+        ((1,), "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"),
+        ((1,), "ReduceSumSquare"),
+        ((1, 2), "Clip DFT Dropout"),
+        ((1, 2, 3), "Resize"),
+        ((2,), "Conv ConvTranspose DequantizeLinear Gemm LayerNormalization MaxUnpool NegativeLogLikelihoodLoss"),
+        ((2,), "QuantizeLinear SequenceInsert SoftmaxCrossEntropyLoss TensorScatter"),
+        ((2, 3), "CausalConvWithState ConvInteger MatMulInteger Pad STFT"),
+        ((2, 3, 4), "NonMaxSuppression"),
+        ((3,), "RotaryEmbedding"),
+        ((3, 4), "DeformConv Slice"),
+        ((3, 4, 5), "GRU LinearAttention RNN"),
+        ((3, 4, 5, 6), "Attention"),
+        ((3, 4, 5, 6, 7), "LSTM"),
+        ((8,), "QLinearConv"),
+    )
+    for op in ops.split()
+}
 # values that stand for "missing" are NaN on purpose
 _MAY_BE_NAN = {("Imputer", "replaced_value_float"), ("LabelEncoder", "keys_floats"), ("LabelEncoder", "default_float")}
 
@@ -60,6 +85,7 @@ def check_operators(graph: Graph) -> None:
         if node.op in RANDOM:
             raise ModelError(f"node {node} draws random numbers: the same event must give the same signal")
         _finite(node)
+        _all_inputs(node)
         if node.domain:
             continue
         if node.op in ("Dropout", "BatchNormalization"):
@@ -82,6 +108,12 @@ def _constants(graph: Graph) -> dict[str, Tensor]:
                 if isinstance(value, (np.ndarray, int, float, tuple)):
                     found[node.outputs[0]] = np.asarray(value)
     return found
+
+
+def _all_inputs(node: Node) -> None:
+    for i, name in enumerate(node.inputs):
+        if not name and (node.domain or i not in OPTIONAL.get(node.op, ())):
+            raise ModelError(f"node {node} leaves out its input {i}, which it cannot do without")
 
 
 def _finite(node: Node) -> None:

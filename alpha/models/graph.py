@@ -8,6 +8,8 @@ merge the two) is refused, because what a check saw and what an engine runs coul
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from alpha.errors import ModelError
@@ -43,6 +45,13 @@ def read_graph(data: bytes, limits: Limits = DEFAULT) -> Graph:
         if data.startswith(start):
             raise ModelError(f"this is not an ONNX file but {what}")
     return _Reader(data, limits).model()
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """A list of floats or ints that is still an array: which node it belongs to is known later."""
+
+    array: Tensor
 
 
 class _Reader:
@@ -203,6 +212,11 @@ class _Reader:
         if not any(outputs):
             raise ModelError(f"{m.where}: {op} makes no output")
         domain = "" if domain == "ai.onnx" else domain
+        for key, value in attributes.items():
+            if isinstance(value, _Numbers):
+                if not op.startswith("TreeEnsemble"):
+                    self.budget.take("tuple_elements", len(value.array), m.where)
+                attributes[key] = value.array if op.startswith("TreeEnsemble") else tuple(value.array.tolist())
         return Node(op, domain, name, tuple(inputs), tuple(outputs), attributes)  # type: ignore[arg-type]
 
     def attribute(self, m: Message, depth: int) -> tuple[str, object]:
@@ -243,11 +257,12 @@ class _Reader:
         if not name:
             raise m.fail("an attribute has no name")
         for field, parts in lists.items():
-            values[field] = tuple(np.concatenate(parts).tolist())
+            values[field] = _Numbers(np.concatenate(parts) if len(parts) > 1 else parts[0])
         if strings:
             values[9] = tuple(strings)
         # number of the type -> (field, what an absent value means)
-        homes = {1: (2, 0.0), 2: (3, 0), 3: (4, b""), 4: (5, None), 5: (6, None), 6: (7, ()), 7: (8, ()), 8: (9, ())}
+        homes = {1: (2, 0.0), 2: (3, 0), 3: (4, b""), 4: (5, None), 5: (6, None), 8: (9, ())}
+        homes |= {6: (7, _Numbers(np.zeros(0, np.float32))), 7: (8, _Numbers(np.zeros(0, np.int64)))}
         if kind not in homes:
             raise ModelError(f"{m.where} {name!r}: attribute type {kind} is unknown or not supported")
         home, default = homes[kind]

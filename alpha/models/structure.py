@@ -18,7 +18,10 @@ Attribute: TypeAlias = Union[int, float, bytes, Tensor, tuple[int, ...], tuple[f
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator. ``domain`` is "" for ONNX's own; an empty input or output name means: left out."""
+    """One operator. ``domain`` is "" for ONNX's own; an empty input or output name means: left out.
+
+    Lists of numbers are tuples, except those of a TreeEnsemble*, which may hold millions: int64 or float32 [n].
+    """
 
     op: str
     domain: str

@@ -7,6 +7,7 @@ and of a target lies in its range: a walk over the arrays ends, and never leaves
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,10 @@ POST = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 AGGREGATE = ("AVERAGE", "SUM", "MIN", "MAX")
 MAX_DEPTH = 1_000
 MAX_TARGETS = 4_096
+MAX_UNCOUNTED = 200_000
 Ints = npt.NDArray[np.int64]
+_NO_INTS: Ints = np.zeros(0, np.int64)
+_NO_FLOATS = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +78,19 @@ class _Fields:
         return ModelError(f"node {self.node}: {message}")
 
     def ints(self, name: str, size: int | None = None, *, optional: bool = False) -> Ints:
-        value = self.node.attributes.get(name, ())
-        if not isinstance(value, tuple) or any(isinstance(v, (float, bytes)) for v in value[:1]):
+        out = self.node.attributes.get(name, _NO_INTS)
+        if not isinstance(out, np.ndarray) or out.dtype != np.int64 or out.ndim != 1:
             raise self.fail(f"{name} must be a list of integers")
-        out = np.asarray(value, np.int64)
         return self.sized(name, out, size, optional)
 
     def floats(self, name: str, size: int | None = None, *, optional: bool = False) -> npt.NDArray[Any]:
-        value = self.node.attributes.get(name, ())
+        out = self.node.attributes.get(name, _NO_FLOATS)
         tensor = self.node.attributes.get(name + "_as_tensor")
-        if tensor is not None and len(value if isinstance(value, tuple) else (0,)):
+        if tensor is not None and name in self.node.attributes:
             raise self.fail(f"{name} is given twice, as a list and as a tensor")
         if tensor is not None:
-            value = tensor
-        if isinstance(value, tuple):
-            if value and not isinstance(value[0], float):
-                raise self.fail(f"{name} must be a list of floats")
-            out: npt.NDArray[Any] = np.asarray(value, np.float32)
-        elif isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64) and value.ndim == 1:
-            out = value
-        else:
+            out = tensor
+        if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64) or out.ndim != 1:
             raise self.fail(f"{name} must be a list of floats or a tensor of floats with one dimension")
         if not np.isfinite(out).all():
             i = int(np.flatnonzero(~np.isfinite(out))[0])
@@ -146,25 +143,7 @@ class _Fields:
             self.inside(name, ids, 1 << 31, "possible numbers")
         # a tree stands in one piece, its root first: engines take the first node of a run as its root
         first = np.flatnonzero(np.concatenate(([True], tree[1:] != tree[:-1])))
-        if len(np.unique(tree[first])) < len(first):
-            raise self.fail("the nodes of one tree stand apart in nodes_treeids")
-        keys = tree << 31 | number
-        order = np.argsort(keys, kind="stable")
-        ranked = keys[order]
-        if (ranked[1:] == ranked[:-1]).any():
-            i = int(order[1:][ranked[1:] == ranked[:-1]][0])
-            raise self.fail(f"node {number[i]} of tree {tree[i]} is listed twice")
-
-        def find(name: str, trees: Ints, ids: Ints) -> Ints:
-            self.inside(name, ids, 1 << 31, "possible numbers")
-            wanted = trees << 31 | ids
-            at = np.minimum(np.searchsorted(ranked, wanted), size - 1)
-            wrong = np.flatnonzero(ranked[at] != wanted)
-            if len(wrong):
-                i = int(wrong[0])
-                raise self.fail(f"{name} points at node {ids[i]} of tree {trees[i]}, which does not exist")
-            return order[at]
-
+        find = self.finder(tree, number, first)
         inner = np.flatnonzero(~leaf)
         self.features(feature[inner])
         place = np.empty(size, np.int64)  # of a node among the inner ones, or ~ its place among the leaves
@@ -281,27 +260,79 @@ class _Fields:
         if not isinstance(value, tuple) or len(value) != size:
             raise self.fail(f"nodes_modes must list {size:,} modes")
         codes: dict[Any, int] = {text.encode(): i for i, text in enumerate(MODES[:6])}
-        codes[b"LEAF"] = -1
+        codes[b"LEAF"] = 255  # -1 as int8
         unknown = set(value) - codes.keys()
         if unknown:
             worst = str(min(unknown, key=str))[:40]
             raise self.fail(f"mode {worst} is unknown; it may be {', '.join(MODES[:6])} or LEAF")
-        return np.fromiter((codes[v] for v in value), np.int8, size)
+        return np.frombuffer(bytes(map(codes.__getitem__, value)), np.int8)
+
+    def finder(self, tree: Ints, number: Ints, first: Ints) -> Callable[[str, Ints, Ints], Ints]:
+        """``find(name, trees, numbers)``: places of nodes among all; ModelError for one that does not exist or is double.
+
+        Writers count trees and nodes from 0: then two tables answer. Anything else is sorted and searched, which is
+        slow where memory is read in no order, so there it is only done for smaller forests.
+        """
+        size, sizes = len(tree), np.diff(np.append(first, len(tree)))
+        counted = np.array_equal(tree[first], np.arange(len(first))) and bool((number < np.repeat(sizes, sizes)).all())
+        if counted:
+            table = np.full(size, -1, np.int64)
+            table[first[tree] + number] = np.arange(size)
+            if (table < 0).any():  # some number is missing, so another one is there twice
+                raise self.double(tree, number)
+
+            def place(trees: Ints, ids: Ints) -> Ints:
+                known = (trees < len(first)) & (ids < sizes[np.minimum(trees, len(first) - 1)])
+                return np.where(known, table[np.where(known, first[np.minimum(trees, len(first) - 1)] + ids, 0)], -1)
+
+        else:
+            if size > MAX_UNCOUNTED:
+                raise self.fail(f"it has more than {MAX_UNCOUNTED:,} nodes that are not counted from 0 in each tree")
+            roots = np.sort(tree[first])
+            if (roots[1:] == roots[:-1]).any():
+                raise self.fail("the nodes of one tree stand apart in nodes_treeids")
+            keys = tree << 31 | number
+            order = np.argsort(keys, kind="stable")
+            ranked = keys[order]
+            if (ranked[1:] == ranked[:-1]).any():
+                raise self.double(tree, number)
+
+            def place(trees: Ints, ids: Ints) -> Ints:
+                wanted = trees << 31 | ids
+                at = np.minimum(np.searchsorted(ranked, wanted), size - 1)
+                return np.where(ranked[at] == wanted, order[at], -1)
+
+        def find(name: str, trees: Ints, ids: Ints) -> Ints:
+            self.inside(name, ids, 1 << 31, "possible numbers")
+            found = place(trees, ids)
+            wrong = np.flatnonzero(found < 0)
+            if len(wrong):
+                i = int(wrong[0])
+                raise self.fail(f"{name} points at node {ids[i]} of tree {trees[i]}, which does not exist")
+            return found
+
+        return find
+
+    def double(self, tree: Ints, number: Ints) -> ModelError:
+        order = np.lexsort((number, tree))
+        same = (np.diff(tree[order]) == 0) & (np.diff(number[order]) == 0)
+        i = int(order[1:][same][0])
+        return self.fail(f"node {number[i]} of tree {tree[i]} is listed twice")
 
     def features(self, feature: Ints) -> None:
         self.inside("nodes_featureids", feature, self.width or 1 << 20, "features")
 
     def labels(self) -> tuple[int, ...] | tuple[bytes, ...]:
-        numbers = self.node.attributes.get("classlabels_int64s", ())
+        numbers = self.ints("classlabels_int64s")
         strings = self.node.attributes.get("classlabels_strings", ())
-        given = [v for v in (numbers, strings) if v != ()]
-        if len(given) != 1 or not isinstance(given[0], tuple) or len(given[0]) > MAX_TARGETS:
+        if not isinstance(strings, tuple) or not all(isinstance(v, bytes) for v in strings):
+            raise self.fail("classlabels_strings must be a list of strings")
+        if bool(len(numbers)) == bool(strings) or max(len(numbers), len(strings)) > MAX_TARGETS:
             raise self.fail(f"it must list from 1 to {MAX_TARGETS:,} class labels, as integers or as strings")
-        if len(set(given[0])) < len(given[0]):
+        labels = tuple(numbers.tolist()) or strings
+        if len(set(labels)) < len(labels):
             raise self.fail("a class label is listed twice")
-        if not all(isinstance(v, int if given[0] is numbers else bytes) for v in given[0]):
-            raise self.fail("its class labels must be integers or strings")
-        return given[0]  # type: ignore[return-value]
+        return labels  # type: ignore[return-value]
 
     def base(self, n_targets: int, classifier: bool) -> npt.NDArray[Any]:
         base = self.floats("base_values")

@@ -58,9 +58,10 @@ def widths(graph: Graph, features: int = 0) -> dict[str, int]:
             known[node.outputs[0]] = shaped[node.inputs[0]]
             continue
         width = _of(node, known, constants)
-        if width is not None and node.outputs:
-            # of several outputs, the one with the scores; labels have no columns
-            known[node.outputs[1 if node.op in ("LinearClassifier", "TreeEnsembleClassifier") else 0]] = width
+        # of several outputs, the one with the scores; labels have no columns
+        which = 1 if node.op in ("LinearClassifier", "TreeEnsembleClassifier") else 0
+        if width is not None and which < len(node.outputs):
+            known[node.outputs[which]] = width
     return known
 
 
@@ -114,7 +115,6 @@ def _ml(node: Node, ins: list[int | None]) -> int | None:
         targets = attributes.get("targets", 1)
         return targets if isinstance(targets, int) else None
     if node.op in ("LinearClassifier", "TreeEnsembleClassifier"):
-        labels = attributes.get("classlabels_int64s") or attributes.get("classlabels_ints")
-        labels = labels or attributes.get("classlabels_strings") or ()
-        return max(len(labels), 1) if isinstance(labels, tuple) else None
+        lists = [attributes.get(f"classlabels_{kind}", ()) for kind in ("int64s", "ints", "strings")]
+        return max(1, *(len(v) for v in lists if isinstance(v, (tuple, np.ndarray))))
     return None

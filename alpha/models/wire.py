@@ -32,7 +32,7 @@ class Limits:
     ``bytes``: of the file. ``nesting``: graphs inside graphs, types inside types. ``nodes``, ``initializers``: of
     all graphs together. ``attributes``, ``ports``: of one node. ``rank``, ``elements``: of one tensor.
     ``initializer_bytes``: all tensors together, decoded. ``list_elements``, ``strings``: numbers, and strings, in
-    all lists of attributes together. ``name_bytes``: of one name. ``metadata``, ``metadata_bytes``: entries, and their size
+    all lists of attributes together; ``tuple_elements``: of those that become tuples (all but a tree ensemble's). ``name_bytes``: of one name. ``metadata``, ``metadata_bytes``: entries, and their size
     together. ``fields``: protobuf fields that are looked at one by one.
     """
 
@@ -45,8 +45,9 @@ class Limits:
     rank: int = 16
     elements: int = 32 << 20
     initializer_bytes: int = 128 << 20
-    list_elements: int = 5_000_000
-    strings: int = 1_000_000
+    list_elements: int = 20_000_000
+    tuple_elements: int = 4_000_000
+    strings: int = 1_500_000
     name_bytes: int = 1_024
     metadata: int = 1_000
     metadata_bytes: int = 1 << 20
@@ -59,7 +60,16 @@ DEFAULT = Limits()
 class Budget:
     """What is left of the limits while one file is read."""
 
-    __slots__ = ("fields", "initializer_bytes", "initializers", "limits", "list_elements", "nodes", "strings")
+    __slots__ = (
+        "fields",
+        "initializer_bytes",
+        "initializers",
+        "limits",
+        "list_elements",
+        "nodes",
+        "strings",
+        "tuple_elements",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -68,6 +78,7 @@ class Budget:
         self.initializers = limits.initializers
         self.initializer_bytes = limits.initializer_bytes
         self.list_elements = limits.list_elements
+        self.tuple_elements = limits.tuple_elements
         self.strings = limits.strings
 
     def take(self, name: str, count: int, where: str) -> None:
@@ -241,20 +252,22 @@ class Message:
         data, tag, pos, end = self.data, self.data[self._tag], self._pos, self._end
         text = data[self.start : self.stop]
         found = [interned.get(text, text)]
-        while tag < 0x80 and pos + 1 < end and data[pos] == tag and (size := data[pos + 1]) < 0x80:
-            stop = pos + 2 + size
-            if stop > end:
-                break  # next() says what is wrong
-            text = data[pos + 2 : stop]
-            if len(interned) < 256:
-                text = interned.setdefault(text, text)
-            else:
-                text = interned.get(text, text)
-            found.append(text)
-            if len(found) > limit:
-                raise self.fail(f"{name} has more than {limit:,} values")
-            pos = stop
+        append, known = found.append, interned.get
+        for _ in range(limit if tag < 0x80 else 0):
+            if pos + 1 >= end or data[pos] != tag or (size := data[pos + 1]) >= 0x80 or pos + 2 + size > end:
+                break  # next() says what is wrong, if anything is
+            start = pos + 2
+            pos = start + size
+            text = data[start:pos]
+            same = known(text)
+            if same is None:
+                same = text
+                if len(interned) < 256:
+                    interned[text] = text
+            append(same)
         self._pos = pos
+        if len(found) > limit:
+            raise self.fail(f"{name} has more than {limit:,} values")
         return found
 
     def varints(self, name: str, limit: int) -> npt.NDArray[np.uint64]:

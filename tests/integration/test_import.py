@@ -225,6 +225,15 @@ def test_the_specifications_metadata_beside_the_file(
     assert (meta.opset, meta.ir_version) == (18, 10)
 
 
+def test_metadata_of_a_folder_with_several_models_belongs_to_none(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "metadata.json").write_text(json.dumps(metadata_short()))
+    (place / "y.onnx").write_bytes(made.softmax(6, seed=3))
+    code, result, _ = bring(capsys, "x.onnx", "--features", "f.toml", "--kind", "probabilities", "--actions", ACTIONS)
+    assert code == 0 and result["metadata"] is None and result["model"] == "x/1"
+
+
 def test_our_own_metadata_says_everything(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, first, _ = bring(
         capsys, "x.onnx", "--features", "f.toml", "--kind", "probabilities", "--actions", ACTIONS, "--threshold", 0.4

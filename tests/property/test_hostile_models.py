@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import mutate_onnx as mutate
+import numpy as np
+import numpy.typing as npt
 import onnx_models as made
 import pytest
 from hostile_worker import MEMORY, Worker
@@ -79,10 +81,13 @@ def in_graph(body: bytes) -> bytes:
     return b"\x08\x0a" + field(8, b"\x10\x12") + field(7, body)
 
 
-def in_list(kind: int, body: bytes) -> bytes:
+def attribute(name: bytes, kind: int, body: bytes) -> bytes:
+    return field(5, field(1, name) + mutate.varint(20 << 3) + mutate.varint(kind) + body)
+
+
+def in_list(kind: int, body: bytes, op: bytes = b"Relu") -> bytes:
     """As the value of one attribute."""
-    attribute = field(1, b"a") + mutate.varint(20 << 3) + mutate.varint(kind) + body
-    return in_graph(field(1, field(1, b"x") + field(2, b"y") + field(4, b"Relu") + field(5, attribute)))
+    return in_graph(field(1, field(1, b"x") + field(2, b"y") + field(4, op) + attribute(b"a", kind, body)))
 
 
 def tensor(kind: int, elements: int, body: bytes, name: bytes = b"w") -> bytes:
@@ -106,12 +111,52 @@ def shapes(n: int) -> bytes:
     return in_graph(body + field(11, field(1, b"v0") + kind) + field(12, field(1, b"c0")))
 
 
+def packed(numbers: npt.NDArray[np.int64]) -> bytes:
+    """Each in three bytes of seven bits."""
+    parts = [numbers & 127 | 128, numbers >> 7 & 127 | 128, numbers >> 14 & 127]
+    return field(8, np.stack(parts, axis=1).astype(np.uint8).tobytes())
+
+
+def stumps(n: int) -> bytes:
+    """``n`` trees of three nodes in random order of their numbers; the very last weight belongs to no leaf."""
+    rng = np.random.default_rng(0)
+    tree, zeros = np.repeat(np.arange(n), 3), np.zeros(3 * n, np.int64)
+    number = rng.permuted(np.tile(np.arange(3), (n, 1)), axis=1)
+    left, right = zeros.reshape(n, 3).copy(), zeros.reshape(n, 3).copy()
+    left[:, 0], right[:, 0] = number[:, 1], number[:, 2]
+    order = rng.permutation(2 * n)
+    at_tree, at_node = np.repeat(np.arange(n), 2)[order], number[:, 1:].ravel()[order]
+    at_node[-1] = 5
+    ints = {
+        b"nodes_treeids": tree,
+        b"nodes_nodeids": number.ravel(),
+        b"nodes_featureids": zeros,
+        b"nodes_truenodeids": left.ravel(),
+        b"nodes_falsenodeids": right.ravel(),
+        b"target_treeids": at_tree,
+        b"target_nodeids": at_node,
+        b"target_ids": at_node * 0,
+    }
+    body = b"".join(attribute(k, 7, packed(v)) for k, v in ints.items())
+    body += attribute(b"nodes_modes", 8, (field(9, b"BRANCH_LEQ") + field(9, b"LEAF") * 2) * n)
+    body += attribute(b"nodes_values", 6, field(7, bytes(12 * n))) + attribute(b"n_targets", 2, b"\x18\x01")
+    body += attribute(b"target_weights", 6, field(7, bytes(8 * n)))
+    node = field(1, b"x") + field(2, b"y") + field(4, b"TreeEnsembleRegressor") + field(7, b"ai.onnx.ml") + body
+    kind = field(2, field(1, b"\x08\x01" + field(2, field(1, b"\x08\x01") + field(1, b"\x08\x02"))))
+    return in_graph(field(1, node) + field(11, field(1, b"x") + kind) + field(12, field(1, b"y") + kind)) + field(
+        8, field(1, b"ai.onnx.ml") + b"\x10\x03"
+    )
+
+
 COSTLY: dict[str, Callable[[], bytes]] = {
     "unknown fields": lambda: b"\x08\x0a" + b"\xf8\x01\x00" * (40 * M),
-    "integers one by one": lambda: in_list(7, b"\x40\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" * 4_999_999),
+    "integers one by one": lambda: in_list(7, b"\x40\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" * 3_999_999),
     "integers packed": lambda: in_list(7, field(8, b"\x01" * (120 * M))),
-    "floats one by one": lambda: in_list(6, b"\x3d\x01\x02\x03\x04" * 4_999_999),
-    "different strings": lambda: in_list(8, b"".join(field(9, b"%06d" % i) for i in range(999_999))),
+    "floats one by one": lambda: in_list(6, b"\x3d\x01\x02\x03\x04" * 3_999_999),
+    "integers of trees": lambda: in_list(7, b"\x40\x01" * 19_999_999, b"TreeEnsemble"),
+    "floats of trees": lambda: in_list(6, b"\x3d\x01\x02\x03\x04" * 19_999_999, b"TreeEnsemble"),
+    "a forest with one wrong number": lambda: stumps(490_000),
+    "different strings": lambda: in_list(8, b"".join(field(9, b"%07d" % i) for i in range(1_499_999))),
     "empty strings": lambda: in_list(8, b"\x4a\x00" * (60 * M)),
     "broken runs": lambda: in_list(7, (b"\x40\x01" + b"\x3d\x00\x00\x00\x00") * (10 * M)),
     "interrupted runs": lambda: in_list(7, b"\x40\x01\xf8\x01\x00" * (20 * M)),

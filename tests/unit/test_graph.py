@@ -36,6 +36,8 @@ def same_attribute(ours: Any, theirs: Any) -> None:
         same_graph(ours, value)
     elif isinstance(value, TensorProto):
         same_tensor(ours, value)
+    elif isinstance(value, list) and isinstance(ours, np.ndarray):  # of a tree ensemble
+        assert ours.dtype in (np.int64, np.float32) and ours.tolist() == value
     elif isinstance(value, list):
         assert isinstance(ours, tuple) and list(ours) == value
         assert [type(v) for v in ours] == [type(v) for v in value]
@@ -99,7 +101,9 @@ def same_model(data: bytes) -> Graph:
     return ours
 
 
-@pytest.mark.parametrize("name", ["softmax", "lstm", "convolution", "branches", "encodings", "trees_v5"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "lstm", "convolution", "shapes", "gru", "branches", "encodings", "trees_v5"]
+)
 def test_made_models_are_read_as_onnx_reads_them(name: str) -> None:
     same_model(made.checked(made.zoo()[name]))
 
@@ -546,8 +550,14 @@ def test_every_limit_is_one(limits: Limits, message: str) -> None:
         read_graph(data, limits)
 
 
-def test_limits_of_lists() -> None:
-    data = made.zoo()["forest"]
-    for limits, message in ((Limits(list_elements=50), "50"), (Limits(strings=10), "10 (values|strings)")):
-        with pytest.raises(ModelError, match=f"more than {message}"):
-            read_graph(data, limits)
+@pytest.mark.parametrize(
+    ("name", "limits", "message"),
+    [
+        ("forest", Limits(list_elements=50), "50"),
+        ("forest", Limits(strings=10), "10 strings|10 values"),
+        ("svc", Limits(tuple_elements=9), "9 tuple elements"),
+    ],
+)
+def test_limits_of_lists(name: str, limits: Limits, message: str) -> None:
+    with pytest.raises(ModelError, match=f"more than ({message})"):
+        read_graph(made.zoo()[name], limits)

@@ -210,7 +210,7 @@ V5 = {
 def test_version_five_too(changes: dict[str, Any], message: str) -> None:
     node = tree_node(made.trees_v5())
     for name, value in changes.items():
-        node.attributes[name] = tuple(value)
+        node.attributes[name] = np.array(value, np.int64)
     with pytest.raises(ModelError, match=message):
         read_trees(node, made.N_FEATURES)
 
@@ -223,3 +223,46 @@ def test_sets_of_members_belong_to_nodes() -> None:
     node.attributes["nodes_modes"] = np.array([0, 7, 4], np.uint8)
     with pytest.raises(ModelError, match="element 1 of nodes_modes is 7, but there are 7 modes"):
         read_trees(node, made.N_FEATURES)
+
+
+def test_trees_and_nodes_need_not_be_counted_from_zero() -> None:
+    """Numbers are names. Two trees with gaps, out of order, walk like their twins that are counted."""
+    two: dict[str, Any] = {k: v + v if isinstance(v, list) else v for k, v in stump().items()}
+    two["nodes_treeids"], two["target_treeids"] = [0] * 5 + [1] * 5, [0] * 3 + [1] * 3
+    two["target_weights"] = [1.0, 2.0, 3.0, 10.0, 20.0, 30.0]
+    odd = dict(two)
+    for name in ("nodes_treeids", "target_treeids"):
+        odd[name] = [{0: 40, 1: 7}[v] for v in two[name]]
+    for name in ("nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids", "target_nodeids"):
+        odd[name] = [[11, 3, 1000, 0, 77][v] for v in two[name]]
+    counted, named = read_trees(regressor(**two), 2), read_trees(regressor(**odd), 2)
+    for row in np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32):
+        assert walk(counted, row) == walk(named, row)
+    assert walk(named, np.float32([-1, 0])) == 22.0
+    with pytest.raises(ModelError, match="node 3 of tree 7 is listed twice"):
+        read_trees(regressor(**{**odd, "nodes_nodeids": [*odd["nodes_nodeids"][:-1], 3]}), 2)
+    with pytest.raises(ModelError, match="target_nodeids points at node 3 of tree 41"):
+        read_trees(regressor(**{**odd, "target_nodeids": [3] * 6, "target_treeids": [41] * 6}), 2)
+
+
+def test_large_forests_must_be_counted() -> None:
+    n = 70_000
+    three = [0, 1, 2] * n
+    changes = {
+        "nodes_treeids": np.repeat(np.arange(n), 3).tolist(),
+        "nodes_nodeids": three,
+        "nodes_featureids": [0] * (3 * n),
+        "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"] * n,
+        "nodes_values": [0.0] * (3 * n),
+        "nodes_truenodeids": [1, 0, 0] * n,
+        "nodes_falsenodeids": [2, 0, 0] * n,
+        "target_treeids": [0],
+        "target_nodeids": [1],
+        "target_ids": [0],
+        "target_weights": [1.0],
+    }
+    node = regressor(**changes)
+    assert len(read_trees(node, 2).roots) == n
+    node.attributes["nodes_nodeids"] = np.array(three, np.int64) + 1
+    with pytest.raises(ModelError, match="more than 200,000 nodes that are not counted from 0"):
+        read_trees(node, 2)

@@ -17,6 +17,7 @@ import alpha
 from alpha.errors import ModelError
 from alpha.features import catalog
 from alpha.models import load, metadata
+from alpha.models.allowed import OPTIONAL
 from alpha.models.verify import verify_model
 
 F = made.N_FEATURES
@@ -52,6 +53,8 @@ REFUSED: list[tuple[bytes, str]] = [
     (one("Tile", ["x", "shape"], ["y"], BIG), "would make more than"),
     (one("Range", ["z", "shape", "z"], ["y"], {"z": np.int64(1), "shape": np.int64(1 << 40)}), "would make more than"),
     (one("Range", ["z", "o", "d"], ["y"], {"z": np.float32(0), "o": np.float32(1), "d": np.float32(1e-9)}), "its step is too small"),
+    (one("Sum", ["x", ""], ["y"]), "leaves out its input 1, which it cannot do without"),
+    (one("Scaler", [""], ["y"], domain="ai.onnx.ml", ml=3, scale=[1.0], offset=[0.0]), "leaves out its input 0"),
     (one("LeakyRelu", ["x"], ["y"], alpha=float("nan")), "element 0 of alpha is nan: weights must be finite"),
     (one("Scaler", ["x"], ["y"], domain="ai.onnx.ml", ml=3, scale=[1.0] * F, offset=[0.0] * (F - 1)), "offset has 5 values for 6 columns"),
     (one("Scaler", ["x"], ["y"], domain="ai.onnx.ml", ml=3, scale=[float("inf")], offset=[0.0]), "element 0 of scale is inf"),
@@ -80,6 +83,37 @@ def test_a_shape_that_is_computed_from_large_numbers() -> None:
         verify_model(data)
     small = made.model(nodes, [], [made.value("y", "A", "B")], {"a": np.array([4], np.int64)})
     verify_model(small)
+
+
+def test_optional_inputs_may_be_left_out() -> None:
+    limit = {"high": np.float32(1)}
+    verify_model(one("Clip", ["x", "", "high"], ["y"], limit))
+    verify_model(one("ReduceSum", ["x", ""], ["y"]))
+    with pytest.raises(ModelError, match="Clip 'n' leaves out its input 0"):
+        verify_model(one("Clip", ["", "", "high"], ["y"], limit))
+
+
+def test_the_table_of_optional_inputs_is_that_of_onnx() -> None:
+    """Over every version of every operator: none is missing, none is made up."""
+    theirs: dict[str, set[int]] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        places = [
+            i for i, x in enumerate(schema.inputs) if x.option == onnx.defs.OpSchema.FormalParameterOption.Optional
+        ]
+        assert schema.domain != "ai.onnx.ml" or not places
+        if schema.domain == "" and places:
+            theirs.setdefault(schema.name, set()).update(places)
+    # an older onnx lacks the newest operators
+    assert {k: set(v) for k, v in OPTIONAL.items() if k in theirs} == theirs
+    assert len(theirs) > 30
+
+
+def test_a_classifier_with_its_labels_only() -> None:
+    """Found by mutation: its scores have no name."""
+    node = helper.make_node(
+        "LinearClassifier", ["x"], ["l"], domain="ai.onnx.ml", coefficients=[1.0] * 12, intercepts=[0.0] * 2
+    )
+    verify_model(made.model([node], [made.value("x", "N", F)], [made.value("l", "N", kind=7)], ml=3))
 
 
 @pytest.mark.parametrize("rounds", [10_001, -1, 2**62, None])
