@@ -3,6 +3,7 @@
  * Nothing here allocates except grow(), which is counted. */
 #include "alpha_anchored.h"
 #include "alpha_bars.h"
+#include "alpha_lanes.h"
 #include "alpha_orders.h"
 #include "alpha_pointwise.h"
 #include "alpha_recursive.h"
@@ -83,9 +84,14 @@ static __attribute__((noinline, cold)) void gap(const alpha_program *p, alpha_bl
         default:
             break;
         }
-        if (i->op != ALPHA_OP_CONST && i->dst != UINT16_MAX)
+        if (!alpha_mark_stays(i->op) && i->dst != UINT16_MAX)
             alpha_marks(p, b)[i->dst] &= UINT32_MAX;
     }
+}
+
+static __attribute__((noinline, cold)) void each_ready(const alpha_program *p, alpha_block *b, uint8_t *each)
+{
+    alpha_ready_each(p, b, each);
 }
 
 static inline void write_row(const alpha_program *p, alpha_block *b, int list, const alpha_event *e, int64_t now,
@@ -97,23 +103,20 @@ static inline void write_row(const alpha_program *p, alpha_block *b, int list, c
     const double *restrict val = b->val;
     const uint64_t *restrict mark = alpha_marks(p, b);
     float *restrict x = row->x;
-    uint8_t *restrict each = row->ready_each;
     uint64_t all = UINT64_MAX;
-    if (likely(p->in_order)) {
+    if (likely(p->in_order))
         for (uint32_t j = 0; j < n; j++)
             x[j] = (float)val[j];
+    else
         for (uint32_t j = 0; j < n; j++)
-            all &= mark[j];
-        if (each)
-            for (uint32_t j = 0; j < n; j++)
-                each[j] = (uint8_t)(mark[j] >> 32);
-    } else {
-        for (uint32_t j = 0; j < n; j++) {
             x[j] = (float)val[p->features[j]];
-            all &= mark[p->features[j]];
-            if (each)
-                each[j] = (uint8_t)(mark[p->features[j]] >> 32);
-        }
+    for (uint32_t j = 0; j < p->n_watched; j++)
+        all &= mark[j];
+    if (row->ready_each) {
+        if (likely(all >> 32))
+            memset(row->ready_each, 1, n);
+        else
+            each_ready(p, b, row->ready_each);
     }
     row->ready = b->failed ? 0 : (uint32_t)(all >> 32);
     row->ts_ns = now;
@@ -126,7 +129,7 @@ static inline uint32_t next_pass(const alpha_program *p, alpha_block *b)
             const alpha_instr *i = &p->all[j];
             if (i->op == ALPHA_OP_HISTORY || i->op == ALPHA_OP_PAIRS)
                 ((alpha_history *)((char *)b + i->state))->upd = 0;
-            if (i->op != ALPHA_OP_CONST && i->dst != UINT16_MAX)
+            if (!alpha_mark_stays(i->op) && i->dst != UINT16_MAX)
                 alpha_marks(p, b)[i->dst] &= ALPHA_READY;
         }
         b->pass = 1;

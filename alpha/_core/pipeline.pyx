@@ -10,7 +10,7 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
-from alpha._core.program cimport ALPHA_READY, alpha_block_free, alpha_block_new, alpha_marks
+from alpha._core.program cimport alpha_block_free, alpha_block_new, alpha_ready_each
 from alpha._core.signal cimport Signal, make_signal
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
@@ -256,7 +256,7 @@ cdef class Pipeline:
         cdef alpha_instrument *source = &self.p.instruments[instrument_id]
         if source.rows == 0:
             return None
-        cdef Py_ssize_t j, f = self.p.program.n_features
+        cdef Py_ssize_t f = self.p.program.n_features
         if out is None:
             out = np.empty(f, dtype=np.float32)
         if getattr(out, "dtype", None) != np.float32 or out.shape != (f,) or not out.flags.c_contiguous or not out.flags.writeable:
@@ -265,9 +265,9 @@ cdef class Pipeline:
         memcpy(&view[0], source.x, f * sizeof(float))
         ready = np.empty(f, dtype=np.uint8)
         cdef unsigned char[::1] flags = ready
-        cdef const uint64_t *marks = alpha_marks(self.p.program, source.block)
-        for j in range(f):
-            flags[j] = source.own_row or marks[self.p.program.features[j]] & ALPHA_READY != 0
+        alpha_ready_each(self.p.program, source.block, &flags[0])
+        if source.own_row:
+            ready[:] = 1
         return out, ready.view(np.bool_), source.row_ts_ns
 
     def counters(self):

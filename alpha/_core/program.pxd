@@ -13,6 +13,9 @@ cdef extern from "alpha_kernels.h" nogil:
         uint16_t from_mid
         uint16_t slot[5]
 
+    ctypedef struct alpha_quad:
+        uint16_t a[4]
+
     ctypedef struct alpha_block:
         uint32_t failed
         int64_t last_ns
@@ -26,14 +29,14 @@ cdef extern from "alpha_kernels.h" nogil:
         uint32_t n_refresh[14]
         const alpha_instr *all
         const alpha_bar_spec *bars
+        const alpha_quad *quads
         const uint16_t *features
-        uint32_t in_order
+        uint32_t in_order, n_watched
         uint32_t n_all, n_bars, n_features, n_slots, block_bytes
         int32_t trigger, trigger_bar
         int64_t every_ns
 
-    uint64_t *alpha_marks(const alpha_program *, alpha_block *)
-    const uint64_t ALPHA_READY
+    void alpha_ready_each(const alpha_program *, alpha_block *, uint8_t *)
 
     ctypedef struct alpha_row:
         float *x

@@ -114,8 +114,10 @@ cdef bint all_in_order(const uint16_t[::1] slots) noexcept:
 cdef class Program:
     """Instructions of one feature set. ``n_features``: columns of a row; ``block_bytes``: state per instrument."""
 
-    def __cinit__(self, *, run, refresh, all, bars, features, n_slots, block_bytes, trigger, trigger_bar, every_ns):
-        cdef const uint16_t[::1] slots
+    def __cinit__(
+        self, *, run, refresh, all, quads, bars, features, n_watched, n_slots, block_bytes, trigger, trigger_bar, every_ns
+    ):
+        cdef const uint16_t[::1] slots, lanes
         cdef Py_ssize_t i, j
         self.bars = NULL
         self.kernels = choose_kernels()
@@ -130,6 +132,12 @@ cdef class Program:
         self.records = all
         self.c.all = self._instructions(all)
         self.c.n_all = <uint32_t>len(all)
+        self.c.quads = NULL
+        if len(quads):
+            owner = np.ascontiguousarray(quads, dtype=np.uint16).reshape(-1)
+            self.arrays.append(owner)
+            lanes = owner
+            self.c.quads = <const alpha_quad *>&lanes[0]
         if bars:
             self.bars = <alpha_bar_spec *>malloc(len(bars) * sizeof(alpha_bar_spec))
             if self.bars == NULL:
@@ -148,6 +156,7 @@ cdef class Program:
         self.c.features = &slots[0]
         self.c.in_order = all_in_order(owner)
         self.c.n_features = <uint32_t>len(features)
+        self.c.n_watched = n_watched
         self.c.n_slots = n_slots
         self.c.block_bytes = block_bytes
         self.c.trigger = trigger

@@ -17,6 +17,7 @@ import numpy as np
 
 from alpha._core import program as native
 from alpha.errors import DefinitionError
+from alpha.features import lanes
 from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import BarRef, Duration, Expr, ParamValue
 from alpha.features.operators import BAR_FIELDS, MAX_LEVEL, OPERATORS
@@ -69,6 +70,7 @@ _LOOKS = {
     *(name.upper() for name in (*_POINTWISE, "where", "clip")),
     *(name for name in OP if name.startswith(("READ_", "LAG_", "DIFF_", "RET_", "LOGRET_", "VELOCITY_"))),
 }
+_IN_LANES = {name: OP[f"LANES_{name}"] for name in OP if f"LANES_{name}" in OP}
 _EVERY = frozenset(_LISTS)
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
@@ -287,18 +289,48 @@ def _int(value: object) -> int:
     return value
 
 
-def _number_slots(b: _Builder, features: list[int]) -> None:
-    """Features first and in order, so that a row is read straight through; two equal features share a slot."""
+def _row_only(b: _Builder) -> set[int]:
+    """What nothing that remembers depends on: it is evaluated when a row is read."""
+    names = {code: name for name, code in OP.items()}
+    remembers = {i for i, node in enumerate(b.nodes) if names[node.op] not in _LOOKS}
+    return set(range(len(b.nodes))) - remembers - _ancestors(b, remembers)
+
+
+def _into_lanes(b: _Builder, row_only: set[int]) -> set[int]:
+    """Turn row-only arithmetic into operations of lanes where that is possible; which nodes those are."""
+    names = {code: name for name, code in OP.items()}
+    readers: dict[int, list[int]] = {}
+    for i, node in enumerate(b.nodes):
+        for operand in node.operands:
+            readers.setdefault(operand, []).append(i)
+    chosen = lanes.choose({i for i in row_only if names[b.nodes[i].op] in _IN_LANES}, readers)
+    for i in chosen:
+        b.nodes[i].op = _IN_LANES[names[b.nodes[i].op]]
+    return chosen
+
+
+def _number_slots(b: _Builder, features: list[int], in_lanes: set[int]) -> int:
+    """Features first and in order, so that a row is read straight through (two equal features share a slot); behind
+    them what enters the lanes: the marks of these slots tell whether a row is ready. How many they are."""
     order = list(dict.fromkeys(features))
-    order += [i for i, node in enumerate(b.nodes) if node.dst != NO_SLOT and i not in set(order)]
+    entering = sorted({o for i in in_lanes for o in b.nodes[i].operands} - in_lanes - set(order))
+    order += [i for i in entering if b.nodes[i].op != OP["CONST"]]
+    watched = len(order)
+    done = set(order)
+    order += [i for i, node in enumerate(b.nodes) if node.dst != NO_SLOT and i not in done]
     new = {b.nodes[i].dst: at for at, i in enumerate(order)}
-    for node in b.nodes:
+    for i, node in enumerate(b.nodes):
         node.dst = new.get(node.dst, NO_SLOT)
         # operands stand before their readers: their slots are numbered already
-        node.a, node.b, third, *_ = [b.nodes[o].dst % NO_SLOT for o in node.operands] + [0, 0, 0]
+        slots = [b.nodes[o].dst % NO_SLOT for o in node.operands]
+        if i in in_lanes:
+            node.a, node.b, node.mode, *_ = [*slots, slots[0], slots[0]]
+            continue
+        node.a, node.b, third, *_ = [*slots, 0, 0, 0]
         if node.op == OP["WHERE"]:
             node.mode = third
     b.bar_slots = [[new.get(s, NO_SLOT) for s in spec] for spec in b.bar_slots]
+    return watched
 
 
 def _layout(b: _Builder) -> tuple[int, list[int]]:
@@ -370,16 +402,14 @@ def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
     return list(order)
 
 
-def _lists(b: _Builder, trigger: Trigger) -> list[tuple[set[int], set[int]]]:
+def _lists(b: _Builder, trigger: Trigger, row_only: set[int]) -> list[tuple[set[int], set[int]]]:
     """For each kind of event the nodes to bring up to date when it comes, and those that only a row asks for.
 
     What remembers must see every update; what only looks (arithmetic, readers of windows, lags) is evaluated when a
     row is read, unless something that remembers looks at it.
     """
-    names = {code: name for name, code in OP.items()}
     every = set(range(len(b.nodes)))
-    remembers = {i for i in every if names[b.nodes[i].op] not in _LOOKS}
-    needed = remembers | _ancestors(b, remembers)
+    needed = every - row_only
     timed = {i for i in every if b.nodes[i].timed}
     feed = trigger.bar is not None and trigger.bar.source == "feed"
     always = "bar" if feed else trigger.kind  # every such event makes a row
@@ -397,11 +427,20 @@ def _lists(b: _Builder, trigger: Trigger) -> list[tuple[set[int], set[int]]]:
     return lists
 
 
-def _records(b: _Builder, chosen: Iterable[int]) -> np.ndarray:
+def _lanes(b: _Builder, in_lanes: set[int]) -> tuple[list[_Node], np.ndarray]:
+    """The instructions that evaluate the lanes, and the slots of their quads: uint16 [quads, (a, b, c, dst), 4]."""
+    names = {code: name for name, code in OP.items()}
+    steps, quads = lanes.order({i: names[b.nodes[i].op] for i in in_lanes}, {i: b.nodes[i].operands for i in in_lanes})
+    slots = [[[getattr(b.nodes[i], part) for i in quad] for part in ("a", "b", "mode", "dst")] for quad in quads]
+    return [_Node(OP[s.name], n=s.count, history=s.first) for s in steps], np.array(slots, dtype=np.uint16)
+
+
+def _records(b: _Builder, chosen: set[int], in_lanes: set[int], steps: list[_Node]) -> np.ndarray:
     """The instructions of these nodes, closed by an END; empty if there is nothing to do."""
     passive = (OP["CONST"], OP["CLOSE_LEAF"])
-    rows = [b.nodes[i].record() for i in _scheduled(b, set(chosen)) if b.nodes[i].op not in passive]
-    return np.array(rows and [*rows, _Node(OP["END"]).record()], dtype=INSTR_DTYPE)
+    nodes = [b.nodes[i] for i in _scheduled(b, chosen - in_lanes) if b.nodes[i].op not in passive]
+    nodes += steps if chosen & in_lanes else []  # a row asks for all of them
+    return np.array([n.record() for n in nodes and [*nodes, _Node(OP["END"])]], dtype=INSTR_DTYPE)
 
 
 def compile_program(fs: FeatureSet) -> native.Program:
@@ -415,22 +454,27 @@ def compile_program(fs: FeatureSet) -> native.Program:
             trigger = 3
         else:
             trigger, trigger_bar = 4, b.bar_spec(fs.trigger.bar)
-    _number_slots(b, features)
+    row_only = _row_only(b)
+    in_lanes = _into_lanes(b, row_only)
+    watched = _number_slots(b, features, in_lanes)
     size, bar_states = _layout(b)
+    steps, quads = _lanes(b, in_lanes)
     run, refresh = [], []
-    for at_once, for_a_row in _lists(b, fs.trigger):
-        run.append(_records(b, at_once))
-        refresh.append(_records(b, for_a_row))
+    for at_once, for_a_row in _lists(b, fs.trigger, row_only):
+        run.append(_records(b, at_once, in_lanes, steps))
+        refresh.append(_records(b, for_a_row, in_lanes, steps))
     every = fs.trigger.every
     return native.Program(
         run=run,
         refresh=refresh,
         all=np.array([n.record() for n in b.nodes], dtype=INSTR_DTYPE),
+        quads=quads,
         bars=[
             (interval, state, int(source == "mid"), slots)
             for ((interval, source), state, slots) in zip(b.bars, bar_states, b.bar_slots, strict=True)
         ],
         features=[b.nodes[i].dst for i in features],
+        n_watched=watched,
         n_slots=b.slots,
         block_bytes=size,
         trigger=trigger,

@@ -111,7 +111,9 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
         const alpha_instr *i = &p->all[j];
         if (i->op == ALPHA_OP_CONST) {
             b->val[i->dst] = i->k;
-            alpha_marks(p, b)[i->dst] = ALPHA_READY | UINT32_MAX;
+            alpha_marks(p, b)[i->dst] = ALPHA_STAYS;
+        } else if (alpha_mark_stays(i->op)) {
+            alpha_marks(p, b)[i->dst] = ALPHA_STAYS;
         } else {
             alpha_block_storage(b, i);
         }
