@@ -34,7 +34,9 @@ static __attribute__((noinline)) const void *const *run(const alpha_program *p, 
     if (ALPHA_OP_##name == ALPHA_OP_END) \
         return place;                    \
     op_##name(&pass, i);                 \
-    goto *(++i)->place;
+    if ((++i)->op == ALPHA_OP_##name)    \
+        goto AT_##name;                  \
+    goto *i->place;
     ALPHA_OP_LIST(STEP)
 #undef STEP
 }

@@ -386,20 +386,37 @@ def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
 
 
 def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
-    """Operands before their readers, and the operations with the longest chains of dependent arithmetic as early
-    as that allows: the processor then works off the short ones while it waits for a square root."""
+    """Operands before their readers, and operations of one kind behind one another as far as that allows: the
+    processor then stays in the same code. Next is the kind of which nothing is still missing, else the most numerous;
+    of equal ones that with the longest way to go."""
     names = {code: name for name, code in OP.items()}
-    order: dict[int, None] = {}
-
-    def visit(i: int) -> None:
-        if i in chosen and i not in order:
-            for operand in b.nodes[i].operands:
-                visit(operand)
-            order[i] = None
-
-    for i in sorted(chosen, key=lambda i: (-_LATENCY.get(names[b.nodes[i].op], 0), i)):
-        visit(i)
-    return list(order)
+    inside = {i: {o for o in b.nodes[i].operands if o in chosen} for i in chosen}
+    readers: dict[int, list[int]] = {i: [] for i in chosen}
+    for i, needs in inside.items():
+        for o in needs:
+            readers[o].append(i)
+    height: dict[int, int] = {}
+    for i in sorted(chosen, reverse=True):
+        height[i] = 1 + _LATENCY.get(names[b.nodes[i].op], 0) + max((height[r] for r in readers[i]), default=0)
+    left: dict[int, set[int]] = {}
+    for i in chosen:
+        left.setdefault(b.nodes[i].op, set()).add(i)
+    waiting = {i: len(needs) for i, needs in inside.items()}
+    out: list[int] = []
+    while left:
+        ready = {op: [i for i in nodes if not waiting[i]] for op, nodes in left.items()}
+        op = max(
+            (op for op in ready if ready[op]),
+            key=lambda op: (len(ready[op]) == len(left[op]), len(ready[op]), max(height[i] for i in ready[op]), -op),
+        )
+        for i in sorted(ready[op], key=lambda i: (-height[i], i)):
+            out.append(i)
+            left[op].discard(i)
+            for r in readers[i]:
+                waiting[r] -= 1
+        if not left[op]:
+            del left[op]
+    return out
 
 
 def _lists(b: _Builder, trigger: Trigger, row_only: set[int]) -> list[tuple[set[int], set[int]]]:
