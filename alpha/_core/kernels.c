@@ -7,7 +7,7 @@
 #include "alpha_orders.h"
 #include "alpha_pointwise.h"
 #include "alpha_recursive.h"
-#include "alpha_windows.h"
+#include "alpha_wide.h"
 
 #ifndef ALPHA_ISA
 #define ALPHA_ISA portable
@@ -16,6 +16,11 @@
 #define ALPHA_CAT(a, b) ALPHA_CAT2(a, b)
 #define ALPHA_STR2(a) #a
 #define ALPHA_STR(a) ALPHA_STR2(a)
+
+/* How many records an instruction takes. */
+#define RECORDS(op)                                                             \
+    ((op) == ALPHA_OP_READ_MEAN_BY_4 || (op) == ALPHA_OP_READ_STD_BY_4 ? 4      \
+     : (op) == ALPHA_OP_WINDOW_COUNT_BY_2                              ? 2 : 1)
 
 /* One pass: operands come before the instructions that use them. Each operation jumps straight to the next one,
  * so the branch predictor sees every place apart. Without a program it only tells where those places are. */
@@ -34,7 +39,8 @@ static __attribute__((noinline)) const void *const *run(const alpha_program *p, 
     if (ALPHA_OP_##name == ALPHA_OP_END) \
         return place;                    \
     op_##name(&pass, i);                 \
-    if ((++i)->op == ALPHA_OP_##name)    \
+    i += RECORDS(ALPHA_OP_##name);       \
+    if (i->op == ALPHA_OP_##name)    \
         goto AT_##name;                  \
     goto *i->place;
     ALPHA_OP_LIST(STEP)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -71,6 +72,7 @@ _LOOKS = {
     *(name for name in OP if name.startswith(("READ_", "LAG_", "DIFF_", "RET_", "LOGRET_", "VELOCITY_"))),
 }
 _IN_LANES = {name: OP[f"LANES_{name}"] for name in OP if f"LANES_{name}" in OP}
+_WIDE = {OP[name[:-5]]: (OP[name], int(name[-1])) for name in OP if name[:-1].endswith("_BY_")}
 _EVERY = frozenset(_LISTS)
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
@@ -387,8 +389,8 @@ def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
 
 def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
     """Operands before their readers, and operations of one kind behind one another as far as that allows: the
-    processor then stays in the same code. Next is the kind of which nothing is still missing, else the most numerous;
-    of equal ones that with the longest way to go."""
+    processor then stays in the same code. Next is the kind of which nothing is still missing, else the one with the
+    longest way to go."""
     names = {code: name for name, code in OP.items()}
     inside = {i: {o for o in b.nodes[i].operands if o in chosen} for i in chosen}
     readers: dict[int, list[int]] = {i: [] for i in chosen}
@@ -407,7 +409,7 @@ def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
         ready = {op: [i for i in nodes if not waiting[i]] for op, nodes in left.items()}
         op = max(
             (op for op in ready if ready[op]),
-            key=lambda op: (len(ready[op]) == len(left[op]), len(ready[op]), max(height[i] for i in ready[op]), -op),
+            key=lambda op: (len(ready[op]) == len(left[op]), max(height[i] for i in ready[op]), len(ready[op]), -op),
         )
         for i in sorted(ready[op], key=lambda i: (-height[i], i)):
             out.append(i)
@@ -452,10 +454,23 @@ def _lanes(b: _Builder, in_lanes: set[int]) -> tuple[list[_Node], np.ndarray]:
     return [_Node(OP[s.name], n=s.count, history=s.first) for s in steps], np.array(slots, dtype=np.uint16)
 
 
+def _widened(nodes: list[_Node]) -> list[_Node]:
+    """The first of so many alike becomes the instruction that does them all."""
+    out: list[_Node] = []
+    for op, same in groupby(nodes, key=lambda n: n.op):
+        run = list(same)
+        wide, width = _WIDE.get(op, (op, 1))
+        for at in range(0, len(run) - width + 1, width):
+            run[at] = replace(run[at], op=wide)
+        out += run
+    return out
+
+
 def _records(b: _Builder, chosen: set[int], in_lanes: set[int], steps: list[_Node]) -> np.ndarray:
     """The instructions of these nodes, closed by an END; empty if there is nothing to do."""
     passive = (OP["CONST"], OP["CLOSE_LEAF"])
     nodes = [b.nodes[i] for i in _scheduled(b, chosen - in_lanes) if b.nodes[i].op not in passive]
+    nodes = _widened(nodes)
     nodes += steps if chosen & in_lanes else []  # a row asks for all of them
     return np.array([n.record() for n in nodes and [*nodes, _Node(OP["END"])]], dtype=INSTR_DTYPE)
 

@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_recursive.h",
             "alpha_bars.h",
             "alpha_lanes.h",
+            "alpha_wide.h",
             "kernels.c",
             "alpha_block.h",
             "alpha_state.h",

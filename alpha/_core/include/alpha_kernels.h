@@ -98,7 +98,14 @@
     X(FIRST, alpha_ema)                                                                                       \
     X(RSI, alpha_rsi)                                                                                         \
     X(TALIB_RSI, alpha_rsi)                                                                                   \
+    ALPHA_WIDE_LIST(X)                                                                                        \
     ALPHA_LANE_LIST(X)
+
+/* An instruction that also does the records right behind it: see alpha_wide.h. */
+#define ALPHA_WIDE_LIST(X)                                                                                    \
+    X(READ_MEAN_BY_4, alpha_none)                                                                             \
+    X(READ_STD_BY_4, alpha_none)                                                                              \
+    X(WINDOW_COUNT_BY_2, alpha_none)
 
 /* Arithmetic that only a row asks for, without marks: see alpha_lanes.h. In the program's list of all instructions
  * one stands for each result, with a, b and mode as its operands (an absent one repeats a); elsewhere one stands for
