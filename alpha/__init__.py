@@ -36,6 +36,7 @@ _PUBLIC = {
     "Signal": "alpha._core.signal",
     "Status": "alpha.events",
     "f": "alpha.features.language",
+    "features_of": "alpha.features.frames",
     "open_events": "alpha.data",
 }
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from alpha.errors import AlphaError, AlphaWarning
     from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, Status
     from alpha.features.feature_set import FeatureSet
+    from alpha.features.frames import features_of
     from alpha.features.language import f
     from alpha.instruments import Instrument, Instruments
     from alpha.runtime import Runtime
@@ -70,6 +72,7 @@ __all__ = [
     "Status",
     "__version__",
     "f",
+    "features_of",
     "open_events",
 ]
 

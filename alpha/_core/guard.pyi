@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+def guard_memory(n_instruments: int, earlier: npt.NDArray[np.uint8] | None = ...) -> npt.NDArray[np.uint8]: ...
 def guard_events(
     events: npt.NDArray[Any],
     n_instruments: int,
@@ -13,4 +14,5 @@ def guard_events(
     future_tolerance_ns: int = ...,
     duplicates: str = ...,
     clock_offset_ns: Sequence[int] | npt.NDArray[np.int64] | None = ...,
+    memory: npt.NDArray[np.uint8] | None = ...,
 ) -> npt.NDArray[np.uint8]: ...

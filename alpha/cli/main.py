@@ -23,6 +23,7 @@ VERBS = {
     "demo": ("alpha.cli.demo", "simulate, train, run and report, in one go"),
     "data": ("alpha.cli.data", "look at a market data file: events, bad rows, what the guard rejects"),
     "features": ("alpha.cli.features", "list, show and check feature sets and operators"),
+    "sessions": ("alpha.cli.sessions", "show a market's sessions, or write its table"),
     "parity": ("alpha.cli.parity", "prove that live features equal training features on your data"),
     "lookahead": ("alpha.cli.lookahead", "prove that no feature sees the future: alter it, compare the past"),
     "registry": ("alpha.cli.registry", "list, show, promote and verify models"),

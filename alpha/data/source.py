@@ -100,8 +100,11 @@ class EventSource:
         return np.concatenate(chunks) if chunks else np.zeros(0, dtype=EVENT_DTYPE)
 
     def data_sha256(self) -> str:
-        """sha256 of the file; of several files, of their hashes in order; of a DataFrame, of its events."""
+        """sha256 of the file; of several files, of their hashes in order; of a frame, of its events (of a LazyFrame
+        after the last chunk)."""
         if not self.paths:
+            if not self._frame_hash:
+                raise DataError("what a LazyFrame holds is known once all of it has been read")
             return self._frame_hash
         digests = []
         for path in self.paths:
@@ -137,8 +140,9 @@ def open_events(
 ) -> EventSource:
     """Open market data as a stream of Events.
 
-    ``source``: a path, a list of paths (merged by ``clock``, then by the order of the arguments), or a pandas
-    or polars DataFrame with a tz-aware time index or a (datetime, instrument) MultiIndex.
+    ``source``: a path, a list of paths (merged by ``clock``, then by the order of the arguments), a pandas
+    or polars DataFrame with a tz-aware time index or a (datetime, instrument) MultiIndex, or a polars LazyFrame, which
+    is collected in batches.
     ``instrument``: symbol of the data where it names none itself (default: the table's entry for this path,
     else the file's stem). ``columns``: canonical name -> column of yours. ``ts_unit``: ns, us, ms or s for
     numeric times; ``tz``: zone of times that carry none. ``bar_stamp``: bars are stamped at their ``start`` or
@@ -192,7 +196,9 @@ def open_events(
     _infer(table, first)
     out.instruments = table.instruments
     out._chunks = _with_head(head, merged, table, out)
-    if frames:
+    if any(_is_lazy(i) for i in frames):
+        out._chunks = _hashed(out._chunks, out)
+    elif frames:
         everything = np.concatenate([first[:0], *out._chunks])
         out._frame_hash = hashlib.sha256(everything.tobytes()).hexdigest()
         out._chunks = iter([everything])
@@ -205,6 +211,19 @@ def _head(stream: Iterator[Events]) -> list[Events]:
     while sum(map(len, chunks)) < _INFERENCE_EVENTS and (chunk := next(stream, None)) is not None:
         chunks.append(chunk)
     return chunks
+
+
+def _is_lazy(item: Any) -> bool:
+    return type(item).__name__ == "LazyFrame" and type(item).__module__.startswith("polars")
+
+
+def _hashed(chunks: Iterator[Events], out: EventSource) -> Iterator[Events]:
+    """The chunks; after the last one their hash is known."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk.tobytes())
+        yield chunk
+    out._frame_hash = digest.hexdigest()
 
 
 def _with_head(head: list[Events], rest: Iterator[Events], table: _Table, out: EventSource) -> Iterator[Events]:
@@ -247,6 +266,14 @@ def _open_one(
 ) -> Iterator[Events]:
     if not isinstance(item, (str, Path)):
         file = _file("DataFrame", None, options, tally, table, instrument, count)
+        if _is_lazy(item):
+            if not hasattr(item, "collect_batches"):
+                raise DataError("this polars cannot collect a LazyFrame in batches: upgrade it, or give a DataFrame")
+            batches = item.collect_batches(chunk_size=options.chunk, maintain_order=True)
+            try:
+                return table_events(iter(batches), file, layout(item.collect_schema().names(), options.columns))
+            except DataError as exc:
+                raise DataError(f"LazyFrame: {exc}") from None
         frame = _from_frame(item, options)
         try:
             return table_events(iter([frame]), file, layout(frame.columns, options.columns))

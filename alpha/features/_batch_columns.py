@@ -5,8 +5,9 @@ A column is a node's value at each step, whether it passes an update on, and whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,11 @@ import numpy as np
 from alpha.errors import DefinitionError
 from alpha.events import Flag, Kind
 from alpha.features import _batch_formulas as formulas
+from alpha.features._batch_bars import counted_trades, whole_size
+from alpha.features._batch_sessions import Seen, time_of_day
 from alpha.features._batch_timeline import Bools, Floats, Ints, Timeline
-from alpha.features.language import Duration, Expr, ParamValue
-from alpha.features.operators import BAR_FIELDS, OPERATORS
+from alpha.features.language import BarClock, Duration, Expr, ParamValue, resets
+from alpha.features.operators import FEED_FIELDS, OPERATORS
 
 
 class Kernels(NamedTuple):
@@ -26,6 +29,7 @@ class Kernels(NamedTuple):
     recursive: Any
     orders: Any
     sums: Any
+    clocks: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,22 @@ class _Updates:
     t: Ints  # [m] times
     moved: Bools  # [S] an update happened at this step
     seen: Ints  # [S] updates up to and including this step
-    gap_seen: Ints  # [S] updates with ready operands since the last gap
+    base: Ints  # [S] how many of them were before the last break, [1] (0) for what never starts again
+    begun: Ints  # [m] for each update the first one since the last break, [1] (0) for what never starts again
+    gap_seen: Ints  # [S] updates with ready operands since the last gap, or break
     gap_first: Ints  # [S] time of the first of those (undefined where gap_seen is 0)
+
+    def runs(self) -> list[slice]:
+        """The stretches of updates between breaks."""
+        if len(self.begun) != len(self.x):
+            return [slice(0, len(self.x))]
+        edges = [*np.unique(self.begun).tolist(), len(self.x)]
+        return [slice(a, b) for a, b in pairwise(edges)]
+
+    def each(self, kernel: Callable[[slice], Floats]) -> Floats:
+        """One result per update by a kernel that starts again at every break."""
+        runs = self.runs()
+        return kernel(runs[0]) if len(runs) == 1 else np.concatenate([np.zeros(0), *(kernel(r) for r in runs)])
 
 
 class _Windows(NamedTuple):
@@ -59,11 +77,12 @@ class _Windows(NamedTuple):
 class Columns:
     """Columns of expressions over one timeline; each distinct expression is evaluated once."""
 
-    def __init__(self, line: Timeline, kernels: Kernels) -> None:
+    def __init__(self, line: Timeline, kernels: Kernels, seen: Mapping[Expr, Seen]) -> None:
         self.line = line
         self.kernels = kernels
+        self.seen = seen  # what each of(...) looks at
         self.known: dict[Expr, Column] = {}
-        self.updates_of: dict[tuple[Expr, ...], _Updates] = {}
+        self.updates_of: dict[tuple[tuple[Expr, ...], bool], _Updates] = {}
         self.sums_of: dict[tuple[object, ...], Any] = {}
 
     def of(self, e: Expr) -> Column:
@@ -79,6 +98,14 @@ class Columns:
             return Column(np.full(steps, value), np.zeros(steps, np.bool_), np.ones(steps, np.bool_))
         if e.op == "bar":
             return self._bar(e)
+        if e.op == "of":
+            found, ready = self.seen[e].at(self.line, self.line.market.instrument)
+            return Column(found, np.zeros(steps, np.bool_), ready)
+        if e.op == "input":
+            return self._input(e)
+        if OPERATORS[e.op].group == "time":
+            now = time_of_day(e.op, self.line.t, self.line.market.sessions, self.line.by_close)
+            return Column(now, np.zeros(steps, np.bool_), np.ones(steps, np.bool_))
         if OPERATORS[e.op].kind == "source":
             return self._level(e) if e.params else self._source(e.op)
         if OPERATORS[e.op].kind == "pointwise":
@@ -87,15 +114,24 @@ class Columns:
             raise DefinitionError(f"operator {e.op!r} has no implementation in the batch twin")
         return _STATEFUL[e.op](self, e)
 
-    def _held(self, at: Ints, values: Floats, since: Ints | None = None) -> Column:
-        """A column that takes ``values`` at steps ``at`` and keeps them; ``since``: the first step that each needs."""
+    def _held(self, at: Ints, values: Floats, since: Ints | None = None, again: bool = True) -> Column:
+        """A column that takes ``values`` at steps ``at`` and keeps them; ``since``: the first step that each needs;
+        ``again``: a session break takes them away."""
         steps = np.arange(len(self.line.t))
         update = np.zeros(len(steps), np.bool_)
         update[at] = True
         number = np.cumsum(update) - 1
         padded = np.append(values, np.nan)
         last = np.append(at if since is None else since, -1)[number]
-        return Column(padded[number], update, last >= self.line.gap_from)
+        value, ready = padded[number], last >= self.line.gap_from
+        if again and self.line.breaks:
+            gone = np.append(at, -1)[number] < self.line.break_from
+            value, ready = np.where(gone, np.nan, value), ready & ~gone
+        return Column(value, update, ready)
+
+    def _first_since_break(self, at: Ints) -> Bools:
+        """Which of the updates at these steps have none before them since the last break."""
+        return np.asarray(np.append(-1, at[:-1])[: len(at)] < self.line.break_from[at])
 
     def _source(self, name: str) -> Column:
         op, e = OPERATORS[name], self.line.events
@@ -109,7 +145,8 @@ class Columns:
             quotes = e["kind"] == Kind.QUOTE
             mids = np.append(formulas.SOURCES["mid"](e["v"][quotes]), np.nan)
             before = np.cumsum(quotes)[chosen] - 1  # -1, the NaN at the end, where there was none
-            return self._held(at, formulas.trade_signs(v[:, 0], v[:, 2], mids[before]))
+            before[np.append(self.line.own[quotes], -1)[before] < self.line.break_from[at]] = -1
+            return self._held(at, formulas.trade_signs(v[:, 0], v[:, 2], mids[before], self._first_since_break(at)))
         return self._held(at, formulas.SOURCES[name](v))
 
     def _flow(self, chosen: Bools) -> Column:
@@ -118,7 +155,8 @@ class Columns:
         v = self.line.events["v"][chosen].copy()
         deep = self.line.events["kind"][chosen] == Kind.DEPTH
         v[:, :2][deep[:, None] & (v[:, 2:4] == 0.0)] = np.nan  # an empty side has no price
-        return self._held(at[1:], formulas.order_flow(v), at[:-1])
+        pair = ~self._first_since_break(at)[1:]
+        return self._held(at[1:][pair], formulas.order_flow(v)[pair], at[:-1][pair])
 
     def _level(self, e: Expr) -> Column:
         """A source of one level of the book below the best."""
@@ -138,17 +176,55 @@ class Columns:
 
     def _bar(self, e: Expr) -> Column:
         interval, source, field = e.params
-        assert isinstance(interval, Duration) and isinstance(source, str) and isinstance(field, str)
+        assert isinstance(interval, (Duration, BarClock)) and isinstance(source, str) and isinstance(field, str)
         if source == "feed":
             events = self.line.events
             chosen = events["kind"] == Kind.BAR
             if field == "volume":
                 chosen &= (events["flags"] & Flag.NO_QTY) == 0
-            return self._held(self.line.own[chosen], events["v"][chosen][:, BAR_FIELDS.index(field)])
-        at, number = self.line.closes[(interval.ns, source)]
-        values = self.line.bars[(interval.ns, source)][field][number]
-        known = ~np.isnan(values) if field == "volume" else np.ones(len(values), np.bool_)
-        return self._held(at[known], values[known])
+            return self._held(self.line.own[chosen], events["v"][chosen][:, FEED_FIELDS.index(field)], again=False)
+        at, number = self.line.closes[(interval, source)]
+        bars = self.line.bars[(interval, source)]
+        values = bars.fields[field][number]
+        known = bars.known[field][number] if field in bars.known else np.ones(len(values), np.bool_)
+        return self._held(at[known], values[known], again=False)
+
+    def _input(self, e: Expr) -> Column:
+        """An external series, NaN once it is older than ``max_age``."""
+        line, age = self.line, e.param("max_age")
+        v = line.events["v"]
+        chosen = (line.events["kind"] == Kind.INPUT) & (v[:, 0] == line.inputs.index(str(e.param("name"))))
+        at = line.own[chosen]
+        held = self._held(at, v[chosen][:, 1], again=False)
+        number = np.cumsum(held.update) - 1
+        value = held.value
+        if isinstance(age, Duration):
+            since = np.append(line.t[at], 0)[number]
+            value = np.where(line.t - since > age.ns, np.nan, value)
+        return Column(value, held.update, number >= 0)
+
+    def vpin(self, e: Expr) -> Column:
+        line, volume, n = self.line, e.param("volume"), e.param("n")
+        assert isinstance(volume, float) and isinstance(n, int)
+        chosen = line.events["kind"] == Kind.TRADE
+        v, flags = line.events["v"][chosen], line.events["flags"][chosen]
+        trades = counted_trades(v, flags, line.market, self.kernels.clocks, cash=False)
+        at = line.own[chosen][~trades.missing]
+        sign = self.of(Expr("trade_sign")).value[at].astype(np.int64)
+        again = resets(e)
+        first = self._first_since_break(at) if again else np.arange(len(at)) == 0
+        bucket = whole_size(volume, line.market.lot)
+        assert bucket is not None  # check_sizes has seen to it
+        values, filled = self.kernels.clocks.vpin(
+            trades.lots[~trades.missing], sign, first, bucket, n, float(n * bucket)
+        )
+        passed = ~np.isnan(values)
+        held = self._held(at[passed], values[passed], again=again)
+        buckets = np.zeros(len(line.t) + 1, np.int64)
+        buckets[at + 1] = filled
+        buckets = np.cumsum(buckets)
+        since = np.maximum(line.gap_from, line.break_from) if again else line.gap_from
+        return Column(held.value, held.update, buckets[1:] - buckets[since] >= n)
 
     def _pointwise(self, e: Expr) -> Column:
         operands = [self.of(a) for a in e.args]
@@ -158,70 +234,80 @@ class Columns:
         value = formulas.POINTWISE[e.op](*(o.value for o in operands), *e.params)
         return Column(value, update, ready)
 
-    def updates(self, operands: tuple[Expr, ...]) -> _Updates:
-        """Finite updates of one operand; of two, a sample wherever either passes an update and both are finite."""
-        if operands not in self.updates_of:
-            columns, line = [self.of(a) for a in operands], self.line
+    def updates(self, e: Expr) -> _Updates:
+        """Finite updates of a stateful node's operand; of two, a sample wherever either passes an update and both
+        are finite."""
+        again = self.line.breaks and resets(e)
+        key = e.args, again
+        if key not in self.updates_of:
+            columns, line = [self.of(a) for a in e.args], self.line
             first, last = columns[0], columns[-1]
             moved = (first.update | last.update) & np.isfinite(first.value) & np.isfinite(last.value)
             good = first.ready & last.ready
             at = np.flatnonzero(moved)
             ready_at = at[good[at]]
-            begin = np.searchsorted(ready_at, line.gap_from, side="left")
+            since = np.maximum(line.gap_from, line.break_from) if again else line.gap_from
+            begin = np.searchsorted(ready_at, since, side="left")
             count = np.cumsum(moved & good) - begin
             times = np.append(line.t[ready_at], np.int64(0))
-            self.updates_of[operands] = _Updates(
+            base = np.searchsorted(at, line.break_from, side="left") if again else np.zeros(1, np.int64)
+            self.updates_of[key] = _Updates(
                 first.value[at],
                 last.value[at],
                 line.t[at],
                 moved,
                 np.cumsum(moved),
+                base,
+                base[at] if again else base,
                 np.maximum(count, 0),
                 times[np.minimum(begin, len(ready_at))],
             )
-        return self.updates_of[operands]
+        return self.updates_of[key]
 
     def counted(self, u: _Updates, results: Floats, needed: int) -> Column:
         """Results per update, warm after ``needed`` updates."""
-        warm = u.seen >= needed
+        warm = u.seen - u.base >= needed
         value = np.where(warm, np.append(results, np.nan)[u.seen - 1], np.nan)
         return Column(value, u.moved & warm, u.gap_seen >= needed)
 
     def timed(self, u: _Updates, results: Floats, w: int, enough: Bools | None = None) -> Column:
         """Results per step, warm when ``w`` ns have passed since the first update and samples suffice."""
         t = self.line.t
-        begin = u.t[0] if len(u.t) else np.int64(2**62)
-        warm = (u.seen > 0) & (t - w >= begin)
+        begin = np.append(u.t, np.int64(2**62))[u.base]
+        warm = (u.seen > u.base) & (t - w >= begin)
         ready = (u.gap_seen > 0) & (t - w >= u.gap_first)
         if enough is not None:
             warm, ready = warm & enough, ready & enough
         return Column(np.where(warm, results, np.nan), u.moved & warm, ready)
 
     def lag(self, e: Expr) -> Column:
-        u, window = self.updates(e.args), e.param("window")
+        u, window = self.updates(e), e.param("window")
         if isinstance(window, Duration):
             at = np.searchsorted(u.t, self.line.t - window.ns, side="right") - 1
             padded = np.append(u.x, np.nan)
-            newest, old = padded[u.seen - 1], np.where(at >= 0, padded[at], np.nan)
+            newest, old = padded[u.seen - 1], np.where(at >= u.base, padded[at], np.nan)
             return self.timed(u, formulas.lagged(e.op, newest, old, window.ns), window.ns)
         assert isinstance(window, int)
         old = np.full(len(u.x), np.nan)
         old[window:] = u.x[: max(len(u.x) - window, 0)]
+        if self.line.breaks:
+            old[np.arange(len(old)) - window < u.begun] = np.nan
         return self.counted(u, formulas.lagged(e.op, u.x, old, 0), window + 1)
 
     def windows(self, u: _Updates, window: ParamValue | None) -> _Windows:
         if isinstance(window, Duration):
             hi = u.seen.astype(np.int64)
             lo = np.minimum(np.searchsorted(u.t, self.line.t - window.ns, side="right"), hi).astype(np.int64)
+            lo = np.maximum(lo, u.base)
         else:
             assert isinstance(window, int)
             hi = np.arange(1, len(u.x) + 1)
-            lo = np.maximum(hi - window, 0)
+            lo = np.maximum(hi - window, u.begun)
         return _Windows(lo, hi, (hi - lo).astype(np.float64))
 
     def rolling(self, e: Expr) -> Column:
         """Every operator over a window of updates or of time."""
-        u, window = self.updates(e.args), e.param("window")
+        u, window = self.updates(e), e.param("window")
         w = self.windows(u, window)
         results = _ROLLING[e.op](self, e, u, w)
         if isinstance(window, Duration):
@@ -232,7 +318,7 @@ class Columns:
 
     def shared(self, e: Expr, what: str, compute: Callable[[], Any]) -> Any:
         """Sums that several operators over the same window of the same operands read."""
-        key = (what, e.args, e.param("window"))
+        key = (what, e.args, e.param("window"), self.line.breaks and resets(e))
         if key not in self.sums_of:
             self.sums_of[key] = compute()
         return self.sums_of[key]
@@ -304,33 +390,37 @@ class Columns:
         return result * 1e9 if timed and e.op == "slope" else result
 
     def ema(self, e: Expr) -> Column:
-        u, span, half_life = self.updates(e.args), e.param("span"), e.param("half_life")
+        u, span, half_life, kernels = self.updates(e), e.param("span"), e.param("half_life"), self.kernels
         if isinstance(half_life, Duration):
-            y = self.kernels.moments.ema_half_life(u.x, u.t, float(half_life.ns))
+            h = float(half_life.ns)
+            y = u.each(lambda r: kernels.moments.ema_half_life(u.x[r], u.t[r], h))
             return self.timed(u, np.append(y, np.nan)[u.seen - 1], half_life.ns)
         skip, sma = e.param("skip"), e.param("seed") == "sma"
         assert isinstance(span, int) and isinstance(skip, int)
         if skip or sma:
-            return self.counted(u, self.kernels.recursive.ema_seeded(u.x, span, skip, sma), skip + span)
-        return self.counted(u, self.kernels.moments.ema_span(u.x, 2.0 / (span + 1)), span)
+            return self.counted(u, u.each(lambda r: kernels.recursive.ema_seeded(u.x[r], span, skip, sma)), skip + span)
+        alpha = 2.0 / (span + 1)
+        return self.counted(u, u.each(lambda r: kernels.moments.ema_span(u.x[r], alpha)), span)
 
     def ewm_std(self, e: Expr) -> Column:
-        u, span = self.updates(e.args), e.param("span")
+        u, span = self.updates(e), e.param("span")
         assert isinstance(span, int)
-        return self.counted(u, self.kernels.recursive.ewm_std(u.x, span), span)
+        return self.counted(u, u.each(lambda r: self.kernels.recursive.ewm_std(u.x[r], span)), span)
 
     def wilder(self, e: Expr) -> Column:
-        u, n, kernels = self.updates(e.args), e.param("n"), self.kernels.recursive
+        u, n, kernels = self.updates(e), e.param("n"), self.kernels.recursive
         assert isinstance(n, int)
         if e.op in ("wilder", "wilder_sum"):
-            return self.counted(u, (kernels.wilder if e.op == "wilder" else kernels.wilder_sum)(u.x, n), n)
-        return self.counted(u, kernels.rsi(u.x, n, 0.0 if e.op == "talib.rsi" else 100.0), n + 1)
+            kernel = kernels.wilder if e.op == "wilder" else kernels.wilder_sum
+            return self.counted(u, u.each(lambda r: kernel(u.x[r], n)), n)
+        idle = 0.0 if e.op == "talib.rsi" else 100.0
+        return self.counted(u, u.each(lambda r: kernels.rsi(u.x[r], n, idle)), n + 1)
 
     def since_reset(self, e: Expr) -> Column:
-        u = self.updates(e.args)
+        u = self.updates(e)
         if e.op == "first":
-            return self.counted(u, np.repeat(u.x[:1], len(u.x)), 1)
-        return self.counted(u, self.kernels.recursive.cumulative(u.x) + 0.0, 1)
+            return self.counted(u, u.each(lambda r: np.repeat(u.x[r][:1], len(u.x[r]))), 1)
+        return self.counted(u, u.each(lambda r: self.kernels.recursive.cumulative(u.x[r])) + 0.0, 1)
 
 
 def _ddof(e: Expr) -> int:
@@ -361,4 +451,5 @@ _STATEFUL: dict[str, Callable[[Columns, Expr], Column]] = {
     **dict.fromkeys(("cumsum", "first"), Columns.since_reset),
     "ema": Columns.ema,
     "ewm_std": Columns.ewm_std,
+    "vpin": Columns.vpin,
 }

@@ -59,11 +59,11 @@ def order_flow(v: Floats) -> Floats:
     return (flow - np.where(a <= a0, r, 0.0)) + np.where(a >= a0, r0, 0.0)
 
 
-def trade_signs(px: Floats, side: Floats, mid: Floats) -> Floats:
-    """Rule 27; ``mid``: of the newest quote before each trade, NaN without one."""
+def trade_signs(px: Floats, side: Floats, mid: Floats, first: Bools) -> Floats:
+    """Rule 27; ``mid``: of the newest quote before each trade, NaN without one; ``first``: no trade before it counts."""
     against_mid = np.where(np.isnan(mid), 0.0, np.sign(px - mid))
-    moves = np.append(0.0, np.sign(np.diff(px)))[: len(px)]
-    last = np.maximum.accumulate(np.where(moves != 0.0, np.arange(len(px)), 0))
+    moves = np.where(first, 0.0, np.append(0.0, np.sign(np.diff(px)))[: len(px)])
+    last = np.maximum.accumulate(np.where((moves != 0.0) | first, np.arange(len(px)), 0))
     tick = moves[last]
     return np.where(side != 0.0, side, np.where(against_mid != 0.0, against_mid, tick)) + 0.0
 

@@ -1,4 +1,4 @@
-"""The timeline of the batch twin: the steps of one instrument, and its time bars. Floor 2."""
+"""The timeline of the batch twin: the steps of one instrument. Floor 2."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.events import Flag, Kind, Status, stream_time
+from alpha.features._batch_bars import Bars, BarSpec, Bools, Floats, Ints, Market, bar_specs, build_bars
+from alpha.features._batch_sessions import breaks
 from alpha.features.feature_set import FeatureSet
-from alpha.features.language import BarRef, Duration, walk
-from alpha.features.operators import BAR_FIELDS
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-UNKNOWN_LOT = 1e-8
+__all__ = ["Bools", "Floats", "Ints", "Timeline"]
 
 
 @dataclass(slots=True)
@@ -28,12 +25,19 @@ class Timeline:
     event_of: Ints  # [S] index of the step's event in the caller's array
     own: Ints  # [E] step at which event e updates its own leaves
     gap_from: Ints  # [S] first step since the last gap
-    closes: dict[tuple[int, str], tuple[Ints, Ints]]  # bar spec -> (closing step, bar number)
-    bars: dict[tuple[int, str], dict[str, Floats]]
+    break_from: Ints  # [S] first step since the last session break
+    breaks: bool  # whether there is one
+    closes: dict[BarSpec, tuple[Ints, Ints]]  # (closing step, bar number)
+    bars: dict[BarSpec, Bars]
+    market: Market
+    by_close: bool  # sessions are looked up as a bar does that is stamped with its close
+    inputs: tuple[str, ...]  # names of the external series
     rows: Ints  # steps that make a row
 
     @classmethod
-    def build(cls, fs: FeatureSet, events: npt.NDArray[Any], index: Ints, lot: float) -> Timeline:
+    def build(
+        cls, fs: FeatureSet, events: npt.NDArray[Any], index: Ints, market: Market, clock_kernels: Any
+    ) -> Timeline:
         """``index``: the events of one instrument, those to all instruments included."""
         e = events[index]
         t = stream_time(e, fs.stream.clock).astype(np.int64)
@@ -41,9 +45,8 @@ class Timeline:
         # a time for all that this instrument is already past: a TIMER says nothing, a STATUS happens now
         keep = (t >= latest) | (e["kind"] != Kind.TIMER)
         e, index, t = e[keep], index[keep], latest[keep]
-        specs = bar_specs(fs)
-        bars = {spec: _bars(e, t, spec, lot) for spec in specs}
-        closing = {spec: np.searchsorted(t, b["end"], side="left") for spec, b in bars.items()}
+        bars = {spec: build_bars(e, t, spec, market, clock_kernels) for spec in bar_specs(fs, market.symbol)}
+        closing = {spec: np.searchsorted(t, b.end, side="left") for spec, b in bars.items() if b.end is not None}
         reads, boundary = _boundaries(fs, t)
         closes = np.zeros(len(t), np.bool_)
         for at in closing.values():
@@ -58,14 +61,32 @@ class Timeline:
             event_of[at] = which
         gaps = (e["flags"] & Flag.GAP) != 0
         gaps |= (e["kind"] == Kind.STATUS) & (e["v"][:, 0] == Status.LOST)
-        gap_from = np.zeros(steps, np.int64)
-        gap_from[first[gaps]] = first[gaps]
-        gap_from = np.maximum.accumulate(gap_from) if steps else gap_from
-        close_steps = {}
+        gap_from = _since(first[gaps], steps)
+        by_close = fs.trigger.kind == "bar"
+        broken = np.zeros(len(t), np.bool_)
+        if fs.stream.session_break == "session" and len(t):
+            assert market.sessions is not None
+            broken = breaks(e, t, market.sessions, by_close)
+        break_from = _since((last - closes)[broken], steps)
+        close_steps = {spec: (last[b.closed], np.arange(len(b.closed))) for spec, b in bars.items() if b.end is None}
         for spec, at in closing.items():
             number = np.flatnonzero(at < len(t))
             close_steps[spec] = (last[at[number]] - 1, number)
-        line = cls(e, step_t, event_of, last, gap_from, close_steps, bars, np.zeros(0, np.int64))
+        line = cls(
+            events=e,
+            t=step_t,
+            event_of=event_of,
+            own=last,
+            gap_from=gap_from,
+            break_from=break_from,
+            breaks=bool(broken.any()),
+            closes=close_steps,
+            bars=bars,
+            market=market,
+            by_close=by_close,
+            inputs=fs.inputs,
+            rows=np.zeros(0, np.int64),
+        )
         line.rows = line._rows(fs, first[reads])
         return line
 
@@ -76,7 +97,7 @@ class Timeline:
         if trigger.kind == "bar":
             assert trigger.bar is not None
             if trigger.bar.source != "feed":
-                return self.closes[(trigger.bar.interval.ns, trigger.bar.source)][0]
+                return self.closes[(trigger.bar.interval, trigger.bar.source)][0]
             return np.asarray(self.own[kind == Kind.BAR])
         if trigger.kind == "last":
             data = (kind == Kind.QUOTE) | (kind == Kind.TRADE) | (kind == Kind.DEPTH) | (kind == Kind.BAR)
@@ -84,44 +105,11 @@ class Timeline:
         return np.asarray(self.own[kind == (Kind.QUOTE if trigger.kind == "quote" else Kind.TRADE)])
 
 
-def bar_specs(fs: FeatureSet) -> list[tuple[int, str]]:
-    specs: dict[tuple[int, str], None] = {}
-    for e in fs.features.values():
-        for node in walk(e):
-            if node.op == "bar":
-                interval, source, _ = node.params
-                assert isinstance(interval, Duration) and isinstance(source, str)
-                specs[(interval.ns, source)] = None
-    if isinstance(fs.trigger.bar, BarRef):
-        specs[(fs.trigger.bar.interval.ns, fs.trigger.bar.source)] = None
-    return [s for s in specs if s[1] != "feed"]
-
-
-def _bars(e: npt.NDArray[Any], t: Ints, spec: tuple[int, str], lot: float) -> dict[str, Floats]:
-    """Time bars (rule 24): their exclusive end and their fields, in order."""
-    width, source = spec
-    chosen = np.flatnonzero(e["kind"] == (Kind.QUOTE if source == "mid" else Kind.TRADE))
-    v = e["v"][chosen]
-    bucket = t[chosen] // width
-    start = np.flatnonzero(np.diff(bucket, prepend=np.int64(-(2**62)))) if len(chosen) else np.zeros(0, np.int64)
-    x = 0.5 * (v[:, 0] + v[:, 1]) if source == "mid" else v[:, 0]
-    out: dict[str, Any] = {"end": (bucket[start] + 1) * width}
-    if not len(start):
-        return {**out, **{name: np.zeros(0) for name in BAR_FIELDS}}
-    stop = np.append(start[1:], len(chosen)) - 1
-    out["open"], out["close"] = x[start], x[stop]
-    out["high"], out["low"] = np.maximum.reduceat(x, start), np.minimum.reduceat(x, start)
-    out["volume"] = np.full(len(start), np.nan)
-    if source == "trade":
-        size = lot if lot > 0 else UNKNOWN_LOT
-        missing = (e["flags"][chosen] & Flag.NO_QTY) != 0
-        with np.errstate(all="ignore"):
-            lots = np.rint(v[:, 1] / size)
-        missing |= ~(lots < 2.0**62)
-        whole = np.add.reduceat(np.where(missing, 0.0, lots).astype(np.int64), start)
-        known = np.add.reduceat(missing.astype(np.int64), start) == 0
-        out["volume"] = np.where(known, whole.astype(np.float64) * size, np.nan)
-    return out
+def _since(begins: Ints, steps: int) -> Ints:
+    """At each of so many steps the newest of these that has begun, 0 before the first."""
+    out = np.zeros(steps, np.int64)
+    out[begins] = begins
+    return np.maximum.accumulate(out) if steps else out
 
 
 def _boundaries(fs: FeatureSet, t: Ints) -> tuple[Bools, Ints]:

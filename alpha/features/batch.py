@@ -3,7 +3,8 @@
 Vectorised with numpy, sequential parts by numba; none of the native code. Each instrument's
 accepted events become a timeline of *steps*: a READ at a boundary of ``every(d)``, a CLOSE
 where built bars end, and the event's OWN update, in this order. Every expression node is a
-column over the steps: its value, whether it passes an update on, whether it is ready.
+column over the steps: its value, whether it passes an update on, whether it is ready. Instruments are
+computed side by side; those that ``of`` names come first.
 
     >>> rows = compute(feature_set, events, instruments)   # doctest: +SKIP
     >>> rows.values.shape, rows.ready.shape                # doctest: +SKIP
@@ -15,27 +16,24 @@ import importlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from alpha.errors import DataError, need
+from alpha.errors import DataError, DefinitionError, need
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Kind
+from alpha.features._batch_bars import Market, check_sizes
 from alpha.features._batch_columns import Columns, Kernels
 from alpha.features._batch_formulas import exp, log
+from alpha.features._batch_sessions import Seen
 from alpha.features._batch_timeline import Bools, Floats, Ints, Timeline
 from alpha.features.feature_set import FeatureSet
+from alpha.features.language import Expr, resets, walk
+from alpha.instruments import Instruments
+from alpha.sessions import INSTRUMENT, SessionTable, session_table, tables_for
 
-__all__ = ["Detail", "InstrumentTable", "Rows", "compute", "compute_detail", "exp", "log"]
-
-
-class InstrumentTable(Protocol):
-    """What this module needs of :class:`alpha.Instruments`."""
-
-    def __len__(self) -> int: ...
-
-    def lots(self) -> Floats: ...
+__all__ = ["Detail", "Rows", "compute", "compute_detail", "exp", "log"]
 
 
 class Rows(NamedTuple):
@@ -61,12 +59,16 @@ class Detail:
 
 
 def compute(
-    fs: FeatureSet, events: npt.NDArray[Any], instruments: InstrumentTable | None, accepted: Bools | None = None
+    fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments | None, accepted: Bools | None = None
 ) -> Rows:
     """Rows of a feature set over guarded events.
 
     ``events``: EVENT_DTYPE array in arrival order; ``accepted``: bool [len(events)], the guard's verdict
-    (all if None); ``instruments``: table with lot sizes (None: as many as the ids show, lots unknown).
+    (all if None); ``instruments``: their names, tick and lot sizes and calendars (None: as many as the ids show,
+    nothing known of them).
+
+    Raises DataError for arrays that are not these and unknown calendars, DefinitionError for an ``of`` of a symbol
+    that is not among the instruments, InstrumentError where a bar or bucket needs a lot or tick size that is unknown.
     """
     return compute_detail(fs, events, instruments, accepted).rows
 
@@ -74,27 +76,39 @@ def compute(
 def compute_detail(
     fs: FeatureSet,
     events: npt.NDArray[Any],
-    instruments: InstrumentTable | None,
+    instruments: Instruments | None,
     accepted: Bools | None = None,
     with_scale: bool = False,
 ) -> Detail:
     """Like :func:`compute`, with readiness per feature, decision times and operand scales."""
-    seen = _of_interest(events, accepted)
-    ids = events["instrument_id"][seen].astype(np.int64)
+    used = _of_interest(events, accepted)
+    ids = events["instrument_id"][used].astype(np.int64)
     n = len(instruments) if instruments is not None else int(ids[ids != ALL_INSTRUMENTS].max(initial=-1)) + 1
-    lots = instruments.lots() if instruments is not None else np.full(n, np.nan)
+    markets = _markets(fs, instruments, n)
     order = np.argsort(ids, kind="stable")
     first = np.searchsorted(ids[order], np.arange(n + 1))
-    to_all = seen[order[np.searchsorted(ids[order], ALL_INSTRUMENTS) :]]
+    to_all = used[order[np.searchsorted(ids[order], ALL_INSTRUMENTS) :]]
+    kernels = _kernels()
 
-    def part(i: int) -> Detail | None:
-        own = seen[order[first[i] : first[i + 1]]]
-        if not len(own) and not len(to_all):
-            return None
+    def columns_of(i: int, seen: dict[Expr, Seen]) -> Columns:
+        own = used[order[first[i] : first[i + 1]]]
         mine = np.sort(np.concatenate([own, to_all])) if len(to_all) else own
-        return _evaluate(fs, Timeline.build(fs, events, mine, float(lots[i])), i, with_scale)
+        return Columns(Timeline.build(fs, events, mine, markets[i], kernels.clocks), kernels, seen)
 
+    looked_at = _looked_at(fs, markets)
     with ThreadPoolExecutor(max(1, min(n, os.cpu_count() or 1))) as pool:  # numpy and the kernels drop the GIL
+        others = dict(zip(looked_at, pool.map(lambda i: columns_of(i, {}), looked_at), strict=True))
+        seen: dict[Expr, Seen] = {}
+        for found in pool.map(lambda i: _seen(others[i], looked_at[i]), looked_at):
+            seen |= found
+
+        def part(i: int) -> Detail | None:
+            if first[i] == first[i + 1] and not len(to_all):
+                return None
+            columns = others[i] if i in others else columns_of(i, seen)
+            columns.seen = seen
+            return _evaluate(fs, columns, i, with_scale) if len(columns.line.t) else None
+
         parts = [p for p in pool.map(part, range(n)) if p is not None]
     f = len(fs.features)
     if not parts:
@@ -118,13 +132,55 @@ def compute_detail(
     )
 
 
+def _markets(fs: FeatureSet, instruments: Instruments | None, n: int) -> list[Market]:
+    """What is known about each of ``n`` instruments, checked against what the set needs of it."""
+    calendar = fs.stream.calendar
+    tables: list[SessionTable | None] = [None] * n
+    if fs.needs_sessions:
+        if calendar != INSTRUMENT:
+            tables = [session_table(calendar)] * n
+        elif instruments is not None:
+            tables = [*tables_for(calendar, instruments)]
+        else:
+            raise DefinitionError(f'calendar "{INSTRUMENT}" is each instrument\'s own: give instruments')
+    symbols = tuple(f"instrument {i}" for i in range(n)) if instruments is None else instruments.symbols
+    for name in fs.symbols:
+        if name not in symbols or instruments is None:
+            known = ", ".join(symbols[:20]) if instruments is not None else "none was given"
+            raise DefinitionError(
+                f'feature set {fs.name!r} looks at of("{name}", ...), but {name} is not among the instruments: {known}'
+            )
+    unknown = np.full(n, np.nan)
+    lots, ticks = (unknown, unknown) if instruments is None else (instruments.lots(), instruments.ticks())
+    markets = [Market(i, symbols[i], float(lots[i]), float(ticks[i]), tables[i]) for i in range(n)]
+    check_sizes(fs, instruments, markets)
+    return markets
+
+
+def _looked_at(fs: FeatureSet, markets: list[Market]) -> dict[int, list[Expr]]:
+    """Each instrument that ``of`` names, and the ``of`` nodes that name it."""
+    nodes = dict.fromkeys(n for e in fs.features.values() for n in walk(e) if n.op == "of")
+    ids = {m.symbol: m.instrument for m in markets}
+    found: dict[int, list[Expr]] = {}
+    for node in nodes:
+        found.setdefault(ids[str(node.params[0])], []).append(node)
+    return found
+
+
+def _seen(columns: Columns, nodes: list[Expr]) -> dict[Expr, Seen]:
+    """What each of these ``of`` nodes shows of the instrument that the columns belong to."""
+    with np.errstate(all="ignore"):
+        return {e: Seen.of(columns.line, columns.of(e.args[0]), resets(e.args[0])) for e in nodes}
+
+
 def _of_interest(events: npt.NDArray[Any], accepted: Bools | None) -> Ints:
     """Indices of the events that features see; DataError where the arrays are not what they should be."""
     if getattr(events, "dtype", None) != EVENT_DTYPE or events.ndim != 1:
         raise DataError("events must be a one-dimensional array of EVENT_DTYPE: read them with alpha.data")
     kind = events["kind"]
     seen = kind != Kind.CONTROL
-    seen &= (events["instrument_id"] != ALL_INSTRUMENTS) | (kind == Kind.TIMER) | (kind == Kind.STATUS)
+    for_all = (kind == Kind.TIMER) | (kind == Kind.STATUS) | (kind == Kind.INPUT)
+    seen &= (events["instrument_id"] != ALL_INSTRUMENTS) | for_all
     if accepted is not None:
         verdict = np.asarray(accepted)
         if verdict.dtype != np.bool_ or verdict.shape != events.shape:
@@ -142,11 +198,12 @@ def _kernels() -> Kernels:
         importlib.import_module("alpha.features._batch_recursive"),
         importlib.import_module("alpha.features._batch_orders"),
         importlib.import_module("alpha.features._batch_sums"),
+        importlib.import_module("alpha.features._batch_clocks"),
     )
 
 
-def _evaluate(fs: FeatureSet, line: Timeline, instrument: int, with_scale: bool) -> Detail:
-    columns = Columns(line, _kernels())
+def _evaluate(fs: FeatureSet, columns: Columns, instrument: int, with_scale: bool) -> Detail:
+    line = columns.line
     pick = line.rows
     n, f = len(pick), len(fs.features)
     exact = np.empty((n, f))
@@ -158,7 +215,7 @@ def _evaluate(fs: FeatureSet, line: Timeline, instrument: int, with_scale: bool)
             exact[:, j] = column.value[pick]
             ready[:, j] = column.ready[pick]
             if scale is not None:
-                for a in e.args or (e,):
+                for a in (e,) if e.op == "of" else e.args or (e,):
                     operand = np.abs(columns.of(a).value)
                     largest = np.maximum.accumulate(np.where(np.isfinite(operand), operand, 0.0))
                     scale[:, j] = np.maximum(scale[:, j], largest[pick])

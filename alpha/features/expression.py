@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from alpha.errors import DefinitionError
-from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, OPERATORS, Operator, Param
+from alpha.features.operators import BAR_FIELDS, BAR_SOURCES, CLOCK_BARS, FEED_FIELDS, OPERATORS, Operator, Param
 
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_LABEL = re.compile(r'[^\s"\\\x00-\x1f\x7f]{1,64}')  # of symbols and series: stands between quotes as it is
 _DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|ms|s|m|h|d)\s*$")
 _COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
 _BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/"} | _COMPARE
@@ -46,13 +47,34 @@ def duration(text: str) -> Duration:
     return Duration(ns)
 
 
-ParamValue = int | float | str | Duration
+@dataclass(frozen=True, slots=True)
+class BarClock:
+    """How much closes a bar that does not end by time: ``tick_bar`` so many trades, ``volume_bar`` a quantity,
+    ``dollar_bar`` an amount of price times quantity."""
+
+    kind: str
+    size: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}({int(self.size) if self.kind == 'tick_bar' else _number(self.size)})"
+
+
+def bar_clock(kind: str, size: object) -> BarClock:
+    """``tick_bar(100)`` and its like after checking the size."""
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < 2**53:
+        raise DefinitionError(f"{kind}() closes after so many {CLOCK_BARS[kind]}: a number above 0, not {size!r}")
+    if kind == "tick_bar" and size != int(size):
+        raise DefinitionError(f"tick_bar() counts whole trades, not {size!r}")
+    return BarClock(kind, float(size))
+
+
+ParamValue = int | float | str | Duration | BarClock
 
 
 @dataclass(frozen=True, slots=True, eq=True)
 class Expr:
     """A node: ``op`` is a name of the operator table, ``"const"`` (``params = (value,)``), or
-    ``"bar"`` (``params = (Duration, source, field)``). ``params`` follow the table's order;
+    ``"bar"`` (``params = (Duration or BarClock, source, field)``). ``params`` follow the table's order;
     an absent optional parameter is ``None``. ``==`` compares trees; the operators are ``f.eq`` and ``f.ne``.
     """
 
@@ -120,20 +142,21 @@ def lift(value: Expr | float) -> Expr:
     return Expr("const", (), (float(value),))
 
 
-def bar_field(interval: Duration, source: str, field: str) -> Expr:
+def bar_field(interval: Duration | BarClock, source: str, field: str) -> Expr:
     """``bar(interval, source).field`` after checking the names."""
     if source not in BAR_SOURCES:
         raise DefinitionError(f"bar source {source!r} is unknown: use one of {', '.join(BAR_SOURCES)}")
-    if field not in BAR_FIELDS:
-        raise DefinitionError(f"a bar has no field {field!r}: use one of {', '.join(BAR_FIELDS)}")
+    fields, what = (FEED_FIELDS, "bar of the feed") if source == "feed" else (BAR_FIELDS, "bar")
+    if field not in fields:
+        raise DefinitionError(f"a {what} has no field {field!r}: use one of {', '.join(fields)}")
     return Expr("bar", (), (interval, source, field))
 
 
 @dataclass(frozen=True, slots=True)
 class BarRef:
-    """``bar("1m", "trade")`` before a field is taken; also a trigger."""
+    """``bar("1m", "trade")`` or ``tick_bar(100)`` before a field is taken; also a trigger."""
 
-    interval: Duration
+    interval: Duration | BarClock
     source: str = "feed"
 
     def __getattr__(self, field: str) -> Expr:
@@ -142,6 +165,8 @@ class BarRef:
         return bar_field(self.interval, self.source, field)
 
     def __str__(self) -> str:
+        if isinstance(self.interval, BarClock):
+            return str(self.interval)
         return f'bar("{self.interval}", "{self.source}")'
 
 
@@ -159,6 +184,10 @@ def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
         if value not in param.choices:
             raise DefinitionError(f"{where} must be one of {', '.join(param.choices)}, not {value!r}")
         return str(value)
+    if param.type == "name":
+        if not isinstance(value, str) or not _LABEL.fullmatch(value):
+            raise DefinitionError(f"{where} is a name in quotes of 1 to 64 printable characters, not {value!r}")
+        return value
     if isinstance(value, str):
         value = duration(value)
     if isinstance(value, Duration):
@@ -188,8 +217,8 @@ def _accepts(param: Param, value: object) -> bool:
     if param.type == "choice":
         return value in param.choices
     if isinstance(value, (str, Duration)):
-        return param.type in ("duration", "window")
-    return param.type != "duration"
+        return param.type in ("duration", "window") or (param.type == "name" and isinstance(value, str))
+    return param.type not in ("duration", "name")
 
 
 def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], named: dict[str, object]) -> Expr:
@@ -211,6 +240,8 @@ def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], 
             raise DefinitionError(f"{name}() has no parameter left for {value!r}")
         values[free[0].name] = _check_param(op, free[0], value)
     for key, value in named.items():
+        if value is None:  # as if it were not written
+            continue
         param = next((p for p in op.params if p.name == key), None)
         if param is None:
             known = ", ".join(p.name for p in op.params) or "none"
@@ -238,6 +269,8 @@ def _check_values(op: Operator, values: dict[str, ParamValue]) -> None:
     lo, hi = values.get("lo"), values.get("hi")
     if isinstance(lo, float) and isinstance(hi, float) and lo > hi:
         raise DefinitionError(f"{op.name}() has lo={lo:g} above hi={hi:g}")
+    if op.name == "vpin" and values["volume"] == 0.0:
+        raise DefinitionError("vpin() needs buckets of a volume above 0")
     if op.name == "wilder_sum" and values.get("n") == 1:
         raise DefinitionError("wilder_sum() needs n >= 2")
     if "half_life" in values and (values.get("seed", "first") != "first" or values.get("skip", 0) != 0):
@@ -261,11 +294,15 @@ def canonical(e: Expr) -> str:
         assert isinstance(value, float)
         return _number(value) if math.copysign(1.0, value) > 0 else f"({_number(value)})"
     if e.op == "bar":
+        if isinstance(e.params[0], BarClock):
+            return f"{e.params[0]}.{e.params[2]}"
         return f'bar("{e.params[0]}", "{e.params[1]}").{e.params[2]}'
+    if e.op == "of":
+        return f'of("{e.params[0]}", {canonical(e.args[0])})'
     if e.op in _BINARY:
         return f"({canonical(e.args[0])} {_BINARY[e.op]} {canonical(e.args[1])})"
     op = OPERATORS[e.op]
-    if op.kind == "source":
+    if op.kind == "source" and (not e.params or op.group == "depth"):
         return f"{e.op.removesuffix('_at')}({e.params[0]})" if e.params else e.op
     parts = [canonical(a) for a in e.args]
     for param, value in zip(op.params, e.params, strict=True):
@@ -281,3 +318,32 @@ def walk(e: Expr) -> Iterator[Expr]:
     for a in e.args:
         yield from walk(a)
     yield e
+
+
+def resets(e: Expr) -> bool:
+    """Whether a session break starts ``e`` again, where the stream has such breaks (rule 49).
+
+    Quotes, trades and levels do; bars, inputs, constants, time and other instruments do not; what is computed at
+    once does if an operand does; a stateful operator as its ``reset`` says, else like what is computed at once.
+    """
+    if e.op in ("const", "bar", "of"):
+        return False
+    op = OPERATORS[e.op]
+    if op.kind == "source":
+        return op.group in ("quote", "trade", "depth")
+    given = e.param("reset") if op.kind == "stateful" else None
+    if given is not None:
+        return given == "session"
+    return op.group == "trade" or any(resets(a) for a in e.args)
+
+
+def moves(e: Expr) -> bool:
+    """Whether any event can update ``e``: constants, time and other instruments' values are only looked at."""
+    if e.op == "bar":
+        return True
+    if e.op in ("const", "of"):
+        return False
+    op = OPERATORS[e.op]
+    if op.kind == "source":
+        return op.group != "time"
+    return op.group == "trade" or any(moves(a) for a in e.args)

@@ -12,9 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alpha.errors import DefinitionError
-from alpha.features.language import BarRef, Duration, Expr, canonical, duration, parse, parse_bar, walk
+from alpha.features.language import (
+    BarRef,
+    Duration,
+    Expr,
+    canonical,
+    duration,
+    moves,
+    parse,
+    parse_bar,
+    walk,
+)
 from alpha.features.macros import read_macros
-from alpha.features.operators import BAR_VERSION, OPERATORS
+from alpha.features.operators import BAR_VERSION, CLOCK_BARS, OPERATORS
 from alpha.features.units import unit_of
 
 MAX_FEATURES = 1024
@@ -38,18 +48,23 @@ class GuardSpec:
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """How a stream is ordered and cut: ``clock`` recv (where present) or event; ``calendar`` a name of
-    exchange-calendars or ``24/7``; ``session_break``: ``none`` (state runs through)."""
+    """How a stream is ordered and cut.
+
+    ``clock``: recv (where present) or event. ``calendar``: a name of :mod:`alpha.sessions` such as ``XNYS``,
+    ``24/7`` (days of UTC), or ``instrument`` (each instrument's own). ``session_break``: ``none`` (state runs
+    through) or ``session`` (what :func:`alpha.features.language.resets` names starts again at each session's
+    open and after a halt).
+    """
 
     clock: Literal["recv", "event"] = "recv"
     calendar: str = "24/7"
-    session_break: Literal["none"] = "none"
+    session_break: Literal["none", "session"] = "none"
     guard: GuardSpec = field(default_factory=GuardSpec)
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When a row is made: ``quote``, ``trade``, ``last`` (events flagged LAST), a bar's close, or
+    """When a row is made: ``quote``, ``trade``, ``last`` (events flagged LAST), a bar's close (of whatever clock), or
     ``every`` (multiples of a duration of stream time, rule 35)."""
 
     kind: Literal["quote", "trade", "last", "bar", "every"]
@@ -67,11 +82,13 @@ def parse_trigger(text: str) -> Trigger:
     text = text.strip()
     if text in ("quote", "trade", "last"):
         return Trigger(text)  # type: ignore[arg-type]
-    if text.startswith("bar("):
+    if text.startswith(("bar(", *(f"{name}(" for name in CLOCK_BARS))):
         return Trigger("bar", bar=parse_bar(text))
     if text.startswith("every(") and text.endswith(")"):
         return Trigger("every", every=duration(text[6:-1].strip().strip("\"'")))
-    raise DefinitionError(f'unknown trigger {text!r}: use quote, trade, last, bar("1m", "trade") or every("100ms")')
+    raise DefinitionError(
+        f'unknown trigger {text!r}: use quote, trade, last, bar("1m", "trade"), tick_bar(100) or every("100ms")'
+    )
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,7 @@ class FeatureSet:
                 )
             try:
                 unit_of(e)
+                _check_moves(e)
             except DefinitionError as exc:
                 raise DefinitionError(f"feature {name!r}: {exc}") from None
 
@@ -107,6 +125,24 @@ class FeatureSet:
     def names(self) -> tuple[str, ...]:
         """Feature names in the order of the tensor's columns."""
         return tuple(self.features)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Other instruments that ``of`` names, in alphabetical order."""
+        return tuple(sorted({str(n.params[0]) for e in self.features.values() for n in walk(e) if n.op == "of"}))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """External series that ``input`` names, in alphabetical order: an INPUT event's v[0] is the position here."""
+        return tuple(sorted({str(n.params[0]) for e in self.features.values() for n in walk(e) if n.op == "input"}))
+
+    @property
+    def needs_sessions(self) -> bool:
+        """Whether any value depends on the calendar."""
+        used = {n.op for e in self.features.values() for n in walk(e)}
+        return self.stream.session_break == "session" or bool(
+            used & {"seconds_since_open", "minutes_to_close", "is_rth"}
+        )
 
     def operator_versions(self) -> dict[str, int]:
         """Version of every operator these expressions use."""
@@ -198,6 +234,17 @@ class FeatureSet:
             raise DefinitionError(f"{file}: {exc}") from None
 
 
+def _check_moves(e: Expr) -> None:
+    """What remembers needs updates: time and other instruments give none of their own."""
+    for node in walk(e):
+        looked_at = [n for n in walk(node) if n.op == "of" or (n.op in OPERATORS and OPERATORS[n.op].group == "time")]
+        if node.op in OPERATORS and OPERATORS[node.op].kind == "stateful" and looked_at and not moves(node):
+            raise DefinitionError(
+                f"{canonical(node)} never gets an update: {canonical(looked_at[0])} is only looked at; "
+                "combine it with a quote, trade, bar or input of this instrument, or move the operator into of()"
+            )
+
+
 def _stream(data: object) -> StreamSpec:
     if not isinstance(data, Mapping):
         raise DefinitionError("stream must be a table: clock, calendar, session_break, guard")
@@ -206,7 +253,7 @@ def _stream(data: object) -> StreamSpec:
     if not isinstance(guard_values, Mapping):
         raise DefinitionError("stream.guard must be a table: crossed, future_tolerance, duplicates")
     guard = dict(guard_values)
-    _choices(values, "stream", {"clock": ("recv", "event"), "calendar": None, "session_break": ("none",)})
+    _choices(values, "stream", {"clock": ("recv", "event"), "calendar": None, "session_break": ("none", "session")})
     _choices(
         guard,
         "stream.guard",

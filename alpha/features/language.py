@@ -20,22 +20,27 @@ from typing import Any, TypeVar
 from alpha.errors import DefinitionError
 from alpha.features.expression import (
     POINTWISE_NAME,
+    BarClock,
     BarRef,
     Duration,
     Expr,
     ParamValue,
     bar,
+    bar_clock,
     bar_field,
     call,
     canonical,
     duration,
     lift,
+    moves,
+    resets,
     walk,
 )
 from alpha.features.macros import Macro, builtin_macros
-from alpha.features.operators import BAR_FIELDS, OPERATORS
+from alpha.features.operators import BAR_FIELDS, CLOCK_BARS, OPERATORS
 
 __all__ = [
+    "BarClock",
     "BarRef",
     "Duration",
     "Expr",
@@ -44,8 +49,10 @@ __all__ = [
     "canonical",
     "duration",
     "f",
+    "moves",
     "parse",
     "parse_bar",
+    "resets",
     "walk",
 ]
 
@@ -64,19 +71,37 @@ class _Builders:
     def __getattr__(self, name: str) -> Any:  # an Expr for a source, else a function that makes one
         if name in _NAMESPACES:
             return _Namespace(name)
+        if name in CLOCK_BARS:
+            return lambda size: BarRef(bar_clock(name, size), "trade")
         op = OPERATORS.get(name)
         if op is None and name not in builtin_macros():
             raise DefinitionError(f"unknown operator {name!r}; known: {_known()}")
         return Expr(name) if op is not None and op.kind == "source" and not op.params else _Build(name)
+
+    @staticmethod
+    def of(symbol: str, x: Expr) -> Expr:
+        """``f.of("ES", f.mid)``: an expression of another instrument."""
+        return _of(x, symbol)
 
     def level(self, name: str, level: int) -> Expr:
         """``f.level("bid_px", 2)``: a source of a deeper level of the book."""
         return call(name, (), (level,), {})
 
 
+def _of(x: Expr, symbol: object) -> Expr:
+    """``of(symbol, x)`` after checking that there is something of another instrument to look at."""
+    if any(node.op == "of" for node in walk(x)):
+        raise DefinitionError("of() cannot stand inside of of(): name each instrument where it is used")
+    if not moves(x):
+        raise DefinitionError(
+            f"of() of {canonical(x)} never changes: it needs a quote, trade, bar or input of {symbol}"
+        )
+    return call("of", (x,), (symbol,), {})
+
+
 def _known() -> str:
     names = [n for n in OPERATORS if not n.endswith("_at")]
-    return f"{', '.join(sorted([*names, *builtin_macros()]))}, bar"
+    return f"{', '.join(sorted([*names, *builtin_macros()]))}, bar, {', '.join(CLOCK_BARS)}"
 
 
 _NAMESPACES = {name.split(".")[0] for name in OPERATORS if "." in name}
@@ -141,7 +166,7 @@ def parse_bar(text: str) -> BarRef:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise DefinitionError(f'{text!r} is not a bar: write bar("1m", "trade")') from None
+        raise DefinitionError(f'{text!r} is not a bar: write bar("1m", "trade") or tick_bar(100)') from None
     return _Reader(text.strip(), {}).bar_ref(tree)
 
 
@@ -189,7 +214,7 @@ class _Reader:
                 return reader.read(argument, depth + 1)
             case ast.Name(id=name):
                 op = OPERATORS.get(name)
-                if op is None or op.kind != "source":
+                if op is None or op.kind != "source" or op.params:
                     sources = ", ".join(n for n, o in OPERATORS.items() if o.kind == "source" and not o.params)
                     raise self.fail(node, f"unknown name {name!r}; sources are: {sources}")
                 return Expr(name)
@@ -205,8 +230,13 @@ class _Reader:
             case ast.Attribute(value=inner, attr=field):
                 ref = self.bar_ref(inner)
                 return self.guarded(node, lambda: bar_field(ref.interval, ref.source, field))
-            case ast.Call(func=ast.Name(id="bar")):
+            case ast.Call(func=ast.Name(id=name)) if name == "bar" or name in CLOCK_BARS:
                 raise self.fail(node, f"take a field of the bar: one of {', '.join(BAR_FIELDS)}")
+            case ast.Call(func=ast.Name(id="of"), args=[symbol, operand], keywords=[]):
+                x, label = self.read(operand, depth + 1), self.literal(symbol)
+                return self.guarded(node, lambda: _of(x, label))
+            case ast.Call(func=ast.Name(id="of")):
+                raise self.fail(node, 'write of("ES", x): a symbol and an expression of that instrument')
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name, depth)
             case ast.Call(func=ast.Attribute(value=ast.Name(id=space), attr=name)) if space in _NAMESPACES:
@@ -246,7 +276,7 @@ class _Reader:
         if op is not None and op.kind == "source" and f"{name}_at" in OPERATORS and not node.keywords:
             level = tuple(self.literal(a) for a in node.args)
             return self.guarded(node, lambda: call(name, (), level, {}))
-        if op is None or op.kind == "source":
+        if op is None or (op.kind == "source" and op.group != "input"):
             what = "is not a function" if op else "is unknown"
             raise self.fail(node, f"operator {name!r} {what}; known: {_known()}")
         if name in POINTWISE_NAME and len(node.args) == 2 and not node.keywords and not self.is_window(node.args[1]):
@@ -309,4 +339,8 @@ class _Reader:
                 texts = [v for v in values if isinstance(v, str)]
                 if 1 <= len(values) <= 2 and len(texts) == len(values):
                     return self.guarded(node, lambda: bar(*texts))
-        raise self.fail(node, 'only bar("1m", "trade") has fields')
+            case ast.Call(func=ast.Name(id=name), args=[size], keywords=[]) if name in CLOCK_BARS:
+                return self.guarded(node, lambda: BarRef(bar_clock(name, self.literal(size)), "trade"))
+        raise self.fail(
+            node, 'only a bar has fields: bar("1m", "trade"), tick_bar(100), volume_bar(5000), dollar_bar(1e6)'
+        )

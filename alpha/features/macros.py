@@ -20,7 +20,7 @@ from importlib import resources
 from typing import Any
 
 from alpha.errors import DefinitionError
-from alpha.features.operators import OPERATORS
+from alpha.features.operators import CLOCK_BARS, OPERATORS
 
 _KEYS = {"params", "expr", "doc", "source"}
 
@@ -51,7 +51,7 @@ def read_macros(tables: Mapping[str, Any], where: str) -> dict[str, Macro]:
             raise DefinitionError(
                 f"{what} has an unknown key {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_KEYS))}"
             )
-        if not name.isidentifier() or keyword.iskeyword(name) or name in OPERATORS or name == "bar":
+        if not name.isidentifier() or keyword.iskeyword(name) or name in {"bar", *CLOCK_BARS, *OPERATORS}:
             raise DefinitionError(f"{what}: that name is taken, or is no identifier")
         given = table.get("params", [])
         if not isinstance(given, list) or not all(isinstance(p, str) for p in given):

@@ -9,11 +9,11 @@ that uses it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-ParamType = Literal["count", "duration", "window", "number", "choice"]
-Group = Literal["quote", "trade", "depth", "bar", "none"]
+ParamType = Literal["count", "duration", "window", "number", "choice", "name"]
+Group = Literal["quote", "trade", "depth", "bar", "input", "time", "none"]
 Unit = Literal["px", "qty", "side", "ratio", "px*qty", "same", "square", "count", "product", "slope", "beta", "any"]
 
 
@@ -23,7 +23,7 @@ class Param:
 
     ``count`` is a whole number of updates >= ``minimum`` (1 unless said); ``duration`` a positive time such
     as ``"250ms"`` (held as int ns); ``window`` either of the two; ``number`` a finite float from ``minimum``
-    to ``maximum``; ``choice`` one of ``choices``.
+    to ``maximum``; ``choice`` one of ``choices``; ``name`` a short text, such as a symbol.
     ``default=None`` together with ``required=False`` means "absent".
     """
 
@@ -40,8 +40,9 @@ class Param:
 class Operator:
     """One row of the table.
 
-    ``kind``: ``source`` reads the event itself (its ``group`` says which events update it),
-    ``pointwise`` is a function of the operands' present values, ``stateful`` remembers.
+    ``kind``: ``source`` reads the event itself (its ``group`` says which events update it; ``time``: none
+    does, it is a function of the present time), ``pointwise`` is a function of the operands' present values,
+    ``stateful`` remembers. Every stateful operator takes ``reset``, see :data:`RESET`.
     """
 
     name: str
@@ -77,6 +78,10 @@ def _src(
         source=source,
     )
 
+
+RESET = Param("reset", "choice", required=False, choices=("session", "never"))
+"""What a session break does to a stateful operator: ``session`` starts it again, ``never`` lets it run through.
+Absent: ``session`` if an operand starts again (quotes, trades and levels do, bars and inputs do not)."""
 
 _WINDOW = Param("window", "window")
 _DDOF = Param("ddof", "count", required=False, default=0, minimum=0)
@@ -138,12 +143,16 @@ def _rolling(
     )
 
 
+def _time(name: str, meaning: str, unit: Unit) -> Operator:
+    return Operator(name, "source", meaning, "none", group="time", example=name, unit=unit)
+
+
 _N = Param("n", "count")
 _LOG_N = "O(log n)"
 _LINEAR = "O(n)"
 
 OPERATORS: dict[str, Operator] = {
-    op.name: op
+    op.name: replace(op, params=(*op.params, RESET)) if op.kind == "stateful" else op
     for op in (
         # sources (rule 36)
         _src("bid_px", "quote", "best bid price", "px"),
@@ -172,6 +181,32 @@ OPERATORS: dict[str, Operator] = {
             "aggressor: the feed's side; if unknown the side of the prevailing mid, then the tick rule, else 0 (rule 27)",
             "ratio",
             source="Lee, Ready 1991",
+        ),
+        # functions of the present time and the stream's calendar (rules 49, 50); nothing updates them
+        _time("seconds_since_open", "seconds since the session opened; NaN outside of a session", "any"),
+        _time("minutes_to_close", "minutes until the session closes; NaN outside of a session", "any"),
+        _time("is_rth", "1 inside a regular session and outside of its break, else 0", "ratio"),
+        _time("sin_day", "sine of the time of day, one turn from midnight to midnight UTC", "ratio"),
+        _time("cos_day", "cosine of the time of day, one turn from midnight to midnight UTC", "ratio"),
+        # what comes from elsewhere (rules 28, 51, 52)
+        Operator(
+            "input",
+            "source",
+            "last value of an external series, as of its arrival; NaN when it is older than max_age",
+            "its first value",
+            params=(Param("name", "name"), Param("max_age", "duration", required=False)),
+            group="input",
+            example='input("funding_rate", max_age="8h")',
+            unit="any",
+        ),
+        Operator(
+            "of",
+            "pointwise",
+            "another instrument's expression: its value when it last passed an update on",
+            "that expression's own",
+            operands=1,
+            params=(Param("symbol", "name"),),
+            example='of("ES", mid)',
         ),
         # deeper levels of the book; an empty side (size 0) has no price: NaN
         _level("bid_px", "bid price of that level", "px"),
@@ -362,14 +397,33 @@ OPERATORS: dict[str, Operator] = {
             example="cumsum(ofi)",
         ),
         Operator("first", "stateful", "the first update since reset", "1 update", 1, example="first(mid)"),
+        # trades in buckets of equal volume (rules 26, 54)
+        Operator(
+            "vpin",
+            "stateful",
+            "volume-synchronised probability of informed trading: mean |bought - sold| / volume over n full buckets",
+            "n full buckets",
+            params=(Param("volume", "number", minimum=0.0), _N),
+            group="trade",
+            needs_qty=True,
+            example="vpin(5000, 50)",
+            unit="ratio",
+            source="Easley, Lopez de Prado, O'Hara 2012",
+        ),
     )
 }
 
-BAR_FIELDS = ("open", "high", "low", "close", "volume")
-"""Fields of ``bar(interval, source)``."""
+BAR_FIELDS = ("open", "high", "low", "close", "volume", "vwap", "count")
+"""Fields of a bar; the last two only of bars that are built here."""
+
+FEED_FIELDS = BAR_FIELDS[:5]
+"""What a BAR event carries."""
 
 BAR_SOURCES = ("feed", "trade", "mid")
 """``feed``: BAR events of the stream itself; ``trade``, ``mid``: time bars built from them (rule 24)."""
+
+CLOCK_BARS = {"tick_bar": "trades", "volume_bar": "quantity", "dollar_bar": "price times quantity"}
+"""Bars of trades that close after so much of something instead of after a time (rules 25, 53)."""
 
 BAR_VERSION = 1
 """Version of the bar construction; part of the definition hash of every set that uses a bar."""

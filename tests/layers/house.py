@@ -73,6 +73,9 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features._batch_recursive",
             "alpha.features._batch_orders",
             "alpha.features._batch_sums",
+            "alpha.features._batch_clocks",
+            "alpha.features._batch_bars",
+            "alpha.features._batch_sessions",
             "alpha.features._batch_timeline",
             "alpha.features._batch_formulas",
             "alpha.features._batch_columns",
@@ -80,6 +83,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features.parity",
             "alpha.features.causality",
             "alpha.data",
+            "alpha.features.frames",
         ),
     ),
     (

@@ -16,27 +16,22 @@ from streams import SHAPES, TRIGGERS, expression, quotes, stream
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
 from alpha.features import batch
 from alpha.features.feature_set import FeatureSet
+from alpha.instruments import Instrument, Instruments
 
 S = 10**9
 QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-class Table:
-    """Instruments with nothing but lot sizes."""
-
-    def __init__(self, lots: Sequence[float]) -> None:
-        self._lots = np.array(lots, np.float64)
-
-    def __len__(self) -> int:
-        return len(self._lots)
-
-    def lots(self) -> np.ndarray:
-        return self._lots
+def table(lots: Sequence[float]) -> Instruments:
+    """Instruments of which nothing but lot sizes is known."""
+    return Instruments.of(
+        *(Instrument(symbol=f"i{k}", lot_size=None if math.isnan(lot) else lot) for k, lot in enumerate(lots))
+    )
 
 
 def compare(fs: FeatureSet, events: np.ndarray, lots: Sequence[float], accepted: np.ndarray | None = None) -> int:
     """Rows, times, readiness and float32 values of both; returns how many ready finite values there were."""
-    detail = batch.compute_detail(fs, events, Table(lots), accepted, with_scale=True)
+    detail = batch.compute_detail(fs, events, table(lots), accepted, with_scale=True)
     expected = reference_rows(fs, events, lots, accepted)
     rows = {
         "row_index": detail.rows.row_index,
@@ -123,8 +118,8 @@ def test_rejected_events_are_not_seen(rows: list, verdicts: list[bool]) -> None:
     events = _array(rows, S)
     accepted = np.array(verdicts[: len(events)], np.bool_)
     compare(fs, events, [0.01, math.nan], accepted)
-    left = batch.compute(fs, events[accepted], Table([0.01, math.nan]))
-    whole = batch.compute(fs, events, Table([0.01, math.nan]), accepted)
+    left = batch.compute(fs, events[accepted], table([0.01, math.nan]))
+    whole = batch.compute(fs, events, table([0.01, math.nan]), accepted)
     assert np.array_equal(left.values, whole.values, equal_nan=True) and np.array_equal(left.ready, whole.ready)
     assert np.array_equal(np.flatnonzero(accepted)[left.row_index], whole.row_index)
 

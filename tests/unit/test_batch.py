@@ -16,20 +16,16 @@ from alpha.errors import DataError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Flag, Kind, Status
 from alpha.features.batch import Detail, compute, compute_detail
 from alpha.features.feature_set import FeatureSet
+from alpha.instruments import Instrument, Instruments
 
 S = 10**9
 NAN = math.nan
 
 
-class Table:
-    def __init__(self, *lots: float) -> None:
-        self._lots = np.array(lots, np.float64)
-
-    def __len__(self) -> int:
-        return len(self._lots)
-
-    def lots(self) -> np.ndarray:
-        return self._lots
+def _table(*lots: float) -> Instruments:
+    return Instruments.of(
+        *(Instrument(symbol=f"i{k}", lot_size=None if math.isnan(lot) else lot) for k, lot in enumerate(lots))
+    )
 
 
 def _events(*rows: tuple) -> np.ndarray:
@@ -50,7 +46,7 @@ def _mids(*mids: float, step: float = 1.0) -> np.ndarray:
 def _detail(features: str | dict[str, str], events: np.ndarray, trigger: str = "quote", *lots: float) -> Detail:
     named = {"x": features} if isinstance(features, str) else features
     fs = FeatureSet.from_dict({"features": named, "trigger": trigger, "stream": {"clock": "event"}})
-    return compute_detail(fs, events, Table(*(lots or (NAN,))), with_scale=True)
+    return compute_detail(fs, events, _table(*(lots or (NAN,))), with_scale=True)
 
 
 def _column(features: str, events: np.ndarray, trigger: str = "quote", *lots: float) -> list[float | None]:
@@ -258,7 +254,7 @@ def test_the_clock_is_the_declared_one() -> None:
 
 def test_values_round_once_and_shapes_hold() -> None:
     fs = FeatureSet.from_dict({"features": {"m": "mid", "t": "mid / 3.0"}})
-    rows = compute(fs, _mids(0.1, 1e300, 7.0), Table(NAN))
+    rows = compute(fs, _mids(0.1, 1e300, 7.0), _table(NAN))
     assert rows.values.dtype == np.float32 and rows.ready.dtype == np.bool_ and rows.row_index.dtype == np.int64
     assert rows.values.shape == (3, 2) and rows.ready.shape == rows.row_index.shape == (3,)
     assert rows.values[:, 0].tolist() == [float(np.float32(0.1)), math.inf, 7.0]
@@ -272,8 +268,8 @@ def test_scale_is_the_largest_operand_so_far() -> None:
     assert compute_detail(FeatureSet.from_dict({"features": {"m": "mid"}}), _mids(1.0), None).scale is None
 
 
-@pytest.mark.parametrize("table", [None, Table(), Table(NAN, NAN)])
-def test_no_events_no_rows(table: Table | None) -> None:
+@pytest.mark.parametrize("table", [None, _table(), _table(NAN, NAN)])
+def test_no_events_no_rows(table: Instruments | None) -> None:
     fs = FeatureSet.from_dict({"features": {"m": "mid", "s": "std(mid, 3)"}})
     rows = compute(fs, np.zeros(0, EVENT_DTYPE), table)
     assert rows.values.shape == (0, 2) and rows.ready.shape == (0,) and rows.row_index.shape == (0,)
@@ -292,13 +288,13 @@ def test_without_a_table_the_ids_say_how_many_instruments_there_are() -> None:
 def test_wrong_arrays_are_refused() -> None:
     fs = FeatureSet.from_dict({"features": {"m": "mid"}})
     with pytest.raises(DataError, match="EVENT_DTYPE"):
-        compute(fs, np.zeros(3), Table(NAN))
+        compute(fs, np.zeros(3), _table(NAN))
     with pytest.raises(DataError, match="EVENT_DTYPE"):
-        compute(fs, np.zeros((3, 1), EVENT_DTYPE), Table(NAN))
+        compute(fs, np.zeros((3, 1), EVENT_DTYPE), _table(NAN))
     with pytest.raises(DataError, match=r"accepted must be bool \[3\]"):
-        compute(fs, _mids(1.0, 2.0, 3.0), Table(NAN), np.ones(2, np.bool_))
+        compute(fs, _mids(1.0, 2.0, 3.0), _table(NAN), np.ones(2, np.bool_))
     with pytest.raises(DataError, match="accepted must be bool"):
-        compute(fs, _mids(1.0, 2.0, 3.0), Table(NAN), np.ones(3, np.int64))  # type: ignore[arg-type]
+        compute(fs, _mids(1.0, 2.0, 3.0), _table(NAN), np.ones(3, np.int64))  # type: ignore[arg-type]
 
 
 def _python(code: str, **environment: str) -> str:
