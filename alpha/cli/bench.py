@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "path", "scale", "operators")
+STAGES = ("ring", "features", "ort", "path", "scale", "operators", "batch", "peers")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -76,6 +76,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features._batch_clocks",
             "alpha.features._batch_bars",
             "alpha.features._batch_sessions",
+            "alpha.features._batch_steps",
             "alpha.features._batch_timeline",
             "alpha.features._batch_formulas",
             "alpha.features._batch_columns",
