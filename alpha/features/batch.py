@@ -96,7 +96,7 @@ def _compute(
     ids = events["instrument_id"][used].astype(np.int64)
     n = len(instruments) if instruments is not None else int(ids[ids != ALL_INSTRUMENTS].max(initial=-1)) + 1
     markets = _markets(fs, instruments, n)
-    order = np.argsort(ids, kind="stable") if n > 1 or len(ids) and ids[-1] != ids[0] else np.arange(len(ids))
+    order = np.argsort(ids, kind="stable") if (ids[1:] < ids[:-1]).any() else np.arange(len(ids))
     first = np.searchsorted(ids[order], np.arange(n + 1))
     to_all = used[order[np.searchsorted(ids[order], ALL_INSTRUMENTS) :]]
     kernels = _kernels()
@@ -109,7 +109,7 @@ def _compute(
     looked_at = _looked_at(fs, markets)
     cores = os.cpu_count() or 1
     # numpy and the kernels drop the GIL; the crew shares the features of one instrument where there are too few of these
-    with ThreadPoolExecutor(max(1, min(n, cores))) as pool, ThreadPoolExecutor(max(1, cores // n)) as crew:
+    with ThreadPoolExecutor(max(1, min(n, cores))) as pool, ThreadPoolExecutor(max(1, cores // max(n, 1))) as crew:
         others = dict(zip(looked_at, pool.map(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
         for found in pool.map(lambda i: _seen(others[i], looked_at[i]), looked_at):
