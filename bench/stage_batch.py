@@ -71,7 +71,10 @@ def measure() -> list[Result]:
         ("pandas", last["pandas"].to_numpy()),
         ("numba", last["numba"]),
     ):
-        print(f"values other than the batch twin's, {name}: {_differences(names, rows.values, ready, values)}", file=sys.stderr)
+        print(
+            f"values other than the batch twin's, {name}: {_differences(names, rows.values, ready, values)}",
+            file=sys.stderr,
+        )
     return [
         result("batch_twin", twin, polars, "plain polars"),
         result("batch_pandas", pandas, polars, "plain polars"),

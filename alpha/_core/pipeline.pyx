@@ -10,7 +10,7 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
-from alpha._core.program cimport alpha_block_free, alpha_block_new, alpha_ready_each
+from alpha._core.program cimport ALPHA_AHEAD, alpha_block_free, alpha_block_new, alpha_fetch, alpha_ready_each
 from alpha._core.signal cimport Signal, make_signal
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
@@ -156,6 +156,7 @@ cdef class Pipeline:
         cdef unsigned char[::1] raw_out
         cdef const alpha_event *e
         cdef alpha_signal *s
+        cdef const alpha_instrument *ahead
         cdef Py_ssize_t i, n, made = 0, room
         self.check_free()
         check_events(events)
@@ -173,6 +174,10 @@ cdef class Pipeline:
         s = <alpha_signal *>&raw_out[0]
         with nogil:
             for i in range(n):
+                if self.p.n_instruments > 1 and i + ALPHA_AHEAD < n and e[i + ALPHA_AHEAD].instrument_id < self.p.n_instruments:
+                    ahead = &self.p.instruments[e[i + ALPHA_AHEAD].instrument_id]
+                    alpha_fetch(ahead.block, self.p.program.block_bytes)
+                    alpha_fetch(ahead, sizeof(alpha_instrument))
                 made += alpha_process(self.p, e + i, s + made)
             alpha_keep_latest(self.p)
         return out[:made]

@@ -56,6 +56,8 @@ cdef extern from "alpha_kernels.h" nogil:
 cdef extern from "alpha_block.h" nogil:
     alpha_block *alpha_block_new(const alpha_program *, double lot)
     void alpha_block_free(const alpha_program *, alpha_block *)
+    const Py_ssize_t ALPHA_AHEAD
+    void alpha_fetch(const void *, size_t)
 
 cdef extern from "alpha_state.h" nogil:
     size_t alpha_block_saved_bytes(const alpha_program *, alpha_block *)

@@ -251,7 +251,13 @@ class Columns:
             if other.update is not update:
                 update = self.always if self.always is other.update else update | other.update
             if other.ready is not ready:
-                ready = other.ready if ready is self.always else ready if other.ready is self.always else ready & other.ready
+                ready = (
+                    other.ready
+                    if ready is self.always
+                    else ready
+                    if other.ready is self.always
+                    else ready & other.ready
+                )
         value = formulas.POINTWISE[e.op](*(o.value for o in operands), *e.params)
         return Column(value, update, ready)
 

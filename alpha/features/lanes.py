@@ -54,9 +54,7 @@ def order(names: Mapping[int, str], operands: Mapping[int, Sequence[int]]) -> tu
     steps: list[Step] = []
     quads: list[list[int]] = []
     while open_nodes:
-        name = max(
-            open_nodes, key=lambda n: (len(open_nodes[n]) >= WIDTH, max(height[i] for i in open_nodes[n]), n)
-        )
+        name = max(open_nodes, key=lambda n: (len(open_nodes[n]) >= WIDTH, max(height[i] for i in open_nodes[n]), n))
         ready = sorted(open_nodes.pop(name), key=lambda i: (-height[i], i))
         take = len(ready) // WIDTH * WIDTH or len(ready)
         if ready[take:]:

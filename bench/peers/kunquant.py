@@ -50,9 +50,7 @@ def stepper(instruments: int) -> Callable[[npt.NDArray[np.float64]], dict[str, n
     library = cfake.compileit(
         [("common", Function(builder.ops), config)], "alpha_bench_common", cfake.CppCompilerConfig()
     )
-    stream = KunRunner.StreamContext(
-        KunRunner.createSingleThreadExecutor(), library.getModule("common"), instruments
-    )
+    stream = KunRunner.StreamContext(KunRunner.createSingleThreadExecutor(), library.getModule("common"), instruments)
     inputs = [(stream.queryBufferHandle(name), field) for name, field in _FIELDS.items()]
     outputs = {name: stream.queryBufferHandle(name) for name in OURS}
 
