@@ -273,12 +273,11 @@ class Columns:
         columns, line = [self.of(a) for a in e.args], self.line
         first, last = columns[0], columns[-1]
         since = np.maximum(line.gap_from, line.break_from) if again else line.gap_from
-        if all(c.update is self.always and c.ready is self.always for c in columns) and not since.any():
-            if all(np.isfinite(c.value).all() for c in columns):  # one at every step
-                n, zero = self.numbers, np.zeros(1, np.int64)
-                return _Updates(
-                    first.value, last.value, line.t, self.always, n, zero, zero, n, np.broadcast_to(line.t[:1], n.shape)
-                )
+        each = all(c.update is self.always and c.ready is self.always for c in columns) and not since.any()
+        if each and all(np.isfinite(c.value).all() for c in columns):  # one at every step
+            n, zero = self.numbers, np.zeros(1, np.int64)
+            begun = np.broadcast_to(line.t[:1], n.shape)
+            return _Updates(first.value, last.value, line.t, self.always, n, zero, zero, n, begun)
         at, x, y, t, moved, seen, gap_seen, gap_first = self.kernels.steps.taken(
             first.value, last.value, first.update, last.update, first.ready, last.ready, line.t, since
         )

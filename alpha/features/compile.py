@@ -451,7 +451,7 @@ def _lanes(b: _Builder, in_lanes: set[int]) -> tuple[list[_Node], np.ndarray]:
     names = {code: name for name, code in OP.items()}
     steps, quads = lanes.order({i: names[b.nodes[i].op] for i in in_lanes}, {i: b.nodes[i].operands for i in in_lanes})
     slots = [[[getattr(b.nodes[i], part) for i in quad] for part in ("a", "b", "mode", "dst")] for quad in quads]
-    return [_Node(OP[s.name], n=s.count, history=s.first) for s in steps], np.array(slots, dtype=np.uint16)
+    return [_Node(OP[s.name], n=s.quads, history=s.first) for s in steps], np.array(slots, dtype=np.uint16)
 
 
 def _widened(nodes: list[_Node]) -> list[_Node]:

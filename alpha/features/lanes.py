@@ -14,11 +14,11 @@ _HEAVY = {"DIV": 4, "SQRT": 5, "LOG": 25, "EXP": 25}  # about how many additions
 
 
 class Step(NamedTuple):
-    """One instruction: ``count`` quads of operation ``name``, beginning with quad ``first``."""
+    """One instruction: ``quads`` quads of operation ``name``, beginning with quad ``first``."""
 
     name: str
     first: int
-    count: int
+    quads: int
 
 
 def choose(candidates: Set[int], readers: Mapping[int, Sequence[int]]) -> set[int]:

@@ -104,13 +104,13 @@ def test_the_order_keeps_operands_first_and_quads_alike() -> None:
         operands = {i: [int(k) for k in rng.integers(0, i, 2)] for i in names}
         steps, quads = lanes.order(names, operands)
         done = set(range(10))
-        assert [s.first for s in steps] == np.cumsum([0, *(s.count for s in steps)])[:-1].tolist()
+        assert [s.first for s in steps] == np.cumsum([0, *(s.quads for s in steps)])[:-1].tolist()
         for step in steps:
-            for quad in quads[step.first : step.first + step.count]:
+            for quad in quads[step.first : step.first + step.quads]:
                 assert len(quad) == lanes.WIDTH
                 assert {names[i] for i in quad} == {step.name}
                 assert all(set(operands[i]) <= done for i in quad), "an operand comes later"
-            done |= {i for quad in quads[step.first : step.first + step.count] for i in quad}
+            done |= {i for quad in quads[step.first : step.first + step.quads] for i in quad}
         assert done == set(range(10 + n))
 
 
