@@ -31,7 +31,7 @@ def _updates(root: Expr, events: npt.NDArray[Any]) -> npt.NDArray[Any]:
     for e in walk(root):
         if e.op in OPERATORS and OPERATORS[e.op].kind == "source":
             group = OPERATORS[e.op].group
-            if group == "depth":
+            if group == "depth" and any(p.name == "level" for p in OPERATORS[e.op].params):
                 chosen |= (events["kind"] == Kind.DEPTH) & (events["level"] == e.param("level"))
             elif group in _KINDS:
                 chosen |= events["kind"] == _KINDS[group]
