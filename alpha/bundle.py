@@ -17,6 +17,7 @@ from alpha.events import Reason
 from alpha.features.compile import compile_program
 from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import parse
+from alpha.features.native import surroundings
 from alpha.instruments import Instruments
 from alpha.models.load import LoadedModel
 from alpha.models.metadata import Decision, Metadata
@@ -80,21 +81,13 @@ class Bundle:
         return kernel
 
     def pipeline(self, instruments: Instruments) -> Pipeline:
-        """A fresh pipeline over these instruments."""
+        """A fresh pipeline over these instruments; errors as in :func:`alpha.features.native.surroundings`."""
         fs, meta = self.feature_set, self.metadata
         n = len(fs.names)
-        g = fs.stream.guard
         decision = meta.decision if meta else Decision()
         return Pipeline(
             self.program,
-            lots=instruments.lots(),
-            clock_offsets_ns=instruments.clock_offsets_ns(),
-            guard={
-                "clock": fs.stream.clock,
-                "crossed": g.crossed,
-                "future_tolerance_ns": g.future_tolerance.ns,
-                "duplicates": g.duplicates,
-            },
+            **surroundings(fs, instruments),
             mean=np.array(meta.mean) if meta else np.zeros(n),
             std=np.array(meta.std) if meta else np.ones(n),
             clip=meta.clip if meta else (-5.0, 5.0),

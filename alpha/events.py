@@ -104,7 +104,7 @@ class Reason(IntEnum):
 
 
 ALL_INSTRUMENTS = 0xFFFFFFFF
-"""Instrument id with which TIMER, STATUS and CONTROL events address every instrument."""
+"""Instrument id with which TIMER, STATUS, INPUT and CONTROL events address every instrument."""
 
 EVENT_DTYPE = np.dtype(
     [

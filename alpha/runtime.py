@@ -25,6 +25,7 @@ from alpha._core.signal import Signal
 from alpha._core.worker import Worker
 from alpha.bundle import Bundle
 from alpha.data import EventSource, open_events
+from alpha.data.inputs import input_events, series_number
 from alpha.errors import AlphaError, AlphaWarning, RegistryError, StateError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
 from alpha.features.feature_set import FeatureSet
@@ -33,6 +34,7 @@ from alpha.latency import percentiles
 from alpha.models.load import load_artifact
 from alpha.registry.lifecycle import objections
 from alpha.registry.store import find, load
+from alpha.sessions import tables_for
 from alpha.state import pack, unpack
 
 Signals = npt.NDArray[Any]
@@ -51,6 +53,8 @@ class Runtime:
         self.bundle = bundle
         self.instruments = table
         self._pipeline: Pipeline = bundle.pipeline(table)
+        fs = bundle.feature_set
+        self._sessions = tables_for(fs.stream.calendar, table) if fs.needs_sessions else []
         self._handles: dict[str, InstrumentHandle] = {}
         self._worker: Worker | None = None
         self._bad_rows: Counter[str] = Counter()
@@ -159,6 +163,21 @@ class Runtime:
     def on_time(self, ts_ns: int) -> list[Signal]:
         """Time passed without an event: closes bars, makes rows of ``every(d)``. Stream time, not the wall clock."""
         return self._pipeline.on_time(ts_ns)
+
+    def set_input(self, name: str, value: float, ts_ns: int, symbol: str | None = None) -> list[Signal]:
+        """An external series of ``input(name)`` has a new value, known at ``ts_ns``; for all instruments, or for one.
+
+        Time passes with it, which may close bars and make rows of ``every(d)``: the Signals of these. DataError for a
+        series that the features do not read. Beside a worker push :meth:`input_event` instead.
+        """
+        number = series_number(self.bundle.feature_set, name)
+        instrument_id = ALL_INSTRUMENTS if symbol is None else self.instruments.id(symbol)
+        return self._pipeline.on_input(instrument_id, number, value, ts_ns)
+
+    def input_event(self, name: str, value: float, ts_ns: int, symbol: str | None = None) -> npt.NDArray[Any]:
+        """What :meth:`set_input` sends, EVENT_DTYPE ``[1]``, for a worker's ring."""
+        table = None if symbol is None else self.instruments
+        return input_events(self.bundle.feature_set, {name: ([ts_ns], [value])}, symbol=symbol, instruments=table)
 
     def on_features(self, symbol: str, ts_ns: int, values: npt.ArrayLike) -> Signal:
         """Your own raw features (float32 [F], the model's order) through the same model and gate."""
@@ -404,11 +423,15 @@ class Runtime:
 
     def _binding(self) -> dict[str, Any]:
         table = self.instruments
-        lots, offsets = table.lots().tolist(), table.clock_offsets_ns().tolist()
+        lots, ticks, offsets = table.lots().tolist(), table.ticks().tolist(), table.clock_offsets_ns().tolist()
         return {
             "definition": self.definition_hash,
             "model": self.model_sha256,
-            "instruments": [[s, repr(lot), o] for s, lot, o in zip(table.symbols, lots, offsets, strict=True)],
+            "instruments": [
+                [symbol, repr(lot), repr(tick), offset]
+                for symbol, lot, tick, offset in zip(table.symbols, lots, ticks, offsets, strict=True)
+            ],
+            "sessions": [t.sha256 for t in self._sessions],
             "layout": self.bundle.program.layout,
         }
 

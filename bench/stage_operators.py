@@ -22,7 +22,7 @@ from bench.measure import Result, quietest, result
 
 N_BLOCKS, WARM_BLOCKS, BLOCK, PASSES = 8, 2, 2048, 8
 _KINDS = {"quote": Kind.QUOTE, "trade": Kind.TRADE}
-_INSTRUMENTS = Instruments.of("SIM0")
+_INSTRUMENTS = simulate(1000, seed=17).instruments
 
 
 def _updates(root: Expr, events: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -37,6 +37,8 @@ def _updates(root: Expr, events: npt.NDArray[Any]) -> npt.NDArray[Any]:
                 chosen |= events["kind"] == _KINDS[group]
             else:
                 chosen |= np.isin(events["kind"], list(_KINDS.values()))
+    if not chosen.any():  # it takes events itself
+        chosen = np.isin(events["kind"], list(_KINDS.values()))
     own = events[chosen]
     own["flags"] |= np.uint16(Flag.LAST)
     return np.ascontiguousarray(own[: (N_BLOCKS + WARM_BLOCKS) * BLOCK])
@@ -46,7 +48,7 @@ def _arm(features: dict[str, str], parts: list[npt.NDArray[Any]]) -> Callable[[]
     fs = FeatureSet.from_dict({"trigger": "last", "features": features})
 
     def fresh() -> Callable[[int], Any]:
-        maker = row_maker(fs, _INSTRUMENTS)
+        maker = row_maker(fs, Instruments([*_INSTRUMENTS, *Instruments.of(*fs.symbols)]))
         buffers = maker.buffers(BLOCK + 1)
         return lambda i: maker.rows(parts[i], buffers)
 

@@ -3,10 +3,13 @@
  * Nothing here allocates except grow(), which is counted. */
 #include "alpha_anchored.h"
 #include "alpha_bars.h"
+#include "alpha_clocks.h"
 #include "alpha_lanes.h"
 #include "alpha_orders.h"
+#include "alpha_outside.h"
 #include "alpha_pointwise.h"
 #include "alpha_recursive.h"
+#include "alpha_restart.h"
 #include "alpha_wide.h"
 
 #ifndef ALPHA_ISA
@@ -89,6 +92,12 @@ static __attribute__((noinline, cold)) void gap(const alpha_program *p, alpha_bl
         case ALPHA_OP_TALIB_RSI:
             ((alpha_rsi *)state)->n_gap = 0;
             break;
+        case ALPHA_OP_VPIN:
+            ((alpha_vpin *)state)->full_gap = 0;
+            break;
+        case ALPHA_OP_CONST: /* these stay ready (rules 50, 52) */
+        case ALPHA_OP_INPUT:
+            continue;
         default:
             break;
         }
@@ -140,16 +149,27 @@ static inline uint32_t next_pass(const alpha_program *p, alpha_block *b)
             if (!alpha_mark_stays(i->op) && i->dst != UINT16_MAX)
                 alpha_marks(p, b)[i->dst] &= ALPHA_READY;
         }
+        for (uint32_t j = 0; j < p->n_bars; j++)
+            ((alpha_bar *)((char *)b + p->bars[j].state))->closed = 0;
         b->pass = 1;
     }
     return b->pass;
 }
 
+/* Arithmetic that a gap or a break left behind what it reads; nothing moves. */
+static __attribute__((noinline, cold)) void again(const alpha_program *p, alpha_block *b, const alpha_event *e, int64_t t)
+{
+    if (p->n_run[ALPHA_LIST_AGAIN])
+        run(p, b, p->run[ALPHA_LIST_AGAIN], e, t, next_pass(p, b));
+}
+
 static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, int64_t t, alpha_row *row)
 {
     int made = 0;
-    if (unlikely((e->flags & ALPHA_GAP) || (e->kind == ALPHA_STATUS && e->v[0] == ALPHA_STATUS_LOST)))
+    if (unlikely((e->flags & ALPHA_GAP) || (e->kind == ALPHA_STATUS && e->v[0] == ALPHA_STATUS_LOST))) {
         gap(p, b);
+        again(p, b, e, t);
+    }
     if (p->trigger == ALPHA_TRIGGER_EVERY && b->seen) {
         int64_t boundary = (floor_div(b->last_ns, p->every_ns) + 1) * p->every_ns;
         if (t >= boundary) {
@@ -157,6 +177,8 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
             made = 1;
         }
     }
+    if (unlikely(t >= b->next_break || (e->kind == ALPHA_STATUS && p->resets)) && session_break(p, b, e, t))
+        again(p, b, e, t);
     b->last_ns = t;
     b->seen++;
     if (unlikely(t >= b->next_close)) {
@@ -179,7 +201,7 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
         break;
     case ALPHA_TRADE:
         list = ALPHA_LIST_TRADE;
-        fires = p->trigger == ALPHA_TRIGGER_TRADE;
+        fires = p->trigger == ALPHA_TRIGGER_TRADE || p->trigger == ALPHA_TRIGGER_BAR_CLOCK;
         if (!b->quoted)
             b->ref_px = e->v[0];
         break;
@@ -192,6 +214,10 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
         list = e->level <= ALPHA_LIST_DEPTH_9 - ALPHA_LIST_NONE ? ALPHA_LIST_NONE + e->level : ALPHA_LIST_NONE;
         fires = 0;
         break;
+    case ALPHA_INPUT:
+        if (p->n_run[ALPHA_LIST_INPUT])
+            run(p, b, p->run[ALPHA_LIST_INPUT], e, t, next_pass(p, b));
+        return made;
     default:
         return made;
     }
@@ -200,7 +226,7 @@ static int step(const alpha_program *p, alpha_block *b, const alpha_event *e, in
     uint32_t pass = next_pass(p, b);
     if (p->n_run[list])
         run(p, b, p->run[list], e, t, pass);
-    if (fires) {
+    if (fires && (likely(p->trigger != ALPHA_TRIGGER_BAR_CLOCK) || clock_closed(p, b, pass))) {
         write_row(p, b, list, e, t, pass, row);
         made = 1;
     }

@@ -2,7 +2,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
 from alpha._core.model cimport ModelKernel, alpha_model
-from alpha._core.program cimport Program, alpha_block, alpha_kernels, alpha_program
+from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_kernels, alpha_program, alpha_surroundings
 from alpha._core.signal cimport Signal
 from alpha._core.types cimport alpha_event, alpha_signal
 
@@ -44,6 +44,10 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint32_t no_model
         uint32_t n_instruments
         alpha_instrument *instruments
+        const alpha_surroundings *around
+        alpha_block **peers
+        const uint32_t *peer_ids
+        uint32_t n_peers
         alpha_guard_config guard
         alpha_gate_config gate
         const double *mean
@@ -61,6 +65,7 @@ cdef extern from "alpha_pipeline.h" nogil:
 
     void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
     int alpha_read_latest(const alpha_instrument *in_, alpha_signal *s)
+    void alpha_bind_peers(alpha_pipeline *p)
     void alpha_set_killed(alpha_pipeline *p, int killed)
     void alpha_keep_latest(alpha_pipeline *p)
     void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
@@ -74,6 +79,7 @@ cdef extern from "alpha_resume.h" nogil:
 cdef class Pipeline:
     cdef alpha_pipeline *p
     cdef readonly Program program
+    cdef Surroundings around
     cdef ModelKernel model
     cdef object owners          # arrays and tensors p points into
     cdef alpha_signal *scratch  # room for what one event can produce

@@ -10,12 +10,20 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
-from alpha._core.program cimport ALPHA_AHEAD, alpha_block_free, alpha_block_new, alpha_fetch, alpha_ready_each
+from alpha._core.program cimport (
+    ALPHA_AHEAD,
+    Surroundings,
+    alpha_block_free,
+    alpha_block_new,
+    alpha_fetch,
+    alpha_ready_each,
+)
 from alpha._core.signal cimport Signal, make_signal
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
     ALPHA_DEPTH,
     ALPHA_HOLD,
+    ALPHA_INPUT,
     ALPHA_KILLED,
     ALPHA_QUOTE,
     ALPHA_REASONS,
@@ -36,14 +44,15 @@ _REASONS = {int(r): r for r in Reason}
 cdef class Pipeline:
     """Guard, features, model and gate over a table of instruments.
 
-    ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown). ``mean``, ``std``: float64 ``[F]``;
+    ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown); ``ticks``, ``sessions``, ``peers``: see
+    :class:`alpha._core.program.Surroundings`. ``mean``, ``std``: float64 ``[F]``;
     ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns.
     Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT).
     """
 
     def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, mean, std, clip, gate,
                   ModelKernel model=None, int no_model=12, bytes model_hash=bytes(16), bytes definition_hash=bytes(16),
-                  uint64_t bundle_revision=0):
+                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=()):
         cdef uint32_t f = program.c.n_features
         cdef Py_ssize_t i, n = len(lots)
         cdef Tensor z, y
@@ -52,6 +61,7 @@ cdef class Pipeline:
         if n < 1 or n >= 1 << 24:
             raise AlphaError(f"a pipeline serves from 1 to 2**24 instruments, not {n}")
         self.program = program
+        self.around = Surroundings(program, lots, ticks, sessions, peers)
         self.model = model
         p = self.p = <alpha_pipeline *>calloc(1, sizeof(alpha_pipeline))
         self.scratch = <alpha_signal *>malloc((n + 1) * sizeof(alpha_signal))
@@ -88,13 +98,16 @@ cdef class Pipeline:
         if p.instruments == NULL:
             raise MemoryError()
         p.n_instruments = <uint32_t>n
+        p.around = self.around.each
+        p.peers, p.peer_ids, p.n_peers = self.around.peers, self.around.peer_ids, self.around.n_peers
         for i in range(n):
             alpha_guard_reset(&p.instruments[i].guard)
             p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
-            p.instruments[i].block = alpha_block_new(p.program, lots[i])
+            p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
             p.instruments[i].x = <float *>calloc(f, sizeof(float))
             if p.instruments[i].block == NULL or p.instruments[i].x == NULL:
                 raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes} bytes each")
+        alpha_bind_peers(p)
 
     def _gate(self, gate):
         cdef alpha_gate_config *g = &self.p.gate
@@ -208,6 +221,19 @@ cdef class Pipeline:
         self.check_free()
         memset(&e, 0, sizeof(e))
         e.kind, e.instrument_id, e.ts_event_ns = ALPHA_TIMER, 0xFFFFFFFF, ts_ns
+        made = alpha_process(self.p, &e, self.scratch)
+        alpha_keep_made(self.p, self.scratch, made)
+        return [make_signal(self.scratch + i) for i in range(made)]
+
+    def on_input(self, uint32_t instrument_id, uint32_t series, double value, int64_t ts_ns):
+        """An external series has a new value, for one instrument or for all of them (id 2**32 - 1): a list of the
+        Signals that the time it comes at makes."""
+        cdef alpha_event e
+        cdef uint32_t i, made
+        self.check_free()
+        memset(&e, 0, sizeof(e))
+        e.kind, e.instrument_id, e.ts_event_ns = ALPHA_INPUT, instrument_id, ts_ns
+        e.v[0], e.v[1] = series, value
         made = alpha_process(self.p, &e, self.scratch)
         alpha_keep_made(self.p, self.scratch, made)
         return [make_signal(self.scratch + i) for i in range(made)]

@@ -9,9 +9,18 @@ cdef extern from "alpha_kernels.h" nogil:
 
     ctypedef struct alpha_bar_spec:
         int64_t interval_ns
+        double size
         uint32_t state
         uint16_t from_mid
-        uint16_t slot[5]
+        uint16_t clock
+        uint16_t slot[7]
+
+    ctypedef struct alpha_sessions:
+        const int64_t *opens
+        const int64_t *closes
+        const int64_t *break_starts
+        const int64_t *break_ends
+        int64_t n
 
     ctypedef struct alpha_quad:
         uint16_t a[4]
@@ -22,12 +31,19 @@ cdef extern from "alpha_kernels.h" nogil:
         uint64_t growths
         double ref_px
 
+    ctypedef struct alpha_surroundings:
+        double lot
+        double tick
+        const alpha_sessions *sessions
+        alpha_block **peers
+
     ctypedef struct alpha_program:
-        const alpha_instr *run[14]
-        const alpha_instr *refresh[14]
-        uint32_t n_run[14]
-        uint32_t n_refresh[14]
+        const alpha_instr *run[16]
+        const alpha_instr *refresh[16]
+        uint32_t n_run[16]
+        uint32_t n_refresh[16]
         const alpha_instr *all
+        const uint8_t *resets
         const alpha_bar_spec *bars
         const alpha_quad *quads
         const uint16_t *features
@@ -35,6 +51,8 @@ cdef extern from "alpha_kernels.h" nogil:
         uint32_t n_all, n_bars, n_features, n_slots, block_bytes
         int32_t trigger, trigger_bar
         int64_t every_ns
+        uint32_t present
+        uint32_t by_close
 
     void alpha_ready_each(const alpha_program *, alpha_block *, uint8_t *)
 
@@ -54,7 +72,7 @@ cdef extern from "alpha_kernels.h" nogil:
         const void *const *places() noexcept nogil
 
 cdef extern from "alpha_block.h" nogil:
-    alpha_block *alpha_block_new(const alpha_program *, double lot)
+    alpha_block *alpha_block_new(const alpha_program *, const alpha_surroundings *)
     void alpha_block_free(const alpha_program *, alpha_block *)
     const Py_ssize_t ALPHA_AHEAD
     void alpha_fetch(const void *, size_t)
@@ -62,7 +80,7 @@ cdef extern from "alpha_block.h" nogil:
 cdef extern from "alpha_state.h" nogil:
     size_t alpha_block_saved_bytes(const alpha_program *, alpha_block *)
     void alpha_block_save(const alpha_program *, alpha_block *, char *)
-    alpha_block *alpha_block_restore(const alpha_program *, const char *, size_t, size_t *used)
+    alpha_block *alpha_block_restore(const alpha_program *, const alpha_surroundings *, const char *, size_t, size_t *used)
 
 cdef const alpha_kernels *choose_kernels() except NULL
 
@@ -73,4 +91,15 @@ cdef class Program:
     cdef object records         # `all` as compile.py wrote it
     cdef object arrays          # owners of everything c points to
     cdef alpha_bar_spec *bars   # owned
+    cdef readonly uint32_t n_peers         # symbols that the program looks at
+    cdef readonly bint needs_sessions
     cdef const alpha_instr *_instructions(self, records) except? NULL
+
+cdef class Surroundings:
+    # What the blocks of a table of instruments look at outside of themselves; whoever makes the blocks keeps it.
+    cdef alpha_surroundings *each   # [n]
+    cdef alpha_sessions *tables     # [n] or NULL
+    cdef alpha_block **peers        # [n_peers]
+    cdef uint32_t *peer_ids         # [n_peers]
+    cdef uint32_t n, n_peers
+    cdef object owners

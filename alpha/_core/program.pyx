@@ -6,7 +6,7 @@ Built by ``alpha.features.compile``; holds no state of its own. Any thread may s
 import hashlib
 import os
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 
 import cython
 import numpy as np
@@ -46,9 +46,12 @@ cdef extern from *:
     const int ALPHA_OPS
     const int ALPHA_LISTS
     const int ALPHA_CHUNK
+    const int ALPHA_BAR_FIELDS
     const char *const alpha_op_names[]
     const size_t alpha_op_state_bytes[]
     ctypedef struct alpha_bar:
+        pass
+    ctypedef struct alpha_present:
         pass
 
 cdef extern from "alpha_math.h" nogil:
@@ -59,6 +62,7 @@ OPCODES = {(<bytes>alpha_op_names[i]).decode(): i for i in range(ALPHA_OPS)}
 STATE_BYTES = {(<bytes>alpha_op_names[i]).decode(): alpha_op_state_bytes[i] for i in range(ALPHA_OPS)}
 BLOCK_BYTES = sizeof(alpha_block)
 BAR_BYTES = sizeof(alpha_bar)
+PRESENT_BYTES = sizeof(alpha_present)
 CHUNK = ALPHA_CHUNK  # sorted values that stand together
 SLOT_BYTES = sizeof(double) + sizeof(uint64_t)  # a value and its mark
 
@@ -114,10 +118,10 @@ cdef bint all_in_order(const uint16_t[::1] slots) noexcept:
 cdef class Program:
     """Instructions of one feature set. ``n_features``: columns of a row; ``block_bytes``: state per instrument."""
 
-    def __cinit__(
-        self, *, run, refresh, all, quads, bars, features, n_watched, n_slots, block_bytes, trigger, trigger_bar, every_ns
-    ):
+    def __cinit__(self, *, run, refresh, all, quads, resets, bars, features, n_watched, n_slots, block_bytes, trigger,
+                  trigger_bar, every_ns, present, by_close, n_peers, needs_sessions):
         cdef const uint16_t[::1] slots, lanes
+        cdef const uint8_t[::1] flags
         cdef Py_ssize_t i, j
         self.bars = NULL
         self.kernels = choose_kernels()
@@ -138,15 +142,28 @@ cdef class Program:
             self.arrays.append(owner)
             lanes = owner
             self.c.quads = <const alpha_quad *>&lanes[0]
+        if resets is not None:
+            owner = np.ascontiguousarray(resets, dtype=np.uint8)
+            if len(owner) != len(all):
+                raise AlphaError(f"there are {len(owner)} resets for {len(all)} instructions")
+            self.arrays.append(owner)
+            flags = owner
+            self.c.resets = &flags[0]
+        self.c.present, self.c.by_close = present, by_close
+        self.n_peers, self.needs_sessions = n_peers, needs_sessions
         if bars:
-            self.bars = <alpha_bar_spec *>malloc(len(bars) * sizeof(alpha_bar_spec))
+            self.bars = <alpha_bar_spec *>calloc(len(bars), sizeof(alpha_bar_spec))
             if self.bars == NULL:
                 raise MemoryError()
-            for i, (interval, state, from_mid, fields) in enumerate(bars):
-                self.bars[i].interval_ns = interval
+            for i, (clock, size, state, from_mid, fields) in enumerate(bars):
+                self.bars[i].clock = clock
+                if clock:
+                    self.bars[i].size = size
+                else:
+                    self.bars[i].interval_ns = size
                 self.bars[i].state = state
                 self.bars[i].from_mid = from_mid
-                for j in range(5):
+                for j in range(ALPHA_BAR_FIELDS):
                     self.bars[i].slot[j] = fields[j]
         self.c.bars = self.bars
         self.c.n_bars = <uint32_t>len(bars)
@@ -204,3 +221,63 @@ cdef class Program:
     @property
     def isa(self):
         return (<bytes>self.kernels.isa).decode()
+
+
+@cython.final
+cdef class Surroundings:
+    """What the blocks of a table of instruments look at outside of themselves.
+
+    ``lots``, ``ticks``: float64 ``[n]``, NaN where unknown; ``sessions``: a :class:`alpha.sessions.SessionTable` per
+    instrument, or None where the program needs none; ``peers``: ids of the instruments that its symbols name, in order.
+    """
+
+    def __cinit__(self, Program program not None, lots, ticks=None, sessions=None, peers=()):
+        cdef Py_ssize_t i, k
+        cdef const int64_t[::1] column
+        self.each, self.tables, self.peers, self.peer_ids = NULL, NULL, NULL, NULL
+        self.n, self.n_peers = <uint32_t>len(lots), <uint32_t>len(peers)
+        if self.n_peers != program.n_peers:
+            raise AlphaError(f"this program looks at {program.n_peers} other instruments, not at {self.n_peers}")
+        if program.needs_sessions and sessions is None:
+            raise AlphaError("this program needs the sessions of each instrument")
+        self.each = <alpha_surroundings *>calloc(max(self.n, 1), sizeof(alpha_surroundings))
+        self.peers = <alpha_block **>calloc(max(self.n_peers, 1), sizeof(alpha_block *))
+        self.peer_ids = <uint32_t *>calloc(max(self.n_peers, 1), sizeof(uint32_t))
+        if self.each == NULL or self.peers == NULL or self.peer_ids == NULL:
+            raise MemoryError()
+        for k in range(<Py_ssize_t>self.n_peers):
+            if not 0 <= peers[k] < self.n:
+                raise AlphaError(f"there is no instrument {peers[k]}: this table has {self.n}")
+            self.peer_ids[k] = peers[k]
+        for i in range(<Py_ssize_t>self.n):
+            self.each[i].lot = lots[i]
+            self.each[i].tick = float("nan") if ticks is None else ticks[i]
+            self.each[i].peers = self.peers
+        self.owners = []
+        if sessions is None:
+            return
+        if len(sessions) != self.n:
+            raise AlphaError(f"there are {len(sessions)} session tables for {self.n} instruments")
+        self.tables = <alpha_sessions *>calloc(max(self.n, 1), sizeof(alpha_sessions))
+        if self.tables == NULL:
+            raise MemoryError()
+        for i in range(<Py_ssize_t>self.n):
+            table = sessions[i]
+            columns = [np.ascontiguousarray(c, dtype=np.int64)
+                       for c in (table.opens, table.closes, table.break_starts, table.break_ends)]
+            self.owners.append(columns)
+            column = columns[0]
+            self.tables[i].opens, self.tables[i].n = &column[0], len(column)
+            column = columns[1]
+            self.tables[i].closes = &column[0]
+            column = columns[2]
+            self.tables[i].break_starts = &column[0]
+            column = columns[3]
+            self.tables[i].break_ends = &column[0]
+            self.each[i].sessions = &self.tables[i]
+
+    def __dealloc__(self):
+        free(self.each)
+        free(self.tables)
+        free(self.peers)
+        free(self.peer_ids)

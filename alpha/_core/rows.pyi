@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha._core.program import Program
+from alpha.sessions import SessionTable
 
 @final
 class RowMaker:
@@ -16,6 +17,9 @@ class RowMaker:
         lots: Sequence[float] | npt.NDArray[np.float64],
         clock_offsets_ns: Sequence[int] | npt.NDArray[np.int64],
         guard: Mapping[str, Any],
+        ticks: Sequence[float] | npt.NDArray[np.float64] | None = ...,
+        sessions: Sequence[SessionTable] | None = ...,
+        peers: Sequence[int] = ...,
     ) -> RowMaker: ...
     def buffers(self, room: int) -> tuple[npt.NDArray[Any], ...]: ...
     def rows(

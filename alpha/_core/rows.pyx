@@ -18,7 +18,16 @@ from alpha._core.guard cimport (
     alpha_own_event,
     fill_config,
 )
-from alpha._core.program cimport ALPHA_AHEAD, Program, alpha_block, alpha_block_free, alpha_block_new, alpha_fetch, alpha_row
+from alpha._core.program cimport (
+    ALPHA_AHEAD,
+    Program,
+    Surroundings,
+    alpha_block,
+    alpha_block_free,
+    alpha_block_new,
+    alpha_fetch,
+    alpha_row,
+)
 from alpha._core.types cimport ALPHA_CONTROL, alpha_event
 from alpha.errors import AlphaError
 from alpha.events import EVENT_DTYPE
@@ -38,19 +47,21 @@ cdef class RowMaker:
     """State of every instrument; ``rows(events)`` continues where the last call ended."""
 
     cdef readonly Program program
+    cdef Surroundings around
     cdef alpha_guard_config config
     cdef alpha_guard_state *guards
     cdef alpha_block **blocks
     cdef uint32_t n
     cdef Py_ssize_t seen
 
-    def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard):
+    def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, ticks=None, sessions=None, peers=()):
         cdef Py_ssize_t i
         self.guards, self.blocks = NULL, NULL
         if not 1 <= len(lots) < 1 << 24:
             raise AlphaError(f"from 1 to 2**24 instruments can be served, not {len(lots)}")
         self.program = program
         self.n = <uint32_t>len(lots)
+        self.around = Surroundings(program, lots, ticks, sessions, peers)
         fill_config(&self.config, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"])
         self.guards = <alpha_guard_state *>calloc(self.n, sizeof(alpha_guard_state))
         self.blocks = <alpha_block **>calloc(self.n, sizeof(alpha_block *))
@@ -59,9 +70,11 @@ cdef class RowMaker:
         for i in range(<Py_ssize_t>self.n):
             alpha_guard_reset(&self.guards[i])
             self.guards[i].clock_offset_ns = clock_offsets_ns[i]
-            self.blocks[i] = alpha_block_new(&program.c, lots[i])
+            self.blocks[i] = alpha_block_new(&program.c, &self.around.each[i])
             if self.blocks[i] == NULL:
                 raise MemoryError(f"no {program.c.block_bytes} bytes for instrument {i}")
+        for i in range(<Py_ssize_t>self.around.n_peers):
+            self.around.peers[i] = self.blocks[self.around.peer_ids[i]]
 
     def __dealloc__(self):
         cdef uint32_t i

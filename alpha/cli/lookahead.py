@@ -14,6 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the places and of what is altered (default 0)")
     parser.add_argument("--twin", choices=("batch", "native"), default="batch", help="whose rows (default batch)")
     show.add_data(parser)
+    show.add_inputs(parser)
     show.add_json(parser)
 
 
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     fs = catalog.find(args.features)
     with show.opened(args, "reading", clock=fs.stream.clock) as source:
+        show.take_inputs(args, source, fs)
         events, instruments = source.read_all(), source.instruments
     with show.progress("altering the future", unit="cuts", total=args.cuts) as tick:
         result = causality.check(

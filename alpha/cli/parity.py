@@ -13,6 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", required=True, metavar="NAME|FILE", help="a catalogued set or a TOML file")
     parser.add_argument("--out", metavar="FILE", help="write the certificate (parity.json) here")
     show.add_data(parser)
+    show.add_inputs(parser)
     show.add_json(parser)
 
 
@@ -24,9 +25,11 @@ def run(args: argparse.Namespace) -> int:
     fs = catalog.find(args.features)
     show.check_output("--out", args.out, args.data)
     with show.opened(args, "reading", clock=fs.stream.clock) as source:
+        inputs = show.take_inputs(args, source, fs)
         result = {
             **parity.check(fs, source, source.instruments),
             "data_sha256": source.data_sha256(),
+            "inputs_sha256": inputs,
             "features_name": fs.name,
         }
     if args.out:

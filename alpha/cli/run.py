@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cpu", type=int, help="pin the worker to this CPU")
     show.add_data(parser)
+    show.add_inputs(parser)
     show.add_json(parser)
 
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(source.describe(), file=sys.stderr)
         with Runtime.from_registry(registry, args.model, instruments=source.instruments) as rt:
+            show.take_inputs(args, source, rt.bundle.feature_set)
             rt.measure_latency()
             digest = hashlib.sha256()
             kept: list[Any] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import json
 import math
 import os
@@ -46,6 +47,34 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("--bar", help="length of a bar (default: as the instrument declares, else 1m)")
     parser.add_argument("--levels", type=int, default=1, help="book levels to read, 1 to 10 (default 1)")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row with file and line")
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """The option of verbs whose features may read external series."""
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE[:COLUMN]",
+        help="an external series of the feature set, from Parquet or CSV: a time and a value; may repeat",
+    )
+
+
+def take_inputs(args: argparse.Namespace, source: Any, fs: Any) -> dict[str, str]:
+    """Merge the files of ``add_inputs`` into the source; the sha256 of each by its series."""
+    from alpha.data.inputs import input_events, parse_option, read_series
+
+    series: dict[str, Any] = {}
+    hashes: dict[str, str] = {}
+    for text in args.input:
+        name, file, column = parse_option(text)
+        if name in series:
+            raise DataError(f"--input names the series {name!r} twice")
+        series[name] = read_series(file, column, ts_unit=args.ts_unit, tz=args.tz)
+        hashes[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    if series:
+        source.add_inputs(input_events(fs, series), series)
+    return hashes
 
 
 def why(exc: OSError) -> str:

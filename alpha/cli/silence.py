@@ -6,7 +6,7 @@ from typing import Any
 
 from alpha.events import Kind
 from alpha.features.feature_set import FeatureSet
-from alpha.features.language import Expr, walk
+from alpha.features.language import BarClock, Expr, walk
 from alpha.features.operators import OPERATORS
 
 _GROUPS = {"quote": Kind.QUOTE, "trade": Kind.TRADE, "bar": Kind.BAR, "depth": Kind.DEPTH}
@@ -15,14 +15,13 @@ _GROUPS = {"quote": Kind.QUOTE, "trade": Kind.TRADE, "bar": Kind.BAR, "depth": K
 def _needs(node: Expr) -> tuple[Kind, bool] | None:
     """(kind of event, whether with its size) that updates a leaf of an expression."""
     if node.op == "bar":
-        _, source, field = node.params
+        clock, source, field = node.params
         kind = {"feed": Kind.BAR, "trade": Kind.TRADE, "mid": Kind.QUOTE}[str(source)]
-        return kind, field == "volume" and kind != Kind.QUOTE
+        counts = isinstance(clock, BarClock) and clock.kind != "tick_bar"  # sizes close it
+        return kind, counts or (field in ("volume", "vwap") and kind != Kind.QUOTE)
     op = OPERATORS.get(node.op)
-    if op is None or op.kind != "source":
-        return None
-    updated_by = _GROUPS.get(op.group)  # a source that every event updates lacks nothing
-    return None if updated_by is None else (updated_by, op.needs_qty)
+    updated_by = None if op is None else _GROUPS.get(op.group)  # time passes with every event and lacks nothing
+    return None if op is None or updated_by is None else (updated_by, op.needs_qty)
 
 
 def _lacking(fs: FeatureSet, source: Any) -> dict[str, str]:
@@ -30,6 +29,8 @@ def _lacking(fs: FeatureSet, source: Any) -> dict[str, str]:
     out = {}
     for name, expression in fs.features.items():
         for node in walk(expression):
+            if node.op == "input" and node.params[0] not in source.inputs:
+                out[name] = f"values of the external series {node.params[0]!r} (--input {node.params[0]}=FILE)"
             need = _needs(node)
             if need is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alpha.data.inputs import with_inputs
 from alpha.data.source import EventSource, open_events
 
-__all__ = ["EventSource", "open_events"]
+__all__ = ["EventSource", "open_events", "with_inputs"]

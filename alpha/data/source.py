@@ -43,6 +43,7 @@ class EventSource:
         self.clock = "recv"
         self.kinds: Counter[Kind] = Counter()
         self.unsized: Counter[Kind] = Counter()
+        self.inputs: frozenset[str] = frozenset()  # external series that were added
         self.first_kinds: frozenset[Kind] = frozenset()  # of the events from which sizes are inferred
         self._chunks: Iterator[Events] = iter(())
         self._begun = False
@@ -93,6 +94,14 @@ class EventSource:
                         if count:
                             kinds[Kind(kind)] += int(count)
                 yield chunk
+
+    def add_inputs(self, events: Events, names: Iterable[str]) -> None:
+        """Merge INPUT events of these series in (see :func:`alpha.data.inputs.input_events`), by time, behind the
+        source's own events where times are equal. Before the first chunk is taken."""
+        if self._begun:
+            raise DataError("inputs are added before the first event is read")
+        self._chunks = merge([self._chunks, iter([events])], self.clock)
+        self.inputs |= frozenset(names)
 
     def read_all(self) -> Events:
         """Everything as one array."""

@@ -59,6 +59,8 @@ def altered(events: Events, cut: int, rng: np.random.Generator) -> Events:
             v[at, column] = np.floor(v[at, column] * rng.uniform(0.5, 3.0, int(at.sum()))) + 1.0
     trades = future["kind"] == Kind.TRADE
     v[trades, 2] = rng.integers(-1, 2, int(trades.sum()))
+    inputs = future["kind"] == Kind.INPUT
+    v[inputs, 1] += rng.normal(0.0, 1.0, int(inputs.sum()))
     if n and rng.random() < 0.5:  # later, too: windows of time must not know when the next event comes
         delay = np.cumsum(rng.integers(0, 10**8, n))
         for name in ("ts_event_ns", "ts_recv_ns"):

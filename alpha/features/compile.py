@@ -20,7 +20,7 @@ from alpha._core import program as native
 from alpha.errors import DefinitionError
 from alpha.features import lanes
 from alpha.features.feature_set import FeatureSet, Trigger
-from alpha.features.language import BarRef, Duration, Expr, ParamValue
+from alpha.features.language import BarClock, BarRef, Duration, Expr, ParamValue, resets
 from alpha.features.operators import BAR_FIELDS, MAX_LEVEL, OPERATORS
 
 OP = native.OPCODES
@@ -58,6 +58,7 @@ _HAS_DDOF = {"var", "std", "zscore", "cov"}
 _ORDERS = ("min", "max", "argmin", "argmax", "rank", "quantile", "median")
 _PAIRED = ("cov", "corr", "beta", "qlib.corr")
 _REGRESSED = ("slope", "rsquare", "resid", "qlib.rsquare")
+_TIMES = ("seconds_since_open", "minutes_to_close", "is_rth", "sin_day", "cos_day")
 _COUNTED = ("wilder", "wilder_sum", "rsi", "talib.rsi")
 _LATENCY = {
     **dict.fromkeys(("READ_STD", "READ_ZSCORE", "SKEW", "READ_MAD"), 3),
@@ -65,15 +66,20 @@ _LATENCY = {
     **dict.fromkeys(("RSI", "EMA_HALF_LIFE", "VELOCITY_TIME", "LOGRET_COUNT", "LOGRET_TIME", "LOG", "EXP"), 2),
     **dict.fromkeys(("WINDOW_COUNT", "WINDOW_TIME", "RET_COUNT", "RET_TIME", "DIV"), 1),
 }
-_LISTS = ("quote", "trade", "bar", "close", "none", *(f"depth_{level}" for level in range(1, MAX_LEVEL + 1)))
+_EVENTS = ("quote", "trade", "bar", "close", "none", *(f"depth_{n}" for n in range(1, MAX_LEVEL + 1)), "input")
+_LISTS = (*_EVENTS, "again")  # the last: arithmetic to do once more after a gap or a session break
 # operations without a state of their own that has to see every update; LAG_TIME and its like only move on
 _LOOKS = {
-    *(name.upper() for name in (*_POINTWISE, "where", "clip")),
+    *(name.upper() for name in (*_POINTWISE, "where", "clip", *_TIMES)),
+    *("AGED", "OF"),
     *(name for name in OP if name.startswith(("READ_", "LAG_", "DIFF_", "RET_", "LOGRET_", "VELOCITY_"))),
 }
 _IN_LANES = {name: OP[f"LANES_{name}"] for name in OP if f"LANES_{name}" in OP}
 _WIDE = {OP[name[:-5]]: (OP[name], int(name[-1])) for name in OP if name[:-1].endswith("_BY_")}
-_EVERY = frozenset(_LISTS)
+_AGAIN = {OP[name.upper()] for name in (*_POINTWISE, "where", "clip")}
+_STATELESS = _AGAIN | set(_IN_LANES.values())  # whatever a session break does, they keep nothing
+_EVERY = frozenset(_EVENTS)
+_CLOCKS = {"time": 0, "tick_bar": 1, "volume_bar": 2, "dollar_bar": 3}
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
 
 
@@ -96,6 +102,7 @@ class _Node:
     shares: int = -1  # node whose state it uses
     groups: frozenset[str] = frozenset()  # lists whose events can update it
     timed: bool = False  # its value changes when only time passes
+    resets: bool = False  # a session break starts its state again
 
     def record(self) -> tuple[int | float, ...]:
         return (0, self.op, self.dst, self.a, self.b, self.state, self.history, self.n, self.k, self.ddof, self.mode)
@@ -103,15 +110,21 @@ class _Node:
 
 @dataclass(slots=True)
 class _Builder:
+    session: bool  # the stream's sessions break state
+    symbols: tuple[str, ...]
+    inputs: tuple[str, ...]
     nodes: list[_Node] = field(default_factory=list)  # operands always before their readers
     slots: int = 0
     known: dict[Expr, int] = field(default_factory=dict)
-    histories: dict[tuple[int, ...], int] = field(default_factory=dict)  # operand nodes -> HISTORY or PAIRS
+    resets: bool = False  # what the expression that is being built does at a session break
+    kept: dict[int, int] = field(default_factory=dict)  # node -> its KEEP
+    histories: dict[tuple[tuple[int, ...], bool], int] = field(default_factory=dict)  # (operands, resets) -> node
     windows: dict[tuple[str, int, int, bool], int] = field(default_factory=dict)  # (what, history, n, timed) -> sums
-    bars: dict[tuple[int, str], int] = field(default_factory=dict)
+    bars: dict[tuple[str, float, str], tuple[int, int]] = field(default_factory=dict)  # -> (index, node that fills it)
     bar_slots: list[list[int]] = field(default_factory=list)
 
     def add(self, node: _Node, slot: bool = True) -> int:
+        node.resets = node.resets or self.resets
         if slot:
             node.dst = self.slots
             self.slots += 1
@@ -134,7 +147,9 @@ class _Builder:
     def expr(self, e: Expr) -> int:
         """Node that holds the value of ``e``; the same expression gives the same node."""
         if e not in self.known:
+            outer, self.resets = self.resets, self.session and resets(e)
             self.known[e] = self.build(e)
+            self.resets = outer
         return self.known[e]
 
     def build(self, e: Expr) -> int:
@@ -142,6 +157,14 @@ class _Builder:
             return self.add(_Node(OP["CONST"], k=_float(e.params[0])))
         if e.op == "bar":
             return self.bar_leaf(e)
+        if e.op == "of":
+            return self.of(e)
+        if e.op == "input":
+            return self.input(e)
+        if e.op in _TIMES:
+            return self.add(_Node(OP[e.op.upper()], timed=True))
+        if e.op == "vpin":
+            return self.vpin(e)
         if OPERATORS[e.op].kind == "source":
             return self.level(e) if e.params else self.source(e.op)
         operands = tuple(self.expr(a) for a in e.args)
@@ -204,42 +227,73 @@ class _Builder:
         groups = frozenset({f"depth_{_int(e.param('level'))}"})
         return self.add(_Node(OP[code], n=_QUOTE_FIELDS.get(name, 0), groups=groups))
 
-    def bar_spec(self, ref: BarRef) -> int:
-        """Index of the builder of such bars; its instruction takes in quotes or trades."""
-        key = (ref.interval.ns, ref.source)
+    def of(self, e: Expr) -> int:
+        """What another instrument keeps of an expression: every instrument keeps it, and any may look."""
+        x = self.expr(e.args[0])
+        if x not in self.kept:
+            self.kept[x] = self.derived("KEEP", (x,), resets=self.session and resets(e.args[0]))
+        keep = self.kept[x]
+        # it reads a slot of another block: the operand only says that its own block's KEEP comes first
+        return self.add(_Node(OP["OF"], operands=(keep,), n=self.symbols.index(str(e.param("symbol"))), timed=True))
+
+    def input(self, e: Expr) -> int:
+        """An external series; with an age limit a second node looks at how old its value is."""
+        max_age = e.param("max_age")
+        if max_age is None:
+            series = self.inputs.index(str(e.param("name")))
+            return self.add(_Node(OP["INPUT"], n=series, groups=frozenset({"input"})))
+        assert isinstance(max_age, Duration)
+        raw = self.expr(Expr("input", (), (e.param("name"), None)))
+        return self.derived("AGED", (raw,), n=max_age.ns, shares=raw, timed=True)
+
+    def vpin(self, e: Expr) -> int:
+        n = _int(e.param("n"))
+        sign = self.expr(Expr("trade_sign"))
+        return self.derived("VPIN", (sign,), n=n, k=_float(e.param("volume")), storage=8 * n)
+
+    def bar_spec(self, ref: BarRef) -> tuple[int, int]:
+        """(index, node) of the builder of such bars; its instruction takes in quotes or trades."""
+        clock = ref.interval
+        key = (clock.kind, clock.size, "trade") if isinstance(clock, BarClock) else ("time", clock.ns, ref.source)
         if key not in self.bars:
-            if len(self.bars) == MAX_BARS:
+            index = len(self.bars)
+            if index == MAX_BARS:
                 raise DefinitionError(f"a feature set may build at most {MAX_BARS} kinds of bars")
-            self.bars[key] = len(self.bars)
             self.bar_slots.append([NO_SLOT] * len(BAR_FIELDS))
             group = "quote" if ref.source == "mid" else "trade"
-            self.add(_Node(OP["BAR_TAKE"], n=self.bars[key], groups=frozenset({group})), slot=False)
+            code = "BAR_TAKE" if key[0] == "time" else "CLOCK_TAKE"
+            take = self.add(_Node(OP[code], n=index, groups=frozenset({group})), slot=False)
+            self.bars[key] = index, take
         return self.bars[key]
 
     def bar_leaf(self, e: Expr) -> int:
         interval, source, name = e.params
-        assert isinstance(interval, Duration) and isinstance(source, str) and isinstance(name, str)
+        assert isinstance(interval, (Duration, BarClock)) and isinstance(source, str) and isinstance(name, str)
         index = BAR_FIELDS.index(name)
         if source == "feed":
             # the feed decides what a bar is: the interval is part of the definition, not of the event
             code = "FIELD_QTY" if name == "volume" else "FIELD"
             return self.add(_Node(OP[code], n=index, groups=frozenset({"bar"})))
-        spec = self.bar_spec(BarRef(interval, source))
-        leaf = self.add(_Node(OP["CLOSE_LEAF"], groups=frozenset({"close"})))
+        spec, take = self.bar_spec(BarRef(interval, source))
+        if isinstance(interval, BarClock):  # in the pass of the trade that closes the bar
+            leaf = self.add(_Node(OP["CLOSE_LEAF"], operands=(take,), groups=frozenset({"trade"})))
+        else:
+            leaf = self.add(_Node(OP["CLOSE_LEAF"], groups=frozenset({"close"})))
         self.bar_slots[spec][index] = self.nodes[leaf].dst
         return leaf
 
     def history(self, operands: tuple[int, ...], window: ParamValue | None) -> int:
         """Node that keeps what a window of these operands needs."""
-        if operands not in self.histories:
+        key = (operands, self.resets)
+        if key not in self.histories:
             name = "HISTORY" if len(operands) == 1 else "PAIRS"
-            self.histories[operands] = self.derived(name, operands, slot=False)
-        node = self.nodes[self.histories[operands]]
+            self.histories[key] = self.derived(name, operands, slot=False)
+        node = self.nodes[self.histories[key]]
         if isinstance(window, Duration):
             node.ddof = 1  # keeps times
         else:
             node.n = max(node.n, _int(window))
-        return self.histories[operands]
+        return self.histories[key]
 
     def lag(self, e: Expr, operands: tuple[int, ...]) -> int:
         window, name = e.param("window"), _LAGS[e.op]
@@ -335,8 +389,9 @@ def _number_slots(b: _Builder, features: list[int], in_lanes: set[int]) -> int:
     return watched
 
 
-def _layout(b: _Builder) -> tuple[int, list[int]]:
-    """Give every state and ring its byte offset in the block: (size, offsets of the bar states)."""
+def _layout(b: _Builder, looks_out: bool) -> tuple[int, list[int], int]:
+    """Give every state and ring its byte offset in the block: (size, offsets of the bar states, offset of what it
+    knows of its surroundings or 0)."""
     sizes = native.STATE_BYTES
     offset = native.BLOCK_BYTES + b.slots * native.SLOT_BYTES
 
@@ -355,6 +410,7 @@ def _layout(b: _Builder) -> tuple[int, list[int]]:
         if node.shares >= 0:
             node.state = b.nodes[node.shares].state
     bar_states = [take(native.BAR_BYTES) for _ in b.bars]
+    present = take(native.PRESENT_BYTES) if looks_out else 0
     for node in b.nodes:  # readers and lags address the state and history they read
         if node.op in (OP["HISTORY"], OP["PAIRS"]):
             node.mode = max(_power_of_two(node.n + 1), _TIME_RING if node.ddof else 1)
@@ -364,12 +420,12 @@ def _layout(b: _Builder) -> tuple[int, list[int]]:
             source = b.nodes[operand]
             if source.op in (OP["HISTORY"], OP["PAIRS"]):
                 node.history = source.state
-            elif source.dst == NO_SLOT:  # a window
+            elif source.dst == NO_SLOT and node.op != OP["CLOSE_LEAF"]:  # a window
                 node.state = source.state
                 node.history = source.history
     if offset >= 2**31:
         raise DefinitionError("the windows of this feature set need more than 2 GiB per instrument")
-    return offset, bar_states
+    return offset, bar_states, present
 
 
 def _power_of_two(n: int) -> int:
@@ -383,7 +439,8 @@ def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack.extend(b.nodes[node].operands)
+            if b.nodes[node].op != OP["OF"]:  # what it looks at is brought up to date where it happens
+                stack.extend(b.nodes[node].operands)
     return seen
 
 
@@ -434,16 +491,17 @@ def _lists(b: _Builder, trigger: Trigger, row_only: set[int]) -> list[tuple[set[
     always = "bar" if feed else trigger.kind  # every such event makes a row
     makes_rows = {
         "every": {"none"},
-        "bar": {"bar" if feed else "close"},
-        "last": set(_LISTS) - {"close"},
+        "bar": {"bar" if feed else "trade" if trigger.bar and isinstance(trigger.bar.interval, BarClock) else "close"},
+        "last": set(_EVENTS) - {"close", "input"},
     }.get(trigger.kind, {trigger.kind})
     lists = []
-    for name in _LISTS:
+    for name in _EVENTS:
         moved = {i for i in needed if name in b.nodes[i].groups}
         at_once = moved | (timed & _ancestors(b, moved))
         for_a_row = (timed | (every - needed)) - at_once if name in makes_rows else set()
         lists.append((at_once | for_a_row, set()) if name == always else (at_once, for_a_row))
-    return lists
+    again = {i for i in needed if b.nodes[i].op in _AGAIN and not b.nodes[i].timed}
+    return [*lists, (again if b.session or b.inputs else set(), set())]
 
 
 def _lanes(b: _Builder, in_lanes: set[int]) -> tuple[list[_Node], np.ndarray]:
@@ -477,7 +535,8 @@ def _records(b: _Builder, chosen: set[int], in_lanes: set[int], steps: list[_Nod
 
 def compile_program(fs: FeatureSet) -> native.Program:
     """The native program of a feature set; :class:`DefinitionError` if it cannot be one."""
-    b = _Builder()
+    session = fs.stream.session_break == "session"
+    b = _Builder(session, fs.symbols, fs.inputs)
     features = [b.expr(e) for e in fs.features.values()]
     trigger, trigger_bar = _TRIGGERS.get(fs.trigger.kind, -1), -1
     if fs.trigger.kind == "bar":
@@ -485,11 +544,12 @@ def compile_program(fs: FeatureSet) -> native.Program:
         if fs.trigger.bar.source == "feed":
             trigger = 3
         else:
-            trigger, trigger_bar = 4, b.bar_spec(fs.trigger.bar)
+            trigger = 6 if isinstance(fs.trigger.bar.interval, BarClock) else 4
+            trigger_bar, _ = b.bar_spec(fs.trigger.bar)
     row_only = _row_only(b)
     in_lanes = _into_lanes(b, row_only)
     watched = _number_slots(b, features, in_lanes)
-    size, bar_states = _layout(b)
+    size, bar_states, present = _layout(b, looks_out=fs.needs_sessions or bool(fs.symbols))
     steps, quads = _lanes(b, in_lanes)
     run, refresh = [], []
     for at_once, for_a_row in _lists(b, fs.trigger, row_only):
@@ -501,9 +561,10 @@ def compile_program(fs: FeatureSet) -> native.Program:
         refresh=refresh,
         all=np.array([n.record() for n in b.nodes], dtype=INSTR_DTYPE),
         quads=quads,
+        resets=np.array([n.resets and n.op not in _STATELESS for n in b.nodes], np.uint8) if session else None,
         bars=[
-            (interval, state, int(source == "mid"), slots)
-            for ((interval, source), state, slots) in zip(b.bars, bar_states, b.bar_slots, strict=True)
+            (_CLOCKS[kind], size, state, int(source == "mid"), slots)
+            for ((kind, size, source), state, slots) in zip(b.bars, bar_states, b.bar_slots, strict=True)
         ],
         features=[b.nodes[i].dst for i in features],
         n_watched=watched,
@@ -512,4 +573,8 @@ def compile_program(fs: FeatureSet) -> native.Program:
         trigger=trigger,
         trigger_bar=trigger_bar,
         every_ns=every.ns if every else 0,
+        present=present,
+        by_close=fs.trigger.kind == "bar",
+        n_peers=len(fs.symbols),
+        needs_sessions=fs.needs_sessions,
     )

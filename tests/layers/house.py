@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "features",
         (
+            "alpha_present.h",
             "alpha_kernels.h",
             "alpha_pass.h",
             "alpha_pointwise.h",
@@ -50,6 +51,9 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_anchored.h",
             "alpha_recursive.h",
             "alpha_bars.h",
+            "alpha_clocks.h",
+            "alpha_outside.h",
+            "alpha_restart.h",
             "alpha_lanes.h",
             "alpha_wide.h",
             "kernels.c",

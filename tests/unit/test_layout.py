@@ -24,7 +24,12 @@ STRUCTS: dict[str, tuple[str, np.dtype, set[str]]] = {
     "alpha_instr": ("alpha_kernels.h", INSTR_DTYPE, set()),
 }
 
-_TRIGGERS = {**compiler._TRIGGERS, "bar_feed": 3, "bar_close": 4}  # the last two: plain numbers in compile_program
+_TRIGGERS = {
+    **compiler._TRIGGERS,
+    "bar_feed": 3,
+    "bar_close": 4,
+    "bar_clock": 6,
+}  # the last three: plain numbers in compile_program
 
 # C name -> (header, prefix, Python's numbers, Python's names that C spells otherwise, C's counts of members)
 ENUMS: dict[str, tuple[str, str, dict[str, int], dict[str, str], set[str]]] = {
@@ -48,6 +53,14 @@ ENUMS: dict[str, tuple[str, str, dict[str, int], dict[str, str], set[str]]] = {
         {"LISTS"},
     ),
     "alpha_trigger": ("alpha_kernels.h", "TRIGGER_", {k.upper(): v for k, v in _TRIGGERS.items()}, {}, set()),
+    "alpha_clock": ("alpha_kernels.h", "CLOCK_", {k.upper(): v for k, v in compiler._CLOCKS.items()}, {}, set()),
+    "alpha_bar_field": (
+        "alpha_kernels.h",
+        "BAR_",
+        {name.upper(): i for i, name in enumerate(compiler.BAR_FIELDS)},
+        {},
+        {"BAR_FIELDS"},
+    ),
     "alpha_output_kind": ("alpha_gate.h", "", {k.upper(): v for k, v in pipeline.OUTPUT_KINDS.items()}, {}, set()),
     "alpha_rule": ("alpha_gate.h", "RULE_", {k.upper(): v for k, v in pipeline.RULES.items()}, {}, set()),
 }

@@ -106,8 +106,40 @@ static inline void alpha_block_storage(alpha_block *b, const alpha_instr *i)
     }
 }
 
-/* A block as it is before any event; NULL when memory is short. `lot`: the instrument's lot size. */
-static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
+/* How many of something whole go into `size`, at least one; 0 if that is not known or does not fit. */
+static inline int64_t alpha_whole(double size, double of)
+{
+    const double n = rint(size / of);
+    return n < 0x1p62 ? n < 1.0 ? 1 : (int64_t)n : 0;
+}
+
+static inline void alpha_bar_new(alpha_bar *s, const alpha_bar_spec *spec, const alpha_surroundings *around)
+{
+    const double lot = around->lot, tick = around->tick;
+    const int lot_known = lot > 0.0, both = lot_known && tick > 0.0;
+    s->lot = lot_known ? lot : 1e-8;
+    s->tick = both ? tick : NAN;
+    s->end = INT64_MAX;
+    if (spec->clock == ALPHA_CLOCK_TICK_BAR)
+        s->size = (int64_t)spec->size;
+    else if (spec->clock == ALPHA_CLOCK_VOLUME_BAR && lot_known)
+        s->size = alpha_whole(spec->size, lot);
+    else if (spec->clock == ALPHA_CLOCK_DOLLAR_BAR && both)
+        s->size = alpha_whole(spec->size, tick * lot);
+}
+
+/* The block's view of what lies outside of it. */
+static inline void alpha_block_bind(const alpha_program *p, alpha_block *b, const alpha_surroundings *around)
+{
+    if (!p->present)
+        return;
+    alpha_present *present = (alpha_present *)((char *)b + p->present);
+    present->sessions = around->sessions;
+    present->peers = around->peers;
+}
+
+/* A block as it is before any event; NULL when memory is short. */
+static inline alpha_block *alpha_block_new(const alpha_program *p, const alpha_surroundings *around)
 {
     alpha_block *b = aligned_alloc(64, ((size_t)p->block_bytes + 63) / 64 * 64);
     if (!b)
@@ -115,7 +147,13 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
     memset(b, 0, p->block_bytes);
     b->last_ns = INT64_MIN;
     b->next_close = INT64_MAX;
+    b->next_break = p->resets ? INT64_MIN : INT64_MAX;
     b->ref_px = NAN;
+    if (p->present) {
+        alpha_block_bind(p, b, around);
+        ((alpha_present *)((char *)b + p->present))->session = -1;
+        ((alpha_present *)((char *)b + p->present))->until = INT64_MIN;
+    }
     for (uint32_t j = 0; j < p->n_slots; j++)
         b->val[j] = NAN;
     for (uint32_t j = 0; j < p->n_all; j++) {
@@ -127,10 +165,15 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, double lot)
             alpha_marks(p, b)[i->dst] = ALPHA_STAYS;
         } else {
             alpha_block_storage(b, i);
+            if (i->op == ALPHA_OP_VPIN && around->lot > 0.0) {
+                alpha_vpin *s = (alpha_vpin *)((char *)b + i->state);
+                s->lot = around->lot;
+                s->bucket = alpha_whole(i->k, around->lot);
+            }
         }
     }
     for (uint32_t j = 0; j < p->n_bars; j++)
-        ((alpha_bar *)((char *)b + p->bars[j].state))->lot = lot > 0.0 ? lot : 1e-8;
+        alpha_bar_new((alpha_bar *)((char *)b + p->bars[j].state), &p->bars[j], around);
     return b;
 }
 

@@ -166,7 +166,7 @@ static inline int alpha_guard_check(const alpha_guard_config *c, alpha_guard_sta
 }
 
 /* An event that addresses every instrument, as one instrument sees it: time is its own and never goes back.
- * 0: it says nothing to this instrument (a TIMER from its past). A STATUS from its past happens now. */
+ * 0: it says nothing to this instrument (a TIMER from its past). A STATUS or an INPUT from its past happens now. */
 static inline int alpha_own_event(const alpha_event *e, uint32_t id, int use_recv, int64_t last_ns, alpha_event *own)
 {
     *own = *e;
@@ -180,7 +180,8 @@ static inline int alpha_own_event(const alpha_event *e, uint32_t id, int use_rec
 /* Events that address every instrument. */
 static inline int alpha_is_for_all(const alpha_event *e)
 {
-    return e->instrument_id == ALPHA_ALL_INSTRUMENTS && (e->kind == ALPHA_TIMER || e->kind == ALPHA_STATUS);
+    return e->instrument_id == ALPHA_ALL_INSTRUMENTS &&
+           (e->kind == ALPHA_TIMER || e->kind == ALPHA_STATUS || e->kind == ALPHA_INPUT);
 }
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "alpha_types.h"
 #include "alpha_math.h"
+#include "alpha_present.h"
 #include <stddef.h>
 
 /* Every operation: its name and the type of its state in the block (alpha_none: it keeps nothing).
@@ -26,6 +27,17 @@
     X(SIGN_QUOTE, alpha_none) /* a quote's mid, for the signs of later trades; state: the TRADE_SIGN's */     \
     X(TRADE_SIGN, alpha_sign)                                                                                 \
     X(BAR_TAKE, alpha_none) /* a quote's mid or a trade goes into the open bar of spec n */                   \
+    X(CLOCK_TAKE, alpha_none) /* a trade goes into a bar that closes by trades, and may close it */           \
+    X(INPUT, alpha_input)     /* value of external series n */                                                \
+    X(AGED, alpha_none)       /* operand a, an INPUT, NaN when it is older than n ns; state: the INPUT's */   \
+    /* what is only looked at: the time of day, the market's session, another instrument */                   \
+    X(SECONDS_SINCE_OPEN, alpha_none)                                                                         \
+    X(MINUTES_TO_CLOSE, alpha_none)                                                                           \
+    X(IS_RTH, alpha_none)                                                                                     \
+    X(SIN_DAY, alpha_none)                                                                                    \
+    X(COS_DAY, alpha_none)                                                                                    \
+    X(KEEP, alpha_none) /* operand a as it last passed an update on, for other instruments to look at */      \
+    X(OF, alpha_none)   /* slot a, a KEEP's, of the block of symbol n */                                      \
     /* pointwise */                                                                                           \
     X(ADD, alpha_none)                                                                                        \
     X(SUB, alpha_none)                                                                                        \
@@ -98,6 +110,7 @@
     X(FIRST, alpha_ema)                                                                                       \
     X(RSI, alpha_rsi)                                                                                         \
     X(TALIB_RSI, alpha_rsi)                                                                                   \
+    X(VPIN, alpha_vpin) /* operand a: the trade's sign; k = volume of a bucket, n = buckets */                \
     ALPHA_WIDE_LIST(X)                                                                                        \
     ALPHA_LANE_LIST(X)
 
@@ -257,19 +270,43 @@ typedef struct alpha_rsi {
     uint64_t n, n_gap;
 } alpha_rsi;
 
+enum alpha_clock { /* what closes a built bar */
+    ALPHA_CLOCK_TIME = 0,
+    ALPHA_CLOCK_TICK_BAR,
+    ALPHA_CLOCK_VOLUME_BAR,
+    ALPHA_CLOCK_DOLLAR_BAR
+};
+
+enum alpha_bar_field {
+    ALPHA_BAR_OPEN = 0,
+    ALPHA_BAR_HIGH,
+    ALPHA_BAR_LOW,
+    ALPHA_BAR_CLOSE,
+    ALPHA_BAR_VOLUME,
+    ALPHA_BAR_VWAP,
+    ALPHA_BAR_COUNT,
+    ALPHA_BAR_FIELDS
+};
+
 typedef struct alpha_bar {
-    int64_t end;    /* exclusive end of the open interval */
+    int64_t end;    /* exclusive end of the open interval; never where trades close it */
     double open, high, low, close;
-    int64_t lots;
-    double lot;
-    uint32_t active, no_qty;
+    double lot, tick; /* lot: 1e-8 if unknown; tick: NaN unless both are known */
+    int64_t lots, ticks; /* sums over the open bar: lots, lots times ticks */
+    int64_t count;
+    int64_t size;   /* where trades close it: trades, lots, or lots times ticks to the next close; 0 = never */
+    int64_t done;   /* of these, since the last whole multiple of size */
+    uint32_t active, no_volume, no_vwap;
+    uint32_t closed; /* pass in which trades last closed it */
 } alpha_bar;
 
 typedef struct alpha_bar_spec {
     int64_t interval_ns;
+    double size;       /* what closes it where that is no time: trades, quantity, price times quantity */
     uint32_t state;    /* offset of the alpha_bar */
     uint16_t from_mid; /* 1: quotes' mid, 0: trades */
-    uint16_t slot[5];  /* open high low close volume, UINT16_MAX = unused */
+    uint16_t clock;    /* enum alpha_clock */
+    uint16_t slot[ALPHA_BAR_FIELDS]; /* UINT16_MAX = unused */
 } alpha_bar_spec;
 
 enum alpha_list { /* which events run which instructions */
@@ -287,6 +324,8 @@ enum alpha_list { /* which events run which instructions */
     ALPHA_LIST_DEPTH_7,
     ALPHA_LIST_DEPTH_8,
     ALPHA_LIST_DEPTH_9,
+    ALPHA_LIST_INPUT,
+    ALPHA_LIST_AGAIN, /* no event: arithmetic to do once more when a gap or a break changed what it reads */
     ALPHA_LISTS
 };
 
@@ -296,7 +335,8 @@ enum alpha_trigger {
     ALPHA_TRIGGER_LAST,
     ALPHA_TRIGGER_BAR_FEED,
     ALPHA_TRIGGER_BAR_CLOSE,
-    ALPHA_TRIGGER_EVERY
+    ALPHA_TRIGGER_EVERY,
+    ALPHA_TRIGGER_BAR_CLOCK
 };
 
 /* Per-instrument state: header, values, marks, states, rings, one aligned block.
@@ -312,6 +352,7 @@ typedef struct alpha_block {
     uint64_t seen;          /* events */
     double ref_px;          /* mid; before any quote the last trade or bar close; NaN before any */
     uint64_t quoted;        /* a quote was seen */
+    int64_t next_break;     /* first time that breaks the session, INT64_MAX where nothing ever does */
     double val[];
 } alpha_block;
 
@@ -320,6 +361,7 @@ typedef struct alpha_program {
     const alpha_instr *refresh[ALPHA_LISTS]; /* time-dependent rest, brought up to date before a row is read */
     uint32_t n_run[ALPHA_LISTS], n_refresh[ALPHA_LISTS]; /* without the END that closes each */
     const alpha_instr *all; /* every instruction once, for initialisation and gaps */
+    const uint8_t *resets;  /* [n_all] a session break starts its state again; NULL: the program knows no breaks */
     const alpha_bar_spec *bars;
     const alpha_quad *quads;  /* operands of the lanes */
     const uint16_t *features; /* slot of each feature */
@@ -330,6 +372,8 @@ typedef struct alpha_program {
     int32_t trigger; /* enum alpha_trigger */
     int32_t trigger_bar;
     int64_t every_ns;
+    uint32_t present;  /* offset of the alpha_present, 0 = none: the program looks at nothing outside of the block */
+    uint32_t by_close; /* times are closes of bars and belong to the session they end in */
 } alpha_program;
 
 static inline uint64_t *alpha_marks(const alpha_program *p, alpha_block *b)

@@ -38,6 +38,10 @@ typedef struct alpha_pipeline {
     uint32_t no_model;   /* the reason then: NO_MODEL or NO_ORT */
     uint32_t n_instruments;
     alpha_instrument *instruments;
+    const alpha_surroundings *around; /* [n_instruments] */
+    alpha_block **peers;              /* [n_peers] blocks that other instruments look at, of the instruments peer_ids */
+    const uint32_t *peer_ids;
+    uint32_t n_peers;
     alpha_guard_config guard;
     alpha_gate_config gate;
     const double *mean, *std;
@@ -51,6 +55,13 @@ typedef struct alpha_pipeline {
     alpha_counters counters;
     alpha_latency *latency; /* NULL: not measured */
 } alpha_pipeline;
+
+/* Whenever blocks were made or replaced: where each instrument finds the others. */
+static inline void alpha_bind_peers(alpha_pipeline *p)
+{
+    for (uint32_t k = 0; k < p->n_peers; k++)
+        p->peers[k] = p->instruments[p->peer_ids[k]].block;
+}
 
 /* From any thread, also while another owns the pipeline. */
 static inline void alpha_set_killed(alpha_pipeline *p, int killed)
@@ -141,7 +152,7 @@ static inline int alpha_would_decide(const alpha_program *g, const alpha_event *
     case ALPHA_TRIGGER_BAR_FEED:
         return e->kind == ALPHA_BAR;
     case ALPHA_TRIGGER_LAST:
-        return (e->flags & ALPHA_LAST) != 0;
+        return (e->flags & ALPHA_LAST) != 0 && e->kind != ALPHA_INPUT;
     default:
         return 0;
     }
@@ -274,7 +285,7 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
     p->counters.events++;
 }
 
-/* One event. Writes 0 or 1 Signal, up to n_instruments for a TIMER that addresses all; returns how many. */
+/* One event. Writes 0 or 1 Signal, up to n_instruments for an event that addresses all; returns how many. */
 static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 {
     int64_t begin = p->latency ? alpha_now_ns() : 0;

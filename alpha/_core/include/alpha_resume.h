@@ -61,7 +61,7 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
         if ((bad = bytes - used < fixed))
             break;
         at[id] = in + used;
-        blocks[id] = alpha_block_restore(p->program, in + used + fixed, bytes - used - fixed, &own);
+        blocks[id] = alpha_block_restore(p->program, &p->around[id], in + used + fixed, bytes - used - fixed, &own);
         bad = !blocks[id];
         used += fixed + own;
     }
@@ -81,6 +81,7 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
         p->event_index = head.event_index;
         p->last = head.last;
         p->counters = head.counters;
+        alpha_bind_peers(p);
     }
     for (uint32_t id = 0; blocks && id < p->n_instruments; id++)
         if (blocks[id])

@@ -69,6 +69,10 @@ static inline void alpha_block_save(const alpha_program *p, alpha_block *b, char
 {
     char *const start = out;
     memcpy(out, b, p->block_bytes);
+    if (p->present) {
+        ((alpha_present *)(start + p->present))->sessions = NULL;
+        ((alpha_present *)(start + p->present))->peers = NULL;
+    }
     out += p->block_bytes;
     alpha_piece piece[3];
     for (uint32_t j = 0; j < p->n_all; j++) {
@@ -84,7 +88,8 @@ static inline void alpha_block_save(const alpha_program *p, alpha_block *b, char
 }
 
 /* A block from saved bytes; NULL if they are not one of this program, or memory is short. *used: bytes read. */
-static inline alpha_block *alpha_block_restore(const alpha_program *p, const char *in, size_t bytes, size_t *used)
+static inline alpha_block *alpha_block_restore(const alpha_program *p, const alpha_surroundings *around, const char *in,
+                                               size_t bytes, size_t *used)
 {
     if (bytes < p->block_bytes)
         return NULL;
@@ -92,6 +97,7 @@ static inline alpha_block *alpha_block_restore(const alpha_program *p, const cha
     if (!b)
         return NULL;
     memcpy(b, in, p->block_bytes);
+    alpha_block_bind(p, b, around);
     size_t at = p->block_bytes;
     int bad = 0;
     alpha_piece piece[3];

@@ -86,7 +86,7 @@ enum alpha_reason {
     ALPHA_REASONS = 64
 };
 
-#define ALPHA_ALL_INSTRUMENTS UINT32_MAX /* TIMER, STATUS and CONTROL may address every instrument */
+#define ALPHA_ALL_INSTRUMENTS UINT32_MAX /* TIMER, STATUS, INPUT and CONTROL may address every instrument */
 
 /* One cache line. The header is stored last (release) and zeroed on release:
  * it doubles as the full/empty flag of a ring slot. */
