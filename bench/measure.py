@@ -70,3 +70,15 @@ def blocks(
         if check is not None:
             check(i + warm)
     return out
+
+
+def quietest(
+    make: Sequence[Callable[[], Callable[[int], Any]]], n_blocks: int, items: int, passes: int, warm: int = 0
+) -> list[np.ndarray]:
+    """ns per item of every arm and block, the least of several passes over the same inputs: what remains when the
+    neighbours are quiet. ``make`` gives each pass arms that start afresh; they run in turn block by block."""
+    best = [np.full(n_blocks, np.inf) for _ in make]
+    for _ in range(passes):
+        times = blocks([m() for m in make], n_blocks, items, warm)
+        best = [np.minimum(b, t) for b, t in zip(best, times, strict=True)]
+    return best

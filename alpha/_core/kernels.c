@@ -4,12 +4,13 @@
 #include "alpha_anchored.h"
 #include "alpha_bars.h"
 #include "alpha_clocks.h"
+#include "alpha_lanes.h"
 #include "alpha_orders.h"
 #include "alpha_outside.h"
 #include "alpha_pointwise.h"
 #include "alpha_recursive.h"
 #include "alpha_restart.h"
-#include "alpha_windows.h"
+#include "alpha_wide.h"
 
 #ifndef ALPHA_ISA
 #define ALPHA_ISA portable
@@ -18,6 +19,11 @@
 #define ALPHA_CAT(a, b) ALPHA_CAT2(a, b)
 #define ALPHA_STR2(a) #a
 #define ALPHA_STR(a) ALPHA_STR2(a)
+
+/* How many records an instruction takes. */
+#define RECORDS(op)                                                             \
+    ((op) == ALPHA_OP_READ_MEAN_BY_4 || (op) == ALPHA_OP_READ_STD_BY_4 ? 4      \
+     : (op) == ALPHA_OP_WINDOW_COUNT_BY_2                              ? 2 : 1)
 
 /* One pass: operands come before the instructions that use them. Each operation jumps straight to the next one,
  * so the branch predictor sees every place apart. Without a program it only tells where those places are. */
@@ -36,7 +42,10 @@ static __attribute__((noinline)) const void *const *run(const alpha_program *p, 
     if (ALPHA_OP_##name == ALPHA_OP_END) \
         return place;                    \
     op_##name(&pass, i);                 \
-    goto *(++i)->place;
+    i += RECORDS(ALPHA_OP_##name);       \
+    if (i->op == ALPHA_OP_##name)    \
+        goto AT_##name;                  \
+    goto *i->place;
     ALPHA_OP_LIST(STEP)
 #undef STEP
 }
@@ -92,9 +101,14 @@ static __attribute__((noinline, cold)) void gap(const alpha_program *p, alpha_bl
         default:
             break;
         }
-        if (i->dst != UINT16_MAX)
+        if (!alpha_mark_stays(i->op) && i->dst != UINT16_MAX)
             alpha_marks(p, b)[i->dst] &= UINT32_MAX;
     }
+}
+
+static __attribute__((noinline, cold)) void each_ready(const alpha_program *p, alpha_block *b, uint8_t *each)
+{
+    alpha_ready_each(p, b, each);
 }
 
 static inline void write_row(const alpha_program *p, alpha_block *b, int list, const alpha_event *e, int64_t now,
@@ -106,23 +120,20 @@ static inline void write_row(const alpha_program *p, alpha_block *b, int list, c
     const double *restrict val = b->val;
     const uint64_t *restrict mark = alpha_marks(p, b);
     float *restrict x = row->x;
-    uint8_t *restrict each = row->ready_each;
     uint64_t all = UINT64_MAX;
-    if (likely(p->in_order)) {
+    if (likely(p->in_order))
         for (uint32_t j = 0; j < n; j++)
             x[j] = (float)val[j];
+    else
         for (uint32_t j = 0; j < n; j++)
-            all &= mark[j];
-        if (each)
-            for (uint32_t j = 0; j < n; j++)
-                each[j] = (uint8_t)(mark[j] >> 32);
-    } else {
-        for (uint32_t j = 0; j < n; j++) {
             x[j] = (float)val[p->features[j]];
-            all &= mark[p->features[j]];
-            if (each)
-                each[j] = (uint8_t)(mark[p->features[j]] >> 32);
-        }
+    for (uint32_t j = 0; j < p->n_watched; j++)
+        all &= mark[j];
+    if (row->ready_each) {
+        if (likely(all >> 32))
+            memset(row->ready_each, 1, n);
+        else
+            each_ready(p, b, row->ready_each);
     }
     row->ready = b->failed ? 0 : (uint32_t)(all >> 32);
     row->ts_ns = now;
@@ -135,7 +146,7 @@ static inline uint32_t next_pass(const alpha_program *p, alpha_block *b)
             const alpha_instr *i = &p->all[j];
             if (i->op == ALPHA_OP_HISTORY || i->op == ALPHA_OP_PAIRS)
                 ((alpha_history *)((char *)b + i->state))->upd = 0;
-            if (i->op != ALPHA_OP_CONST && i->dst != UINT16_MAX)
+            if (!alpha_mark_stays(i->op) && i->dst != UINT16_MAX)
                 alpha_marks(p, b)[i->dst] &= ALPHA_READY;
         }
         for (uint32_t j = 0; j < p->n_bars; j++)

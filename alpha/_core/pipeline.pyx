@@ -10,7 +10,14 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
-from alpha._core.program cimport ALPHA_READY, Surroundings, alpha_block_free, alpha_block_new, alpha_marks
+from alpha._core.program cimport (
+    ALPHA_AHEAD,
+    Surroundings,
+    alpha_block_free,
+    alpha_block_new,
+    alpha_fetch,
+    alpha_ready_each,
+)
 from alpha._core.signal cimport Signal, make_signal
 from alpha._core.tensor cimport Tensor
 from alpha._core.types cimport (
@@ -170,6 +177,7 @@ cdef class Pipeline:
         cdef unsigned char[::1] raw_out
         cdef const alpha_event *e
         cdef alpha_signal *s
+        cdef const alpha_instrument *ahead
         cdef Py_ssize_t i, n, made = 0, room
         self.check_free()
         check_events(events)
@@ -187,6 +195,10 @@ cdef class Pipeline:
         s = <alpha_signal *>&raw_out[0]
         with nogil:
             for i in range(n):
+                if self.p.n_instruments > 1 and i + ALPHA_AHEAD < n and e[i + ALPHA_AHEAD].instrument_id < self.p.n_instruments:
+                    ahead = &self.p.instruments[e[i + ALPHA_AHEAD].instrument_id]
+                    alpha_fetch(ahead.block, self.p.program.block_bytes)
+                    alpha_fetch(ahead, sizeof(alpha_instrument))
                 made += alpha_process(self.p, e + i, s + made)
             alpha_keep_latest(self.p)
         return out[:made]
@@ -283,7 +295,7 @@ cdef class Pipeline:
         cdef alpha_instrument *source = &self.p.instruments[instrument_id]
         if source.rows == 0:
             return None
-        cdef Py_ssize_t j, f = self.p.program.n_features
+        cdef Py_ssize_t f = self.p.program.n_features
         if out is None:
             out = np.empty(f, dtype=np.float32)
         if getattr(out, "dtype", None) != np.float32 or out.shape != (f,) or not out.flags.c_contiguous or not out.flags.writeable:
@@ -292,9 +304,9 @@ cdef class Pipeline:
         memcpy(&view[0], source.x, f * sizeof(float))
         ready = np.empty(f, dtype=np.uint8)
         cdef unsigned char[::1] flags = ready
-        cdef const uint64_t *marks = alpha_marks(self.p.program, source.block)
-        for j in range(f):
-            flags[j] = source.own_row or marks[self.p.program.features[j]] & ALPHA_READY != 0
+        alpha_ready_each(self.p.program, source.block, &flags[0])
+        if source.own_row:
+            ready[:] = 1
         return out, ready.view(np.bool_), source.row_ts_ns
 
     def counters(self):

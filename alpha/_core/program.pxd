@@ -22,6 +22,9 @@ cdef extern from "alpha_kernels.h" nogil:
         const int64_t *break_ends
         int64_t n
 
+    ctypedef struct alpha_quad:
+        uint16_t a[4]
+
     ctypedef struct alpha_block:
         uint32_t failed
         int64_t last_ns
@@ -42,16 +45,16 @@ cdef extern from "alpha_kernels.h" nogil:
         const alpha_instr *all
         const uint8_t *resets
         const alpha_bar_spec *bars
+        const alpha_quad *quads
         const uint16_t *features
-        uint32_t in_order
+        uint32_t in_order, n_watched
         uint32_t n_all, n_bars, n_features, n_slots, block_bytes
         int32_t trigger, trigger_bar
         int64_t every_ns
         uint32_t present
         uint32_t by_close
 
-    uint64_t *alpha_marks(const alpha_program *, alpha_block *)
-    const uint64_t ALPHA_READY
+    void alpha_ready_each(const alpha_program *, alpha_block *, uint8_t *)
 
     ctypedef struct alpha_row:
         float *x
@@ -71,6 +74,8 @@ cdef extern from "alpha_kernels.h" nogil:
 cdef extern from "alpha_block.h" nogil:
     alpha_block *alpha_block_new(const alpha_program *, const alpha_surroundings *)
     void alpha_block_free(const alpha_program *, alpha_block *)
+    const Py_ssize_t ALPHA_AHEAD
+    void alpha_fetch(const void *, size_t)
 
 cdef extern from "alpha_state.h" nogil:
     size_t alpha_block_saved_bytes(const alpha_program *, alpha_block *)

@@ -118,9 +118,9 @@ cdef bint all_in_order(const uint16_t[::1] slots) noexcept:
 cdef class Program:
     """Instructions of one feature set. ``n_features``: columns of a row; ``block_bytes``: state per instrument."""
 
-    def __cinit__(self, *, run, refresh, all, resets, bars, features, n_slots, block_bytes, trigger, trigger_bar,
-                  every_ns, present, by_close, n_peers, needs_sessions):
-        cdef const uint16_t[::1] slots
+    def __cinit__(self, *, run, refresh, all, quads, resets, bars, features, n_watched, n_slots, block_bytes, trigger,
+                  trigger_bar, every_ns, present, by_close, n_peers, needs_sessions):
+        cdef const uint16_t[::1] slots, lanes
         cdef const uint8_t[::1] flags
         cdef Py_ssize_t i, j
         self.bars = NULL
@@ -136,6 +136,12 @@ cdef class Program:
         self.records = all
         self.c.all = self._instructions(all)
         self.c.n_all = <uint32_t>len(all)
+        self.c.quads = NULL
+        if len(quads):
+            owner = np.ascontiguousarray(quads, dtype=np.uint16).reshape(-1)
+            self.arrays.append(owner)
+            lanes = owner
+            self.c.quads = <const alpha_quad *>&lanes[0]
         if resets is not None:
             owner = np.ascontiguousarray(resets, dtype=np.uint8)
             if len(owner) != len(all):
@@ -167,6 +173,7 @@ cdef class Program:
         self.c.features = &slots[0]
         self.c.in_order = all_in_order(owner)
         self.c.n_features = <uint32_t>len(features)
+        self.c.n_watched = n_watched
         self.c.n_slots = n_slots
         self.c.block_bytes = block_bytes
         self.c.trigger = trigger

@@ -18,7 +18,16 @@ from alpha._core.guard cimport (
     alpha_own_event,
     fill_config,
 )
-from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_block_free, alpha_block_new, alpha_row
+from alpha._core.program cimport (
+    ALPHA_AHEAD,
+    Program,
+    Surroundings,
+    alpha_block,
+    alpha_block_free,
+    alpha_block_new,
+    alpha_fetch,
+    alpha_row,
+)
 from alpha._core.types cimport ALPHA_CONTROL, alpha_event
 from alpha.errors import AlphaError
 from alpha.events import EVENT_DTYPE
@@ -128,6 +137,9 @@ cdef class RowMaker:
             e = <const alpha_event *>&raw[0]
             with nogil:
                 for i in range(n):
+                    if self.n > 1 and i + ALPHA_AHEAD < n and e[i + ALPHA_AHEAD].instrument_id < self.n:
+                        alpha_fetch(self.blocks[e[i + ALPHA_AHEAD].instrument_id], self.program.c.block_bytes)
+                        alpha_fetch(&self.guards[e[i + ALPHA_AHEAD].instrument_id], sizeof(alpha_guard_state))
                     if e[i].kind == ALPHA_CONTROL:
                         continue
                     if e[i].instrument_id < self.n:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "path", "scale", "stack")
+STAGES = ("ring", "features", "ort", "path", "scale", "operators", "batch", "peers", "stack")
 LONG = ("tail",)  # by name only
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha bench``."""
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"any of {', '.join(STAGES)} (default: these), {', '.join(LONG)}")
+    known = f"any of {', '.join(STAGES)} (default: these), {', '.join(LONG)}"
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=known)
     show.add_json(parser)
 
 

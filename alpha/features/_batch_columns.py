@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Kernels(NamedTuple):
     orders: Any
     sums: Any
     clocks: Any
+    steps: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +86,23 @@ class Columns:
         self.known: dict[Expr, Column] = {}
         self.updates_of: dict[tuple[tuple[Expr, ...], bool], _Updates] = {}
         self.sums_of: dict[tuple[object, ...], Any] = {}
+        self.events_of: dict[tuple[int, bool], tuple[Ints, Floats]] = {}
+        self.locks: dict[object, RLock] = {}
+        self.always = np.ones(len(line.t), np.bool_)  # by identity: so nobody needs to look
+        self.later: dict[int, Bools] = {}  # from so many steps on
+        self.numbers = np.arange(1, len(line.t) + 1)
+
+    def once(self, known: dict[Any, Any], key: Any, build: Callable[[], Any]) -> Any:
+        """``known[key]``, made by the first thread that asks; expressions have no circles, so nobody waits in one."""
+        if key not in known:
+            with self.locks.setdefault((id(known), key), RLock()):
+                if key not in known:
+                    known[key] = build()
+        return known[key]
 
     def of(self, e: Expr) -> Column:
-        if e not in self.known:
-            self.known[e] = self._build(e)
-        return self.known[e]
+        column: Column = self.once(self.known, e, lambda: self._build(e))
+        return column
 
     def _build(self, e: Expr) -> Column:
         steps = len(self.line.t)
@@ -117,34 +131,38 @@ class Columns:
     def _held(self, at: Ints, values: Floats, since: Ints | None = None, again: bool = True) -> Column:
         """A column that takes ``values`` at steps ``at`` and keeps them; ``since``: the first step that each needs;
         ``again``: a session break takes them away."""
-        steps = np.arange(len(self.line.t))
-        update = np.zeros(len(steps), np.bool_)
-        update[at] = True
-        number = np.cumsum(update) - 1
-        padded = np.append(values, np.nan)
-        last = np.append(at if since is None else since, -1)[number]
-        value, ready = padded[number], last >= self.line.gap_from
-        if again and self.line.breaks:
-            gone = np.append(at, -1)[number] < self.line.break_from
-            value, ready = np.where(gone, np.nan, value), ready & ~gone
-        return Column(value, update, ready)
+        since = at if since is None else since
+        gone = again and self.line.breaks
+        if len(at) == len(self.line.t) and since is at and not gone:  # it moves at every step
+            return Column(values, self.always, self.always)
+        return Column(*self.kernels.steps.held(at, values, since, self.line.gap_from, self.line.break_from, gone))
 
     def _first_since_break(self, at: Ints) -> Bools:
         """Which of the updates at these steps have none before them since the last break."""
         return np.asarray(np.append(-1, at[:-1])[: len(at)] < self.line.break_from[at])
 
+    def _events(self, kind: int, sized: bool) -> Any:
+        """Steps and values of the events of one kind, ``sized``: those with sizes; each field in one piece."""
+        chosen = self.line.events["kind"] == kind
+        if sized:
+            has = (self.line.events["flags"] & Flag.NO_QTY) == 0
+            if has.all():
+                return self.once(self.events_of, (kind, False), lambda: self._events(kind, False))
+            chosen &= has
+        if chosen.all():
+            return self.line.own, np.asfortranarray(self.line.events["v"])
+        return self.line.own[chosen], np.asfortranarray(self.line.events["v"][chosen])
+
     def _source(self, name: str) -> Column:
         op, e = OPERATORS[name], self.line.events
-        chosen = e["kind"] == (Kind.QUOTE if op.group == "quote" else Kind.TRADE)
-        if op.needs_qty:
-            chosen &= (e["flags"] & Flag.NO_QTY) == 0
+        kind = Kind.QUOTE if op.group == "quote" else Kind.TRADE
         if name == "ofi":
-            return self._flow(chosen)
-        v, at = e["v"][chosen], self.line.own[chosen]
+            return self._flow((e["kind"] == kind) & ((e["flags"] & Flag.NO_QTY) == 0))
+        at, v = self.once(self.events_of, (kind, op.needs_qty), lambda: self._events(kind, op.needs_qty))
         if name == "trade_sign":
             quotes = e["kind"] == Kind.QUOTE
             mids = np.append(formulas.SOURCES["mid"](e["v"][quotes]), np.nan)
-            before = np.cumsum(quotes)[chosen] - 1  # -1, the NaN at the end, where there was none
+            before = np.cumsum(quotes)[e["kind"] == kind] - 1  # -1, the NaN at the end, where there was none
             before[np.append(self.line.own[quotes], -1)[before] < self.line.break_from[at]] = -1
             return self._held(at, formulas.trade_signs(v[:, 0], v[:, 2], mids[before], self._first_since_break(at)))
         return self._held(at, formulas.SOURCES[name](v))
@@ -230,7 +248,16 @@ class Columns:
         operands = [self.of(a) for a in e.args]
         update, ready = operands[0].update, operands[0].ready
         for other in operands[1:]:
-            update, ready = update | other.update, ready & other.ready
+            if other.update is not update:
+                update = self.always if self.always is other.update else update | other.update
+            if other.ready is not ready:
+                ready = (
+                    other.ready
+                    if ready is self.always
+                    else ready
+                    if other.ready is self.always
+                    else ready & other.ready
+                )
         value = formulas.POINTWISE[e.op](*(o.value for o in operands), *e.params)
         return Column(value, update, ready)
 
@@ -239,53 +266,48 @@ class Columns:
         are finite."""
         again = self.line.breaks and resets(e)
         key = e.args, again
-        if key not in self.updates_of:
-            columns, line = [self.of(a) for a in e.args], self.line
-            first, last = columns[0], columns[-1]
-            moved = (first.update | last.update) & np.isfinite(first.value) & np.isfinite(last.value)
-            good = first.ready & last.ready
-            at = np.flatnonzero(moved)
-            ready_at = at[good[at]]
-            since = np.maximum(line.gap_from, line.break_from) if again else line.gap_from
-            begin = np.searchsorted(ready_at, since, side="left")
-            count = np.cumsum(moved & good) - begin
-            times = np.append(line.t[ready_at], np.int64(0))
-            base = np.searchsorted(at, line.break_from, side="left") if again else np.zeros(1, np.int64)
-            self.updates_of[key] = _Updates(
-                first.value[at],
-                last.value[at],
-                line.t[at],
-                moved,
-                np.cumsum(moved),
-                base,
-                base[at] if again else base,
-                np.maximum(count, 0),
-                times[np.minimum(begin, len(ready_at))],
-            )
-        return self.updates_of[key]
+        updates: _Updates = self.once(self.updates_of, key, lambda: self._updates(e, again))
+        return updates
+
+    def _updates(self, e: Expr, again: bool) -> _Updates:
+        columns, line = [self.of(a) for a in e.args], self.line
+        first, last = columns[0], columns[-1]
+        since = np.maximum(line.gap_from, line.break_from) if again else line.gap_from
+        each = all(c.update is self.always and c.ready is self.always for c in columns) and not since.any()
+        if each and all(np.isfinite(c.value).all() for c in columns):  # one at every step
+            n, zero = self.numbers, np.zeros(1, np.int64)
+            begun = np.broadcast_to(line.t[:1], n.shape)
+            return _Updates(first.value, last.value, line.t, self.always, n, zero, zero, n, begun)
+        at, x, y, t, moved, seen, gap_seen, gap_first = self.kernels.steps.taken(
+            first.value, last.value, first.update, last.update, first.ready, last.ready, line.t, since
+        )
+        base = np.searchsorted(at, line.break_from, side="left") if again else np.zeros(1, np.int64)
+        return _Updates(x, y, t, moved, seen, base, base[at] if again else base, gap_seen, gap_first)
 
     def counted(self, u: _Updates, results: Floats, needed: int) -> Column:
         """Results per update, warm after ``needed`` updates."""
-        warm = u.seen - u.base >= needed
-        value = np.where(warm, np.append(results, np.nan)[u.seen - 1], np.nan)
-        return Column(value, u.moved & warm, u.gap_seen >= needed)
+        if u.seen is self.numbers:  # one at every step
+            value, after = results.copy(), self.once(self.later, needed, lambda: self.numbers >= needed)
+            value[: needed - 1] = np.nan
+            return Column(value, after, after)
+        return Column(*self.kernels.steps.counted(results, u.seen, u.base, u.moved, u.gap_seen, needed))
 
     def timed(self, u: _Updates, results: Floats, w: int, enough: Bools | None = None) -> Column:
         """Results per step, warm when ``w`` ns have passed since the first update and samples suffice."""
-        t = self.line.t
-        begin = np.append(u.t, np.int64(2**62))[u.base]
-        warm = (u.seen > u.base) & (t - w >= begin)
-        ready = (u.gap_seen > 0) & (t - w >= u.gap_first)
-        if enough is not None:
-            warm, ready = warm & enough, ready & enough
-        return Column(np.where(warm, results, np.nan), u.moved & warm, ready)
+        enough = np.zeros(0, np.bool_) if enough is None else enough
+        times = np.append(u.t, np.int64(2**62))
+        return Column(
+            *self.kernels.steps.timed(
+                results, enough, self.line.t, times, u.seen, u.base, u.moved, u.gap_seen, u.gap_first, w
+            )
+        )
 
     def lag(self, e: Expr) -> Column:
         u, window = self.updates(e), e.param("window")
         if isinstance(window, Duration):
-            at = np.searchsorted(u.t, self.line.t - window.ns, side="right") - 1
-            padded = np.append(u.x, np.nan)
-            newest, old = padded[u.seen - 1], np.where(at >= u.base, padded[at], np.nan)
+            at = self.kernels.steps.until(u.t, self.line.t, window.ns) - 1
+            newest = u.x if u.seen is self.numbers else np.append(u.x, np.nan)[u.seen - 1]
+            old = self.kernels.steps.picked(u.x, at, u.base)
             return self.timed(u, formulas.lagged(e.op, newest, old, window.ns), window.ns)
         assert isinstance(window, int)
         old = np.full(len(u.x), np.nan)
@@ -296,8 +318,8 @@ class Columns:
 
     def windows(self, u: _Updates, window: ParamValue | None) -> _Windows:
         if isinstance(window, Duration):
-            hi = u.seen.astype(np.int64)
-            lo = np.minimum(np.searchsorted(u.t, self.line.t - window.ns, side="right"), hi).astype(np.int64)
+            hi = u.seen
+            lo = np.minimum(self.kernels.steps.until(u.t, self.line.t, window.ns), hi)
             lo = np.maximum(lo, u.base)
         else:
             assert isinstance(window, int)
@@ -319,19 +341,19 @@ class Columns:
     def shared(self, e: Expr, what: str, compute: Callable[[], Any]) -> Any:
         """Sums that several operators over the same window of the same operands read."""
         key = (what, e.args, e.param("window"), self.line.breaks and resets(e))
-        if key not in self.sums_of:
-            self.sums_of[key] = compute()
-        return self.sums_of[key]
+        return self.once(self.sums_of, key, compute)
 
     def moments(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
         if e.op == "count":
             return w.n
-        squares = e.op in ("var", "std", "zscore")
+        squares = 2 if e.op in ("var", "std") else int(e.op == "zscore")
         total, spread, flat = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, squares)
+        if squares == 2:
+            return self.kernels.steps.dispersion(spread, w.n, flat, _ddof(e), e.op == "std")  # type: ignore[no-any-return]
         return formulas.statistic(e.op, w.n, total, spread, flat.astype(np.bool_), _newest(u.x, w), _ddof(e))
 
     def mad(self, e: Expr, u: _Updates, w: _Windows) -> Floats:
-        total, _, same = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, False)
+        total, _, same = self.kernels.moments.rolling_sums(u.x, w.lo, w.hi, 0)
         flat = same.astype(np.bool_)
         center = np.where(flat, _newest(u.x, w), total / w.n)  # the rounded mean
         return np.where(flat, 0.0, self.kernels.sums.rolling_distances(u.x, w.lo, w.hi, center) / w.n)

@@ -15,7 +15,10 @@ _QLIB = 2e-5  # standard deviations below it are noise to Qlib
 
 
 def divide(x: Floats, y: Floats) -> Floats:
-    return np.where(y == 0.0, np.nan, x / y)
+    quotient, none = np.asarray(x / y), y == 0.0
+    if none.any():
+        quotient[none] = np.nan
+    return quotient
 
 
 def log(x: Floats) -> Floats:

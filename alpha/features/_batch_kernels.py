@@ -154,9 +154,10 @@ def _spread(
 
 @compiled()
 def rolling_sums(
-    x: np.ndarray, lo: np.ndarray, hi: np.ndarray, squares: bool
+    x: np.ndarray, lo: np.ndarray, hi: np.ndarray, squares: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per window [lo_i, hi_i) of ``x``: the sum, and n*sum(x^2) - sum(x)^2, each rounded once; flat flags.
+    ``squares``: 0 for the sum alone, 2 for the second alone (the first is then left at 0), 1 for both.
 
     Bounds never decrease. Sums are double-double and carry a bound of everything they ever lost; where
     the bound could reach a result's last bits the window is summed anew, so that neither a long stream nor
@@ -179,9 +180,10 @@ def rolling_sums(
         while b < hi[i]:
             if b == 0 or x[b] != x[b - 1]:
                 run_start = b
-            s_hi, s_lo, lost = add(s_hi, s_lo, x[b], 0.0)
-            s_lost += lost
-            if squares:
+            if squares != 2:
+                s_hi, s_lo, lost = add(s_hi, s_lo, x[b], 0.0)
+                s_lost += lost
+            if squares != 0:
                 if abs(x[b]) > HUGE:
                     huge += 1
                 else:
@@ -194,9 +196,10 @@ def rolling_sums(
                     q_lost += lost
             b += 1
         while a < lo[i]:
-            s_hi, s_lo, lost = add(s_hi, s_lo, -x[a], 0.0)
-            s_lost += lost
-            if squares:
+            if squares != 2:
+                s_hi, s_lo, lost = add(s_hi, s_lo, -x[a], 0.0)
+                s_lost += lost
+            if squares != 0:
                 if abs(x[a]) > HUGE:
                     huge -= 1
                 else:
@@ -218,14 +221,17 @@ def rolling_sums(
                 s_hi, s_lo, lost = add(s_hi, s_lo, x[j], 0.0)
                 s_lost += lost
             total[i] = s_hi if s_lost == 0.0 or settled(s_hi, s_lo, s_lost) else exact_sum(x, a, b)
-        if not squares or flat[i]:
+        if squares == 0 or flat[i]:
             continue
         if huge > 0:
             spread[i] = np.nan
             continue
         spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
         if not bound <= spread[i] * 2.0**-56:
-            anchor = total[i] / n
+            anchor = 0.0  # any near the mean will do
+            for j in range(a, b):
+                anchor += (x[j] - x[a]) / n
+            anchor += x[a]
             d_hi = d_lo = d_lost = q_hi = q_lo = q_lost = 0.0
             for j in range(a, b):
                 u, v, p, e = _square_from(x[j], anchor)

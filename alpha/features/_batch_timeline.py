@@ -39,28 +39,35 @@ class Timeline:
         cls, fs: FeatureSet, events: npt.NDArray[Any], index: Ints, market: Market, clock_kernels: Any
     ) -> Timeline:
         """``index``: the events of one instrument, those to all instruments included."""
-        e = events[index]
+        e = events if len(index) == len(events) else events[index]  # the index ascends
         t = stream_time(e, fs.stream.clock).astype(np.int64)
         latest = np.maximum.accumulate(t) if len(t) else t
         # a time for all that this instrument is already past: a TIMER says nothing, a STATUS happens now
         keep = (t >= latest) | (e["kind"] != Kind.TIMER)
-        e, index, t = e[keep], index[keep], latest[keep]
+        t = latest
+        if not keep.all():
+            e, index, t = e[keep], index[keep], latest[keep]
         bars = {spec: build_bars(e, t, spec, market, clock_kernels) for spec in bar_specs(fs, market.symbol)}
         closing = {spec: np.searchsorted(t, b.end, side="left") for spec, b in bars.items() if b.end is not None}
         reads, boundary = _boundaries(fs, t)
         closes = np.zeros(len(t), np.bool_)
         for at in closing.values():
             closes[at[at < len(t)]] = True
-        last = np.cumsum(reads.astype(np.int64) + closes + 1) - 1  # each event's own step comes last
-        steps = int(last[-1]) + 1 if len(t) else 0
-        step_t, event_of = np.empty(steps, np.int64), np.empty(steps, np.int64)
-        first = last - closes - reads
-        for at, times in ((last, t), ((last - 1)[closes], t[closes]), (first[reads], boundary[reads])):
-            step_t[at] = times
-        for at, which in ((last, index), ((last - 1)[closes], index[closes]), (first[reads], index[reads])):
-            event_of[at] = which
+        if reads.any() or closes.any():
+            last = np.cumsum(reads.astype(np.int64) + closes + 1) - 1  # each event's own step comes last
+            steps = int(last[-1]) + 1
+            step_t, event_of = np.empty(steps, np.int64), np.empty(steps, np.int64)
+            first = last - closes - reads
+            for at, times in ((last, t), ((last - 1)[closes], t[closes]), (first[reads], boundary[reads])):
+                step_t[at] = times
+            for at, which in ((last, index), ((last - 1)[closes], index[closes]), (first[reads], index[reads])):
+                event_of[at] = which
+        else:  # nothing but the events' own
+            steps, step_t, event_of = len(t), t, index
+            first = last = np.arange(steps)
         gaps = (e["flags"] & Flag.GAP) != 0
-        gaps |= (e["kind"] == Kind.STATUS) & (e["v"][:, 0] == Status.LOST)
+        status = np.flatnonzero(e["kind"] == Kind.STATUS)
+        gaps[status[e["v"][status, 0] == Status.LOST]] = True
         gap_from = _since(first[gaps], steps)
         by_close = fs.trigger.kind == "bar"
         broken = np.zeros(len(t), np.bool_)

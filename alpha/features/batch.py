@@ -25,7 +25,7 @@ import numpy.typing as npt
 from alpha.errors import DataError, DefinitionError, need
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Kind
 from alpha.features._batch_bars import Market, check_sizes
-from alpha.features._batch_columns import Columns, Kernels
+from alpha.features._batch_columns import Column, Columns, Kernels
 from alpha.features._batch_formulas import exp, log
 from alpha.features._batch_sessions import Seen
 from alpha.features._batch_timeline import Bools, Floats, Ints, Timeline
@@ -71,7 +71,7 @@ def compute(
     Raises DataError for arrays that are not these and unknown calendars, DefinitionError for an ``of`` of a symbol
     that is not among the instruments, InstrumentError where a bar or bucket needs a lot or tick size that is unknown.
     """
-    return compute_detail(fs, events, instruments, accepted).rows
+    return _compute(fs, events, instruments, accepted, with_scale=False, with_exact=False).rows
 
 
 def compute_detail(
@@ -80,13 +80,27 @@ def compute_detail(
     instruments: Instruments | None,
     accepted: Bools | None = None,
     with_scale: bool = False,
+    threads: int | None = None,
 ) -> Detail:
-    """Like :func:`compute`, with readiness per feature, decision times and operand scales."""
+    """Like :func:`compute`, with readiness per feature, decision times and operand scales. ``threads``: at most so many
+    (default: one a processor); the bits are the same."""
+    return _compute(fs, events, instruments, accepted, with_scale=with_scale, with_exact=True, threads=threads)
+
+
+def _compute(
+    fs: FeatureSet,
+    events: npt.NDArray[Any],
+    instruments: Instruments | None,
+    accepted: Bools | None,
+    with_scale: bool,
+    with_exact: bool,
+    threads: int | None = None,
+) -> Detail:
     used = _of_interest(events, accepted)
     ids = events["instrument_id"][used].astype(np.int64)
     n = len(instruments) if instruments is not None else int(ids[ids != ALL_INSTRUMENTS].max(initial=-1)) + 1
     markets = _markets(fs, instruments, n)
-    order = np.argsort(ids, kind="stable")
+    order = np.argsort(ids, kind="stable") if (ids[1:] < ids[:-1]).any() else np.arange(len(ids))
     first = np.searchsorted(ids[order], np.arange(n + 1))
     to_all = used[order[np.searchsorted(ids[order], ALL_INSTRUMENTS) :]]
     kernels = _kernels()
@@ -98,10 +112,14 @@ def compute_detail(
 
     looked_at = _looked_at(fs, markets)
     busy = range(n) if len(to_all) else np.flatnonzero(np.diff(first)).tolist()
-    workers = min(max(len(busy), len(looked_at)), os.cpu_count() or 1)
-    with ThreadPoolExecutor(max(1, workers)) as pool:  # numpy and the kernels drop the GIL
+    cores = (os.cpu_count() or 1) if threads is None else threads
+    workers = min(max(len(busy), len(looked_at), 1), cores)
+    helping = max(1, cores // workers)
+    # numpy and the kernels drop the GIL; the crew shares the features of one instrument where there are too few of these
+    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(helping) as crew:
         # one alone stays on this thread: a thread per call would leave the allocator an arena each
         each: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
+        share: Callable[..., Iterator[Any]] = crew.map if helping > 1 else map
         others = dict(zip(looked_at, each(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
         for found in each(lambda i: _seen(others[i], looked_at[i]), looked_at):
@@ -110,7 +128,7 @@ def compute_detail(
         def part(i: int) -> Detail | None:
             columns = others[i] if i in others else columns_of(i, seen)
             columns.seen = seen
-            return _evaluate(fs, columns, i, with_scale) if len(columns.line.t) else None
+            return _evaluate(fs, columns, i, with_scale, with_exact, share) if len(columns.line.t) else None
 
         parts = [p for p in each(part, busy) if p is not None]
     f = len(fs.features)
@@ -119,6 +137,8 @@ def compute_detail(
         return Detail(
             empty, np.zeros((0, f), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.uint32), None, np.zeros((0, f))
         )
+    if len(parts) == 1:
+        return parts[0]
     index = np.concatenate([p.rows.row_index for p in parts])
     who = np.concatenate([p.instrument_id for p in parts])
     order = np.lexsort((who, index))
@@ -202,26 +222,45 @@ def _kernels() -> Kernels:
         importlib.import_module("alpha.features._batch_orders"),
         importlib.import_module("alpha.features._batch_sums"),
         importlib.import_module("alpha.features._batch_clocks"),
+        importlib.import_module("alpha.features._batch_steps"),
     )
 
 
-def _evaluate(fs: FeatureSet, columns: Columns, instrument: int, with_scale: bool) -> Detail:
+_ROWS = 1 << 15  # written at a time by one thread
+
+
+def _evaluate(
+    fs: FeatureSet, columns: Columns, instrument: int, with_scale: bool, with_exact: bool, share: Callable[..., Iterator[Any]]
+) -> Detail:
     line = columns.line
     pick = line.rows
     n, f = len(pick), len(fs.features)
-    exact = np.empty((n, f))
-    ready = np.empty((n, f), np.bool_)
+    exact = np.empty((n if with_exact else 0, f))
+    values, ready, whole = np.empty((n, f), np.float32), np.empty((n, f), np.bool_), np.ones(n, np.bool_)
     scale = np.zeros((n, f)) if with_scale else None
-    with np.errstate(all="ignore"):
-        for j, e in enumerate(fs.features.values()):
-            column = columns.of(e)
-            exact[:, j] = column.value[pick]
-            ready[:, j] = column.ready[pick]
-            if scale is not None:
-                for a in (e,) if e.op == "of" else e.args or (e,):
-                    operand = np.abs(columns.of(a).value)
-                    largest = np.maximum.accumulate(np.where(np.isfinite(operand), operand, 0.0))
-                    scale[:, j] = np.maximum(scale[:, j], largest[pick])
-        values = exact.astype(np.float32)
-    rows = Rows(line.event_of[pick], values, np.asarray(ready.all(axis=1)))
+    features = list(fs.features.values())
+
+    table, readies = np.empty((f, len(line.t))), np.empty((f, len(line.t)), np.bool_)
+
+    def column_of(e: Expr) -> Column:
+        with np.errstate(all="ignore"):  # of this thread
+            return columns.of(e)
+
+    def evaluate(j: int) -> None:
+        column = column_of(features[j])
+        table[j], readies[j] = column.value, column.ready
+
+    def write(at: int) -> None:
+        columns.kernels.steps.write(table, readies, pick, exact, values, ready, whole, at, min(at + _ROWS, n))
+
+    for work, over in ((evaluate, range(f)), (write, range(0, n, _ROWS))):
+        for _ in share(work, over):
+            pass
+    if scale is not None:
+        for j, e in enumerate(features):
+            for a in (e,) if e.op == "of" else e.args or (e,):
+                operand = np.abs(column_of(a).value)
+                largest = np.maximum.accumulate(np.where(np.isfinite(operand), operand, 0.0))
+                scale[:, j] = np.maximum(scale[:, j], largest[pick])
+    rows = Rows(line.event_of[pick], values, whole)
     return Detail(rows, ready, line.t[pick], np.full(n, instrument, np.uint32), scale, exact)

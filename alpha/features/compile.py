@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 
 from alpha._core import program as native
 from alpha.errors import DefinitionError
+from alpha.features import lanes
 from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import BarClock, BarRef, Duration, Expr, ParamValue, resets
 from alpha.features.operators import BAR_FIELDS, MAX_LEVEL, OPERATORS
@@ -72,7 +74,10 @@ _LOOKS = {
     *("AGED", "OF"),
     *(name for name in OP if name.startswith(("READ_", "LAG_", "DIFF_", "RET_", "LOGRET_", "VELOCITY_"))),
 }
+_IN_LANES = {name: OP[f"LANES_{name}"] for name in OP if f"LANES_{name}" in OP}
+_WIDE = {OP[name[:-5]]: (OP[name], int(name[-1])) for name in OP if name[:-1].endswith("_BY_")}
 _AGAIN = {OP[name.upper()] for name in (*_POINTWISE, "where", "clip")}
+_STATELESS = _AGAIN | set(_IN_LANES.values())  # whatever a session break does, they keep nothing
 _EVERY = frozenset(_EVENTS)
 _CLOCKS = {"time": 0, "tick_bar": 1, "volume_bar": 2, "dollar_bar": 3}
 _TRIGGERS = {"quote": 0, "trade": 1, "last": 2, "every": 5}
@@ -340,18 +345,48 @@ def _int(value: object) -> int:
     return value
 
 
-def _number_slots(b: _Builder, features: list[int]) -> None:
-    """Features first and in order, so that a row is read straight through; two equal features share a slot."""
+def _row_only(b: _Builder) -> set[int]:
+    """What nothing that remembers depends on: it is evaluated when a row is read."""
+    names = {code: name for name, code in OP.items()}
+    remembers = {i for i, node in enumerate(b.nodes) if names[node.op] not in _LOOKS}
+    return set(range(len(b.nodes))) - remembers - _ancestors(b, remembers)
+
+
+def _into_lanes(b: _Builder, row_only: set[int]) -> set[int]:
+    """Turn row-only arithmetic into operations of lanes where that is possible; which nodes those are."""
+    names = {code: name for name, code in OP.items()}
+    readers: dict[int, list[int]] = {}
+    for i, node in enumerate(b.nodes):
+        for operand in node.operands:
+            readers.setdefault(operand, []).append(i)
+    chosen = lanes.choose({i for i in row_only if names[b.nodes[i].op] in _IN_LANES}, readers)
+    for i in chosen:
+        b.nodes[i].op = _IN_LANES[names[b.nodes[i].op]]
+    return chosen
+
+
+def _number_slots(b: _Builder, features: list[int], in_lanes: set[int]) -> int:
+    """Features first and in order, so that a row is read straight through (two equal features share a slot); behind
+    them what enters the lanes: the marks of these slots tell whether a row is ready. How many they are."""
     order = list(dict.fromkeys(features))
-    order += [i for i, node in enumerate(b.nodes) if node.dst != NO_SLOT and i not in set(order)]
+    entering = sorted({o for i in in_lanes for o in b.nodes[i].operands} - in_lanes - set(order))
+    order += [i for i in entering if b.nodes[i].op != OP["CONST"]]
+    watched = len(order)
+    done = set(order)
+    order += [i for i, node in enumerate(b.nodes) if node.dst != NO_SLOT and i not in done]
     new = {b.nodes[i].dst: at for at, i in enumerate(order)}
-    for node in b.nodes:
+    for i, node in enumerate(b.nodes):
         node.dst = new.get(node.dst, NO_SLOT)
         # operands stand before their readers: their slots are numbered already
-        node.a, node.b, third, *_ = [b.nodes[o].dst % NO_SLOT for o in node.operands] + [0, 0, 0]
+        slots = [b.nodes[o].dst % NO_SLOT for o in node.operands]
+        if i in in_lanes:
+            node.a, node.b, node.mode, *_ = [*slots, slots[0], slots[0]]
+            continue
+        node.a, node.b, third, *_ = [*slots, 0, 0, 0]
         if node.op == OP["WHERE"]:
             node.mode = third
     b.bar_slots = [[new.get(s, NO_SLOT) for s in spec] for spec in b.bar_slots]
+    return watched
 
 
 def _layout(b: _Builder, looks_out: bool) -> tuple[int, list[int], int]:
@@ -410,32 +445,47 @@ def _ancestors(b: _Builder, start: Iterable[int]) -> set[int]:
 
 
 def _scheduled(b: _Builder, chosen: set[int]) -> list[int]:
-    """Operands before their readers, and the operations with the longest chains of dependent arithmetic as early
-    as that allows: the processor then works off the short ones while it waits for a square root."""
+    """Operands before their readers, and operations of one kind behind one another as far as that allows: the
+    processor then stays in the same code. Next is the kind of which nothing is still missing, else the one with the
+    longest way to go."""
     names = {code: name for name, code in OP.items()}
-    order: dict[int, None] = {}
+    inside = {i: {o for o in b.nodes[i].operands if o in chosen} for i in chosen}
+    readers: dict[int, list[int]] = {i: [] for i in chosen}
+    for i, needs in inside.items():
+        for o in needs:
+            readers[o].append(i)
+    height: dict[int, int] = {}
+    for i in sorted(chosen, reverse=True):
+        height[i] = 1 + _LATENCY.get(names[b.nodes[i].op], 0) + max((height[r] for r in readers[i]), default=0)
+    left: dict[int, set[int]] = {}
+    for i in chosen:
+        left.setdefault(b.nodes[i].op, set()).add(i)
+    waiting = {i: len(needs) for i, needs in inside.items()}
+    out: list[int] = []
+    while left:
+        ready = {op: [i for i in nodes if not waiting[i]] for op, nodes in left.items()}
+        op = max(
+            (op for op in ready if ready[op]),
+            key=lambda op: (len(ready[op]) == len(left[op]), max(height[i] for i in ready[op]), len(ready[op]), -op),
+        )
+        for i in sorted(ready[op], key=lambda i: (-height[i], i)):
+            out.append(i)
+            left[op].discard(i)
+            for r in readers[i]:
+                waiting[r] -= 1
+        if not left[op]:
+            del left[op]
+    return out
 
-    def visit(i: int) -> None:
-        if i in chosen and i not in order:
-            for operand in b.nodes[i].operands:
-                visit(operand)
-            order[i] = None
 
-    for i in sorted(chosen, key=lambda i: (-_LATENCY.get(names[b.nodes[i].op], 0), i)):
-        visit(i)
-    return list(order)
-
-
-def _lists(b: _Builder, trigger: Trigger) -> list[tuple[set[int], set[int]]]:
+def _lists(b: _Builder, trigger: Trigger, row_only: set[int]) -> list[tuple[set[int], set[int]]]:
     """For each kind of event the nodes to bring up to date when it comes, and those that only a row asks for.
 
     What remembers must see every update; what only looks (arithmetic, readers of windows, lags) is evaluated when a
     row is read, unless something that remembers looks at it.
     """
-    names = {code: name for name, code in OP.items()}
     every = set(range(len(b.nodes)))
-    remembers = {i for i in every if names[b.nodes[i].op] not in _LOOKS}
-    needed = remembers | _ancestors(b, remembers)
+    needed = every - row_only
     timed = {i for i in every if b.nodes[i].timed}
     feed = trigger.bar is not None and trigger.bar.source == "feed"
     always = "bar" if feed else trigger.kind  # every such event makes a row
@@ -454,11 +504,33 @@ def _lists(b: _Builder, trigger: Trigger) -> list[tuple[set[int], set[int]]]:
     return [*lists, (again if b.session or b.inputs else set(), set())]
 
 
-def _records(b: _Builder, chosen: Iterable[int]) -> np.ndarray:
+def _lanes(b: _Builder, in_lanes: set[int]) -> tuple[list[_Node], np.ndarray]:
+    """The instructions that evaluate the lanes, and the slots of their quads: uint16 [quads, (a, b, c, dst), 4]."""
+    names = {code: name for name, code in OP.items()}
+    steps, quads = lanes.order({i: names[b.nodes[i].op] for i in in_lanes}, {i: b.nodes[i].operands for i in in_lanes})
+    slots = [[[getattr(b.nodes[i], part) for i in quad] for part in ("a", "b", "mode", "dst")] for quad in quads]
+    return [_Node(OP[s.name], n=s.quads, history=s.first) for s in steps], np.array(slots, dtype=np.uint16)
+
+
+def _widened(nodes: list[_Node]) -> list[_Node]:
+    """The first of so many alike becomes the instruction that does them all."""
+    out: list[_Node] = []
+    for op, same in groupby(nodes, key=lambda n: n.op):
+        run = list(same)
+        wide, width = _WIDE.get(op, (op, 1))
+        for at in range(0, len(run) - width + 1, width):
+            run[at] = replace(run[at], op=wide)
+        out += run
+    return out
+
+
+def _records(b: _Builder, chosen: set[int], in_lanes: set[int], steps: list[_Node]) -> np.ndarray:
     """The instructions of these nodes, closed by an END; empty if there is nothing to do."""
     passive = (OP["CONST"], OP["CLOSE_LEAF"])
-    rows = [b.nodes[i].record() for i in _scheduled(b, set(chosen)) if b.nodes[i].op not in passive]
-    return np.array(rows and [*rows, _Node(OP["END"]).record()], dtype=INSTR_DTYPE)
+    nodes = [b.nodes[i] for i in _scheduled(b, chosen - in_lanes) if b.nodes[i].op not in passive]
+    nodes = _widened(nodes)
+    nodes += steps if chosen & in_lanes else []  # a row asks for all of them
+    return np.array([n.record() for n in nodes and [*nodes, _Node(OP["END"])]], dtype=INSTR_DTYPE)
 
 
 def compile_program(fs: FeatureSet) -> native.Program:
@@ -474,23 +546,28 @@ def compile_program(fs: FeatureSet) -> native.Program:
         else:
             trigger = 6 if isinstance(fs.trigger.bar.interval, BarClock) else 4
             trigger_bar, _ = b.bar_spec(fs.trigger.bar)
-    _number_slots(b, features)
+    row_only = _row_only(b)
+    in_lanes = _into_lanes(b, row_only)
+    watched = _number_slots(b, features, in_lanes)
     size, bar_states, present = _layout(b, looks_out=fs.needs_sessions or bool(fs.symbols))
+    steps, quads = _lanes(b, in_lanes)
     run, refresh = [], []
-    for at_once, for_a_row in _lists(b, fs.trigger):
-        run.append(_records(b, at_once))
-        refresh.append(_records(b, for_a_row))
+    for at_once, for_a_row in _lists(b, fs.trigger, row_only):
+        run.append(_records(b, at_once, in_lanes, steps))
+        refresh.append(_records(b, for_a_row, in_lanes, steps))
     every = fs.trigger.every
     return native.Program(
         run=run,
         refresh=refresh,
         all=np.array([n.record() for n in b.nodes], dtype=INSTR_DTYPE),
-        resets=np.array([n.resets and n.op not in _AGAIN for n in b.nodes], np.uint8) if session else None,
+        quads=quads,
+        resets=np.array([n.resets and n.op not in _STATELESS for n in b.nodes], np.uint8) if session else None,
         bars=[
             (_CLOCKS[kind], size, state, int(source == "mid"), slots)
             for ((kind, size, source), state, slots) in zip(b.bars, bar_states, b.bar_slots, strict=True)
         ],
         features=[b.nodes[i].dst for i in features],
+        n_watched=watched,
         n_slots=b.slots,
         block_bytes=size,
         trigger=trigger,

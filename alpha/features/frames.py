@@ -241,8 +241,9 @@ def _guarded(fs: FeatureSet, source: EventSource) -> Iterator[tuple[Events, npt.
 
 
 def _computed(fs: FeatureSet, events: Events, index: npt.NDArray[np.int64] | None, source: EventSource) -> _Rows:
-    """Rows of accepted events; ``index``: their places in the stream."""
-    d = batch.compute_detail(fs, events, source.instruments)
+    """Rows of accepted events; ``index``: their places in the stream, where these are a part of it."""
+    # parts are computed side by side: more threads in each would only cost memory
+    d = batch.compute_detail(fs, events, source.instruments, threads=None if index is None else 1)
     at = d.rows.row_index if index is None else index[d.rows.row_index]
     return _Rows(at, d.ts_ns, d.instrument_id, d.rows.values, d.rows.ready)
 

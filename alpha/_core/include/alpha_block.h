@@ -44,6 +44,17 @@ static inline void alpha_block_free(const alpha_program *p, alpha_block *b)
     free(b);
 }
 
+#define ALPHA_AHEAD 3 /* events from the one whose block is fetched to the one that is processed */
+
+/* Fetch what an event some places ahead will need: of many instruments most lie outside the caches, and their lines
+ * then come side by side instead of one after the other. Of a long block only the beginning. */
+static inline void alpha_fetch(const void *what, size_t bytes)
+{
+    bytes = bytes < 4096 ? bytes : 4096;
+    for (size_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const char *)what + at, 1, 3);
+}
+
 /* ddof: chunks; one chunk holds a whole window of n updates where that is less than ALPHA_CHUNK. */
 static inline void alpha_sorted_new(alpha_sorted *s, const alpha_instr *i)
 {
@@ -149,7 +160,9 @@ static inline alpha_block *alpha_block_new(const alpha_program *p, const alpha_s
         const alpha_instr *i = &p->all[j];
         if (i->op == ALPHA_OP_CONST) {
             b->val[i->dst] = i->k;
-            alpha_marks(p, b)[i->dst] = ALPHA_READY | UINT32_MAX;
+            alpha_marks(p, b)[i->dst] = ALPHA_STAYS;
+        } else if (alpha_mark_stays(i->op)) {
+            alpha_marks(p, b)[i->dst] = ALPHA_STAYS;
         } else {
             alpha_block_storage(b, i);
             if (i->op == ALPHA_OP_VPIN && around->lot > 0.0) {

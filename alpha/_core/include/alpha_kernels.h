@@ -110,7 +110,39 @@
     X(FIRST, alpha_ema)                                                                                       \
     X(RSI, alpha_rsi)                                                                                         \
     X(TALIB_RSI, alpha_rsi)                                                                                   \
-    X(VPIN, alpha_vpin) /* operand a: the trade's sign; k = volume of a bucket, n = buckets */
+    X(VPIN, alpha_vpin) /* operand a: the trade's sign; k = volume of a bucket, n = buckets */                \
+    ALPHA_WIDE_LIST(X)                                                                                        \
+    ALPHA_LANE_LIST(X)
+
+/* An instruction that also does the records right behind it: see alpha_wide.h. */
+#define ALPHA_WIDE_LIST(X)                                                                                    \
+    X(READ_MEAN_BY_4, alpha_none)                                                                             \
+    X(READ_STD_BY_4, alpha_none)                                                                              \
+    X(WINDOW_COUNT_BY_2, alpha_none)
+
+/* Arithmetic that only a row asks for, without marks: see alpha_lanes.h. In the program's list of all instructions
+ * one stands for each result, with a, b and mode as its operands (an absent one repeats a); elsewhere one stands for
+ * n quads of them, beginning with quad `history`. */
+#define ALPHA_LANE_LIST(X)                                                                                    \
+    X(LANES_ADD, alpha_none)                                                                                  \
+    X(LANES_SUB, alpha_none)                                                                                  \
+    X(LANES_MUL, alpha_none)                                                                                  \
+    X(LANES_DIV, alpha_none)                                                                                  \
+    X(LANES_NEG, alpha_none)                                                                                  \
+    X(LANES_LOG, alpha_none)                                                                                  \
+    X(LANES_ABS, alpha_none)                                                                                  \
+    X(LANES_SQRT, alpha_none)                                                                                 \
+    X(LANES_EXP, alpha_none)                                                                                  \
+    X(LANES_SIGN, alpha_none)                                                                                 \
+    X(LANES_LEAST, alpha_none)                                                                                \
+    X(LANES_GREATEST, alpha_none)                                                                             \
+    X(LANES_GT, alpha_none)                                                                                   \
+    X(LANES_GE, alpha_none)                                                                                   \
+    X(LANES_LT, alpha_none)                                                                                   \
+    X(LANES_LE, alpha_none)                                                                                   \
+    X(LANES_EQ, alpha_none)                                                                                   \
+    X(LANES_NE, alpha_none)                                                                                   \
+    X(LANES_WHERE, alpha_none)
 
 #define ALPHA_OP_ENUM(name, state) ALPHA_OP_##name,
 enum alpha_op { ALPHA_OP_LIST(ALPHA_OP_ENUM) ALPHA_OPS };
@@ -130,6 +162,16 @@ typedef struct alpha_instr {
 } alpha_instr;
 
 _Static_assert(sizeof(alpha_instr) == 48, "compile.py builds the same layout");
+
+typedef struct alpha_quad { /* slots of four results of one kind and of their operands; the last may stand repeated */
+    uint16_t a[4], b[4], c[4], dst[4];
+} alpha_quad;
+
+/* Its mark is written once, when a block is made: a constant's, or of a result without one of its own. */
+static inline int alpha_mark_stays(uint16_t op)
+{
+    return op == ALPHA_OP_CONST || (op >= ALPHA_OP_LANES_ADD && op <= ALPHA_OP_LANES_WHERE);
+}
 
 typedef struct alpha_none {
     char nothing[0];
@@ -321,8 +363,10 @@ typedef struct alpha_program {
     const alpha_instr *all; /* every instruction once, for initialisation and gaps */
     const uint8_t *resets;  /* [n_all] a session break starts its state again; NULL: the program knows no breaks */
     const alpha_bar_spec *bars;
+    const alpha_quad *quads;  /* operands of the lanes */
     const uint16_t *features; /* slot of each feature */
     uint32_t in_order;        /* features are slots 0, 1, 2, …: rows are read straight through */
+    uint32_t n_watched;       /* all features are ready when the marks of so many slots are */
     uint32_t n_all, n_bars, n_features, n_slots;
     uint32_t block_bytes;
     int32_t trigger; /* enum alpha_trigger */
@@ -338,6 +382,24 @@ static inline uint64_t *alpha_marks(const alpha_program *p, alpha_block *b)
 }
 
 #define ALPHA_READY ((uint64_t)1 << 32)
+#define ALPHA_STAYS (ALPHA_READY | UINT32_MAX) /* the mark of a constant */
+
+/* Which features are ready, each for itself: lanes take their operands' readiness for this one look. Never on the
+ * hot path of a warm program. */
+static inline void alpha_ready_each(const alpha_program *p, alpha_block *b, uint8_t *each)
+{
+    uint64_t *mark = alpha_marks(p, b);
+    for (uint32_t j = 0; j < p->n_all; j++) {
+        const alpha_instr *i = &p->all[j];
+        if (i->op != ALPHA_OP_CONST && alpha_mark_stays(i->op))
+            mark[i->dst] = mark[i->a] & mark[i->b] & mark[i->mode];
+    }
+    for (uint32_t j = 0; j < p->n_features; j++)
+        each[j] = (uint8_t)(mark[p->features[j]] >> 32);
+    for (uint32_t j = 0; j < p->n_all; j++)
+        if (alpha_mark_stays(p->all[j].op))
+            mark[p->all[j].dst] = ALPHA_STAYS;
+}
 
 typedef struct alpha_row { /* what one event produced */
     float *x;              /* [n_features], written when made */

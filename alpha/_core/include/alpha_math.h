@@ -141,6 +141,17 @@ static const double ALPHA_EXP2_C[14] = {
     0x1.62c0223a5c824p-20, 0x1.b5253d395e7c4p-24, 0x1.e4cf5158b8ecap-28, 0x1.e8cac7351bb25p-32,
     0x1.c3bd650fc2986p-36, 0x1.816193166d0f9p-40};
 
+/* p * 2^k rounded once, as ldexp does, which costs a call: a product with a power of two is exact unless it is subnormal. */
+static inline double alpha_scaled(double p, int64_t k)
+{
+    if (k < -1000 || k > 1000)
+        return ldexp(p, (int)k);
+    uint64_t bits = (uint64_t)(k + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, 8);
+    return p * power;
+}
+
 /* 2^t for t <= 0 (rule 18). */
 static inline double alpha_exp2n(double t)
 {
@@ -151,7 +162,7 @@ static inline double alpha_exp2n(double t)
     double p = ALPHA_EXP2_C[13];
     for (int j = 12; j >= 0; j--)
         p = ALPHA_EXP2_C[j] + f * p;
-    return ldexp(p, (int)k);
+    return alpha_scaled(p, (int64_t)k);
 }
 
 /* c_j = 1/j!, j = 0..13. */
@@ -175,7 +186,7 @@ static inline double alpha_exp(double x)
     double p = ALPHA_EXP_C[13];
     for (int j = 12; j >= 0; j--)
         p = ALPHA_EXP_C[j] + r * p;
-    return ldexp(p, (int)k);
+    return alpha_scaled(p, (int64_t)k);
 }
 
 #endif
