@@ -103,7 +103,9 @@ def _answer(data: bytes, run: bool) -> dict[str, Any]:
         model = OrtModel(data, output=floats[-1] if floats else None)
         kernel = model.kernel()
         rng = np.random.default_rng(0)
-        rows = np.concatenate([np.zeros((1, model.n_in)), rng.normal(size=(3, model.n_in)), np.full((1, model.n_in), 1e30)])
+        rows = np.concatenate(
+            [np.zeros((1, model.n_in)), rng.normal(size=(3, model.n_in)), np.full((1, model.n_in), 1e30)]
+        )
         kernel.run(rows.astype(np.float32))
     except (ModelError, ValueError, MemoryError) as exc:
         out |= {"what": "engine refused", "why": str(exc)}

@@ -39,9 +39,36 @@ _INTS += [(1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 2, (1 << 64) - (1 <
 _FLOATS = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3.4e38, -3.4e38, 1.0, 1e30]
 _WORDS = [b"", b"x", b"Loop", b"Scan", b"RandomNormal", b"ConstantOfShape", b"Expand", b"Tile", b"Range", b"Identity"]
 _WORDS += [b"Relu", b"MatMul", b"Gemm", b"Reshape", b"Concat", b"Gather", b"Pad", b"Cast", b"LSTM", b"Conv", b"NonZero"]
-_WORDS += [b"Softmax", b"TopK", b"Where", b"Resize", b"OneHot", b"GatherND", b"ScatterND", b"Slice", b"Split", b"Einsum"]
-_WORDS += [b"ai.onnx.ml", b"com.microsoft", b"ai.onnx", b"LEAF", b"BRANCH_LEQ", b"BRANCH_EQ", b"BRANCH_MEMBER", b"PROBIT"]
-_WORDS += [b"TreeEnsembleRegressor", b"TreeEnsembleClassifier", b"LinearClassifier", b"SVMClassifier", b"Scaler", b"\xff\xfe"]
+_WORDS += [
+    b"Softmax",
+    b"TopK",
+    b"Where",
+    b"Resize",
+    b"OneHot",
+    b"GatherND",
+    b"ScatterND",
+    b"Slice",
+    b"Split",
+    b"Einsum",
+]
+_WORDS += [
+    b"ai.onnx.ml",
+    b"com.microsoft",
+    b"ai.onnx",
+    b"LEAF",
+    b"BRANCH_LEQ",
+    b"BRANCH_EQ",
+    b"BRANCH_MEMBER",
+    b"PROBIT",
+]
+_WORDS += [
+    b"TreeEnsembleRegressor",
+    b"TreeEnsembleClassifier",
+    b"LinearClassifier",
+    b"SVMClassifier",
+    b"Scaler",
+    b"\xff\xfe",
+]
 _WORDS += [b"a" * 5000, b"x\0y", b"SOFTMAX", b"LOGISTIC", b"RBF", b"POLY"]
 
 
@@ -142,7 +169,13 @@ def splice(rng: Rng, data: bytes, other: bytes) -> bytes:
     c, d = sorted(int(v) for v in rng.integers(len(other), size=2))
     return _pick(
         rng,
-        [data[:a] + data[b:], data[:b] + data[a:], data[:a] + other[c:d] + data[b:], data[:a] + other[c:], data + other],
+        [
+            data[:a] + data[b:],
+            data[:b] + data[a:],
+            data[:a] + other[c:d] + data[b:],
+            data[:a] + other[c:],
+            data + other,
+        ],
     )
 
 
@@ -197,7 +230,11 @@ def _bytes(rng: Rng, old: bytes) -> bytes:
     """A name, a word, or the inside of a packed list or raw tensor."""
     if len(old) >= 4 and rng.random() < 0.6:
         at = 4 * int(rng.integers(len(old) // 4))
-        new = np.float32(_pick(rng, _FLOATS)).tobytes() if rng.random() < 0.5 else np.uint32(_number(rng, 7) & 0xFFFF_FFFF).tobytes()
+        new = (
+            np.float32(_pick(rng, _FLOATS)).tobytes()
+            if rng.random() < 0.5
+            else np.uint32(_number(rng, 7) & 0xFFFF_FFFF).tobytes()
+        )
         return _pick(rng, [old[:at] + new + old[at + 4 :], old[:at], old + new])
     return _pick(rng, _WORDS)
 

@@ -204,7 +204,7 @@ def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: 
         usable = both.all(axis=1)
         mine, theirs = decide(plan[usable], meta), decide(reference[usable], meta)
         other = mine.action != theirs.action
-        near = other & (np.minimum(mine.margin, theirs.margin) <= TOLERANCE)
+        near = other & (theirs.margin <= TOLERANCE)
         flips, wrong = int(near.sum()), int((other & ~near).sum())
     good = wrong == 0 and (unequal == 0 if exact else worst <= TOLERANCE)
     verdict = Verdict(
