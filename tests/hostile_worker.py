@@ -7,6 +7,7 @@ that a file that costs too much is known by name, like one that crashes the engi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -39,7 +40,8 @@ class Worker:
             return None
         child, self._child = self._child, None
         assert child.stdin and child.stdout
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
         try:
             code = child.wait(5)
         except subprocess.TimeoutExpired:
@@ -116,7 +118,6 @@ def main() -> None:
     import resource
 
     run = sys.argv[1] == "run"
-    import alpha.models.verify
     from alpha._core import ort
 
     ort.available()

@@ -25,6 +25,7 @@ VERBS = {
     "features": ("alpha.cli.features", "list, show and check feature sets and operators"),
     "parity": ("alpha.cli.parity", "prove that live features equal training features on your data"),
     "lookahead": ("alpha.cli.lookahead", "prove that no feature sees the future: alter it, compare the past"),
+    "import": ("alpha.cli.import_", "turn your own ONNX file into a registered candidate"),
     "registry": ("alpha.cli.registry", "list, show, promote and verify models"),
     "validate": ("alpha.cli.validate", "judge a model's fused plan against ONNX Runtime over your data"),
     "run": ("alpha.cli.run", "stream data through a registered model"),

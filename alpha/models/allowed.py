@@ -18,6 +18,7 @@ DOMAINS = ("", "ai.onnx.ml")
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 MAX_TRIPS = 10_000
 MAX_MADE = 1 << 24  # elements that one node may make out of a few numbers
+MAX_WORK = 200_000  # names that are looked at to find that out
 
 # operators that make a tensor as large as a number says -> the inputs that hold such numbers
 _MAKERS = {
@@ -45,6 +46,7 @@ def check_operators(graph: Graph) -> None:
     """ModelError names the first node that may not run, and why."""
     constants = _constants(graph)
     makers = {name: node for node in every_node(graph) for name in node.outputs if name}
+    work = [MAX_WORK]
     for node in every_node(graph):
         if node.domain not in DOMAINS:
             raise ModelError(
@@ -65,7 +67,7 @@ def check_operators(graph: Graph) -> None:
         elif node.op == "Loop":
             _bounded(node, constants)
         elif node.op in _MAKERS:
-            _small(node, constants, makers)
+            _small(node, constants, makers, work)
 
 
 def _constants(graph: Graph) -> dict[str, Tensor]:
@@ -117,26 +119,32 @@ def _bounded(node: Node, constants: dict[str, Tensor]) -> None:
         )
 
 
-def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node]) -> None:
+def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node], work: list[int]) -> None:
     """The numbers that decide how large an output gets, and what they are computed from, must be small.
 
     All constants that reach such an input are multiplied, whatever stands between: that is an upper bound for
     products, gathers and joins of them, and large for nothing that a real export holds.
     """
+    if node.op == "Range" and all(name in constants for name in node.inputs) and len(node.inputs) == 3:
+        start, stop, step = (float(constants[name].ravel()[0]) if constants[name].size else 0.0 for name in node.inputs)
+        if step == 0 or not (stop - start) / step <= MAX_MADE:
+            raise ModelError(f"node {node} would make more than {MAX_MADE:,} elements: its step is too small")
     for which in _MAKERS[node.op]:
         if which >= len(node.inputs) or not node.inputs[which]:
             continue
         todo, size = [node.inputs[which]], 1.0
         seen: set[str] = set()
-        while todo and len(seen) < 10_000:
+        while todo:
             name = todo.pop()
+            work[0] -= 1
+            if work[0] < 0:
+                raise ModelError(f"node {node}: the graph computes its shapes in too many steps to check them")
             if not name or name in seen:
                 continue
             seen.add(name)
             value = constants.get(name)
             if value is not None:
                 if value.dtype.kind in "iuf" and value.size:
-                    # a Range of floats is as long as its numbers are large; the step is not looked at
                     size *= float(np.prod(np.maximum(1.0, np.abs(value.astype(np.float64)))))
                     if not size <= MAX_MADE:
                         raise ModelError(

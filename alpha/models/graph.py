@@ -72,6 +72,8 @@ class _Reader:
                     raise m.fail("there are two graphs in one model")
                 graph = m.inside("graph", "graph")
             elif m.number == 8:
+                if len(opset) >= self.limits.attributes:
+                    raise m.fail("the model imports too many operator sets")
                 domain, version = self.opset(m.inside("opset_import", "opset_import"))
                 if opset.get(domain, version) != version:
                     raise m.fail(f"operator set {domain!r} is imported twice, in different versions")
@@ -163,7 +165,7 @@ class _Reader:
                 raise ModelError(f"{where}: it has no outputs")
             for info in graph.inputs:
                 if info.kind != "tensor":
-                    raise ModelError(f"{where}: input {info.name!r} is a {info.text}: only tensors can be fed")
+                    raise ModelError(f"{where}: input {info.name!r} is of type {info.text}: only tensors can be fed")
         connect(graph, self.free, self.defined, where)
         return graph
 
@@ -229,8 +231,8 @@ class _Reader:
                 self.budget.take("list_elements", len(got), m.where)
                 lists.setdefault(field, []).append(got)
             elif field == 9:
-                found = m.strings("strings", self.budget.list_elements, self.interned)
-                self.budget.take("list_elements", len(found), m.where)
+                found = m.strings("strings", self.budget.strings, self.interned)
+                self.budget.take("strings", len(found), m.where)
                 strings += found
             elif field == 20:
                 kind = m.int32("type")

@@ -113,11 +113,11 @@ def connect(graph: Graph, free: dict[int, set[str]], defined: dict[int, set[str]
         used = {name for name in node.inputs if name}
         for sub in subgraphs(node):
             used |= free[id(sub)]
-        outside |= used - made.keys()
+        outside |= {name for name in used if name not in made}
         waits.append({maker[name] for name in used if name in maker})
         for j in waits[i]:
             users.setdefault(j, []).append(i)
-    outside |= {info.name for info in graph.outputs} - made.keys()
+    outside |= {info.name for info in graph.outputs if info.name not in made}
     graph.nodes = tuple(graph.nodes[i] for i in _sorted(graph, waits, users, where))
     free[id(graph)] = outside
     defined[id(graph)] = inner | made.keys()
@@ -136,11 +136,12 @@ def _sorted(graph: Graph, waits: list[set[int]], users: dict[int, list[int]], wh
                 heapq.heappush(ready, j)
     if len(order) < len(left):
         i = next(i for i, n in enumerate(left) if n)
-        seen: list[int] = []
+        seen: dict[int, int] = {}
         while i not in seen:  # each stuck node waits for a stuck node: follow until it closes
-            seen.append(i)
+            seen[i] = len(seen)
             i = next(j for j in waits[i] if left[j])
-        names = " → ".join(str(graph.nodes[j]) for j in reversed(seen[seen.index(i) :][:6]))
+        circle = list(seen)[seen[i] :]
+        names = " → ".join(str(graph.nodes[j]) for j in reversed(circle[:6]))
         raise ModelError(f"{where}: its nodes wait for each other in a circle: {names}")
     return order
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.errors import ModelError
-from alpha.models.wire import Message
+from alpha.models.wire import LENGTH, VARINT, Message
 
 # number of the element type -> (its name, numpy's type, the field that holds it when raw_data does not)
 _KINDS: dict[int, tuple[str, str, int]] = {
@@ -66,13 +66,16 @@ def read_tensor(message: Message) -> tuple[str, npt.NDArray[np.generic]]:
     limits, where = message.budget.limits, message.where
     dims: list[int] = []
     number, name = 0, ""
-    raw: bytes | None = None
+    raw: tuple[int, int] | None = None
     parts: dict[int, list[npt.NDArray[np.generic]]] = {}
     strings: list[bytes] = []
     while message.next():
         field = message.number
         if field == 1:
-            dims += message.varints("dims", limits.rank).view(np.int64).tolist()
+            if message.kind == VARINT:
+                dims.append(message.int64("dims"))
+            else:
+                dims += message.varints("dims", limits.rank).view(np.int64).tolist()
             if len(dims) > limits.rank:
                 raise message.fail(f"a tensor has more than {limits.rank} dimensions")
         elif field == 2:
@@ -82,14 +85,20 @@ def read_tensor(message: Message) -> tuple[str, npt.NDArray[np.generic]]:
         elif field == 4:
             parts.setdefault(4, []).append(message.floats("float_data", limits.elements))
         elif field in (5, 7, 11):
-            parts.setdefault(field, []).append(message.varints(_FIELDS[field], limits.elements))
+            # decoded as 64 bit first, whatever the element's width: that is what has to fit
+            most = message.budget.initializer_bytes // 8
+            if not most:
+                raise message.fail(f"more than {limits.initializer_bytes:,} initializer bytes in one model")
+            parts.setdefault(field, []).append(message.varints(_FIELDS[field], most))
         elif field == 6:
-            message.budget.take("list_elements", 1, where)
-            strings.append(message.raw("string_data"))
+            found = message.strings("string_data", message.budget.strings, {})
+            message.budget.take("strings", len(found), where)
+            strings += found
         elif field == 8:
             name = message.text("the tensor's name")
         elif field == 9:
-            raw = message.raw("raw_data")
+            message.want(LENGTH, "raw_data")
+            raw = message.start, message.stop
         elif field == 10:
             parts.setdefault(10, []).append(message.doubles("double_data", limits.elements))
         elif field == 13 or (field == 14 and message.int32("data_location") != 0):
@@ -101,20 +110,22 @@ def read_tensor(message: Message) -> tuple[str, npt.NDArray[np.generic]]:
     kind, code, home = _KINDS[number]
     elements = count(tuple(dims), limits.elements, where)
     message.budget.take("initializer_bytes", elements * np.dtype(code).itemsize, where)
+    filled = raw is not None and raw[1] > raw[0]
     for field in (*parts, *((6,) if strings else ())):
-        if field != home or raw:
-            also = "beside raw_data" if raw else f"in a tensor of {kind}"
+        if field != home or filled:
+            also = "beside raw_data" if filled else f"in a tensor of {kind}"
             raise ModelError(f"{where}: {_FIELDS[field]} is filled {also}: it is not clear which values count")
     if number == 8:
-        if raw:
+        if filled:
             raise ModelError(f"{where}: raw_data is filled in a tensor of strings")
         _match(len(strings), elements, dims, where)
         text = np.empty(elements, object)
         text[:] = strings
         return name, text.reshape(dims)
-    if raw:
-        return name, _raw(raw, number, elements, dims, where)
-    stored = np.concatenate(parts[home]) if parts.get(home) else np.zeros(0, np.uint64)
+    if raw is not None and filled:
+        return name, _raw(message.data, raw, number, elements, dims, where)
+    several = parts.get(home)
+    stored = np.zeros(0, np.uint64) if not several else several[0] if len(several) == 1 else np.concatenate(several)
     _match(len(stored), elements, dims, where)
     return name, _typed(stored, number, where).reshape(dims)
 
@@ -129,14 +140,17 @@ def _widen(bits: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def _raw(raw: bytes, number: int, elements: int, dims: list[int], where: str) -> npt.NDArray[np.generic]:
+def _raw(
+    data: bytes, raw: tuple[int, int], number: int, elements: int, dims: list[int], where: str
+) -> npt.NDArray[np.generic]:
     kind, code, _ = _KINDS[number]
     stored = np.dtype("<u2" if number == 16 else "u1" if number == 9 else code)
-    if len(raw) != elements * stored.itemsize:
+    size = raw[1] - raw[0]
+    if size != elements * stored.itemsize:
         raise ModelError(
-            f"{where}: {len(raw)} bytes are stored, but shape {dims} of {kind} takes {elements * stored.itemsize}"
+            f"{where}: {size} bytes are stored, but shape {dims} of {kind} takes {elements * stored.itemsize}"
         )
-    values = np.frombuffer(raw, stored).reshape(dims)
+    values = np.frombuffer(data, stored, elements, raw[0]).reshape(dims)
     if number == 9:
         if (values > 1).any():
             raise ModelError(f"{where}: a bool is stored as {int(values.max())}")

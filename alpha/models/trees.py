@@ -2,7 +2,7 @@
 
 Understands TreeEnsembleClassifier and TreeEnsembleRegressor (versions 1 and 3) and TreeEnsemble (version 5). What
 comes out is a forest: every child exists, nothing is reached twice, no path is a circle, each number of a feature
-and of a target lies in its range. An engine that trusts a file here reads beside its buffers.
+and of a target lies in its range: a walk over the arrays ends, and never leaves them.
 """
 
 from __future__ import annotations

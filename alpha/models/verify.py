@@ -1,7 +1,7 @@
 """What happens to a model's bytes before an engine sees them. Floor 3.
 
-:func:`verify_model` is called on every path that serves: a file that it refuses never reaches ONNX Runtime, whose
-parser and kernels trust what they are given.
+:func:`verify_model` is called on every path that serves: a file that it refuses never reaches ONNX Runtime or a
+kernel of ours.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Gr
     ``features``: how many its metadata lists; 0 if there is none. Cost: about a second for 40 MB of trees, less
     than a millisecond for what is small.
     """
+    try:
+        return _verified(data, features, limits)
+    except MemoryError:
+        raise ModelError("the model needs more memory than there is") from None
+
+
+def _verified(data: bytes, features: int, limits: Limits) -> Graph:
     graph = read_graph(data, limits)
     check_operators(graph)
     columns: dict[str, int] | None = None
@@ -30,7 +37,7 @@ def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Gr
         if columns is None:
             columns = widths(graph, features)
         width = columns.get(node.inputs[0]) if node.inputs else None
-        if width is None:
+        if not width:
             raise ModelError(
                 f"node {node}: it cannot be told how many columns its input has, so its feature numbers cannot be "
                 "checked: declare the input's shape as [None, F]"

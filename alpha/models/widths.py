@@ -1,8 +1,8 @@
 """How many columns a value has, where that can be told without running the graph. Floor 3.
 
-Engines do not compare the feature numbers of a tree, or the weights of a linear model, with the width of what they
-are fed: a wrong number reads beside the row. So the width must be known, from declared inputs and from the
-operators in between that keep, join or choose columns.
+A feature number beyond the row is read beside it by a kernel that trusts the file, as ours do; ONNX Runtime 1.32
+refuses such a row at every call, so the model would never decide. So the width must be known before: from declared
+inputs, and from the operators in between that keep, join or choose columns.
 """
 
 from __future__ import annotations

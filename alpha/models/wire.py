@@ -7,6 +7,7 @@ recurses, and every step is counted against :class:`Limits`, so that a hostile f
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,10 @@ from alpha.errors import ModelError
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 KINDS = {0: "varint", 1: "64-bit", 2: "length-delimited", 3: "group", 4: "end of group", 5: "32-bit"}
 _WINDOW = 1 << 18  # bytes of varints that are decoded at once: bounds the temporaries
+_SHORT = 16  # values of a run that are read one by one before arrays take over
+_FLOAT = struct.Struct("<f")
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 _FLOAT_RECORD = np.dtype([("tag", "u1"), ("value", "<f4")])
 
 
@@ -26,25 +31,26 @@ class Limits:
 
     ``bytes``: of the file. ``nesting``: graphs inside graphs, types inside types. ``nodes``, ``initializers``: of
     all graphs together. ``attributes``, ``ports``: of one node. ``rank``, ``elements``: of one tensor.
-    ``initializer_bytes``: all tensors together, decoded. ``list_elements``: all numbers and strings in lists of
-    attributes together. ``name_bytes``: of one name. ``metadata``, ``metadata_bytes``: entries, and their size
+    ``initializer_bytes``: all tensors together, decoded. ``list_elements``, ``strings``: numbers, and strings, in
+    all lists of attributes together. ``name_bytes``: of one name. ``metadata``, ``metadata_bytes``: entries, and their size
     together. ``fields``: protobuf fields that are looked at one by one.
     """
 
     bytes: int = 128 << 20
     nesting: int = 8
-    nodes: int = 50_000
-    initializers: int = 50_000
+    nodes: int = 20_000
+    initializers: int = 20_000
     attributes: int = 64
     ports: int = 4_096
     rank: int = 16
     elements: int = 32 << 20
     initializer_bytes: int = 128 << 20
-    list_elements: int = 4_000_000
+    list_elements: int = 5_000_000
+    strings: int = 1_000_000
     name_bytes: int = 1_024
     metadata: int = 1_000
     metadata_bytes: int = 1 << 20
-    fields: int = 1_000_000
+    fields: int = 500_000
 
 
 DEFAULT = Limits()
@@ -53,7 +59,7 @@ DEFAULT = Limits()
 class Budget:
     """What is left of the limits while one file is read."""
 
-    __slots__ = ("fields", "initializer_bytes", "initializers", "limits", "list_elements", "nodes")
+    __slots__ = ("fields", "initializer_bytes", "initializers", "limits", "list_elements", "nodes", "strings")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -62,6 +68,7 @@ class Budget:
         self.initializers = limits.initializers
         self.initializer_bytes = limits.initializer_bytes
         self.list_elements = limits.list_elements
+        self.strings = limits.strings
 
     def take(self, name: str, count: int, where: str) -> None:
         """Spend ``count`` of one limit; ModelError when it is exceeded."""
@@ -181,26 +188,32 @@ class Message:
     def float32(self, name: str) -> float:
         """A 32-bit float."""
         self.want(FIXED32, name)
-        return float(np.frombuffer(self.data, "<f4", 1, self.start)[0])
+        return float(_FLOAT.unpack_from(self.data, self.start)[0])
 
     def inside(self, name: str, where: str) -> Message:
         """The message that this field holds."""
         self.want(LENGTH, name)
         return Message(self.data, self.start, self.stop, where, self.budget)
 
-    # Repeated numbers come packed (one field) or one by one. Both forms are decoded by the array, not by the number:
-    # a tree ensemble holds millions of them.
+    # Repeated values come packed (one field) or one by one. A tree ensemble holds millions of them, so long runs are
+    # decoded by the array. Short ones are not: an array costs as much as a dozen fields, which a file of many
+    # broken runs would turn into minutes. What an array costs is charged.
 
     def floats(self, name: str, limit: int) -> npt.NDArray[np.float32]:
         """float32 [n] from here on: one packed field, or the run of single ones."""
         if self.kind == LENGTH:
             return self._fixed(name, "<f4", limit).astype(np.float32)
         self.want(FIXED32, name)
-        if self.start - self._tag != 1:  # a tag that takes more than a byte: alone
-            return np.frombuffer(self.data, "<f4", 1, self.start).astype(np.float32)
-        tag, parts, count, pos, step = self.data[self._tag], [], 0, self._tag, 16
-        while True:
-            records = np.frombuffer(self.data, _FLOAT_RECORD, min(step, (self._end - pos) // 5), pos)
+        data, tag, pos, end = self.data, self.data[self._tag], self._pos, self._end
+        starts = [self.start]
+        while len(starts) < _SHORT and tag < 0x80 and pos + 5 <= end and data[pos] == tag:
+            starts.append(pos + 1)
+            pos += 5
+        self._charge(len(starts))
+        parts = [np.array(_unpack_floats(data, starts), np.float32)]
+        count, step = len(starts), 64
+        while len(starts) == _SHORT:
+            records = np.frombuffer(data, _FLOAT_RECORD, min(step, (end - pos) // 5), pos)
             other = np.flatnonzero(records["tag"] != tag)
             run = int(other[0]) if len(other) else len(records)
             parts.append(records["value"][:run].astype(np.float32))
@@ -212,35 +225,32 @@ class Message:
                 break
             step = min(2 * step, _WINDOW)
         self._pos = pos
-        return np.concatenate(parts)
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def doubles(self, name: str, limit: int) -> npt.NDArray[np.float64]:
         """float64 [n]: one packed field, or a single one."""
         if self.kind == LENGTH:
             return self._fixed(name, "<f8", limit).astype(np.float64)
         self.want(FIXED64, name)
+        self._charge(4)
         return np.frombuffer(self.data, "<f8", 1, self.start).astype(np.float64)
 
-    def _fixed(self, name: str, dtype: str, limit: int) -> npt.NDArray[np.generic]:
-        width, size = np.dtype(dtype).itemsize, self.stop - self.start
-        if size % width:
-            raise self.fail(f"{name} holds {size} bytes, which is no whole number of {width}-byte values")
-        if size // width > limit:
-            raise self.fail(f"{name} has more than {limit:,} values")
-        return np.frombuffer(self.data, dtype, size // width, self.start)
-
     def strings(self, name: str, limit: int, interned: dict[bytes, bytes]) -> list[bytes]:
-        """Bytes of this field and of the run of equal fields behind it; equal ones are one object."""
+        """Bytes of this field and of the run of equal fields behind it; frequent ones are one object."""
         self.want(LENGTH, name)
-        text = self.data[self.start : self.stop]
-        found = [interned.setdefault(text, text)]
         data, tag, pos, end = self.data, self.data[self._tag], self._pos, self._end
+        text = data[self.start : self.stop]
+        found = [interned.get(text, text)]
         while tag < 0x80 and pos + 1 < end and data[pos] == tag and (size := data[pos + 1]) < 0x80:
             stop = pos + 2 + size
             if stop > end:
                 break  # next() says what is wrong
             text = data[pos + 2 : stop]
-            found.append(interned.setdefault(text, text))
+            if len(interned) < 256:
+                text = interned.setdefault(text, text)
+            else:
+                text = interned.get(text, text)
+            found.append(text)
             if len(found) > limit:
                 raise self.fail(f"{name} has more than {limit:,} values")
             pos = stop
@@ -252,55 +262,86 @@ class Message:
         if self.kind == LENGTH:
             return self._packed(name, limit)
         self.want(VARINT, name)
-        tag = self.data[self._tag]
-        if tag >= 0x80:  # a tag that takes more than a byte: alone
-            return np.array([self.value], np.uint64)
-        parts, count, pos, step = [], 0, self._tag, 64
-        while True:
-            window = np.frombuffer(self.data, np.uint8, min(step, self._end - pos), pos)
+        data, tag, end = self.data, self.data[self._tag], self._end
+        values = [self.value]
+        while len(values) < _SHORT and tag < 0x80 and self._pos < end and data[self._pos] == tag:
+            self._tag = self._pos
+            self._pos += 1
+            values.append(self._varint())
+        self._charge(len(values))
+        if len(values) < _SHORT:
+            return np.array(values, np.uint64)
+        parts, count, pos, step = [np.array(values, np.uint64)], len(values), self._pos, 256
+        while pos < end:
+            window = np.frombuffer(data, np.uint8, min(step, end - pos), pos)
             # in a run, every number that ends here is in turn a tag and a value
             ends = np.flatnonzero(window < 0x80)
             pairs = len(ends) // 2
-            tags, values = ends[0 : 2 * pairs : 2], ends[1 : 2 * pairs : 2]
-            before = np.concatenate(([-1], values[:-1])) if pairs else values
+            tags, stops = ends[0 : 2 * pairs : 2], ends[1 : 2 * pairs : 2]
+            before = np.concatenate(([-1], stops[:-1])) if pairs else stops
             other = np.flatnonzero((tags - before != 1) | (window[tags] != tag))
             run = int(other[0]) if len(other) else pairs
             if run:
-                parts.append(self._decode(name, window, tags[:run] + 1, values[:run]))
-                pos += int(values[run - 1]) + 1
+                part = np.empty(run, np.uint64)
+                self._decode(name, window, tags[:run] + 1, stops[:run], part)
+                parts.append(part)
+                pos += int(stops[run - 1]) + 1
                 count += run
             if count > limit:
                 raise self.fail(f"{name} has more than {limit:,} values")
-            if run < pairs or pos >= self._end or not run:
+            if run < pairs or not run:
                 break
             step = min(2 * step, _WINDOW)
         self._pos = pos
         return np.concatenate(parts)
 
+    def _charge(self, fields: int) -> None:
+        self.budget.fields -= fields
+        if self.budget.fields < 0:
+            raise self.fail(f"more than {self.budget.limits.fields:,} fields in one model")
+
+    def _fixed(self, name: str, dtype: str, limit: int) -> npt.NDArray[np.generic]:
+        self._charge(4)
+        width, size = np.dtype(dtype).itemsize, self.stop - self.start
+        if size % width:
+            raise self.fail(f"{name} holds {size} bytes, which is no whole number of {width}-byte values")
+        if size // width > limit:
+            raise self.fail(f"{name} has more than {limit:,} values")
+        return np.frombuffer(self.data, dtype, size // width, self.start)
+
     def _packed(self, name: str, limit: int) -> npt.NDArray[np.uint64]:
-        parts, count, pos = [], 0, self.start
+        self._charge(16)
+        size = self.stop - self.start
+        if size and self.data[self.stop - 1] >= 0x80:
+            raise self.fail(f"{name} ends inside a number: the file is truncated or damaged")
+        count = 0
+        for at in range(self.start, self.stop, _WINDOW):
+            window = np.frombuffer(self.data, np.uint8, min(_WINDOW, self.stop - at), at)
+            count += int(np.count_nonzero(window < 0x80))
+            if count > limit:
+                raise self.fail(f"{name} has more than {limit:,} values")
+        out, pos, done = np.empty(count, np.uint64), self.start, 0
         while pos < self.stop:
             window = np.frombuffer(self.data, np.uint8, min(_WINDOW, self.stop - pos), pos)
             ends = np.flatnonzero(window < 0x80)
             if not len(ends):
-                raise self.fail(f"{name} ends inside a number: the file is truncated or damaged")
+                raise self.fail(f"{name}: a number is longer than ten bytes")
             starts = np.concatenate(([0], ends[:-1] + 1))
-            parts.append(self._decode(name, window, starts, ends))
-            count += len(ends)
-            if count > limit:
-                raise self.fail(f"{name} has more than {limit:,} values")
+            self._decode(name, window, starts, ends, out[done : done + len(ends)])
+            done += len(ends)
             pos += int(ends[-1]) + 1
-        return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+        return out
 
-    def _decode(
-        self, name: str, window: npt.NDArray[np.uint8], starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
-    ) -> npt.NDArray[np.uint64]:
+    def _decode(self, name: str, window: Bytes, starts: Places, ends: Places, out: npt.NDArray[np.uint64]) -> None:
         sizes = ends - starts + 1
         longest = int(sizes.max(initial=0))
         if longest > 10:
             raise self.fail(f"{name}: a number is longer than ten bytes")
-        values = np.zeros(len(starts), np.uint64)
-        for k in range(longest):
-            live = np.flatnonzero(sizes > k) if k else slice(None)
-            values[live] |= (window[starts[live] + k] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * k)
-        return values
+        out[:] = window[starts] & np.uint8(0x7F)
+        for k in range(1, longest):
+            live = np.flatnonzero(sizes > k)
+            out[live] |= (window[starts[live] + k] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * k)
+
+
+def _unpack_floats(data: bytes, starts: list[int]) -> list[float]:
+    return [_FLOAT.unpack_from(data, at)[0] for at in starts]

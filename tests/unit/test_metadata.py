@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx_models
 import pytest
 
 from alpha.errors import ModelError
@@ -16,7 +17,7 @@ from alpha.features import catalog
 from alpha.features.feature_set import FeatureSet
 from alpha.models import load, metadata
 
-MODEL = b"these bytes stand for a model"
+MODEL = onnx_models.softmax()
 SPEC = {
     "model_id": "HybridPPO",
     "version": "v1",
@@ -234,7 +235,7 @@ class TestSpecification:
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    """An artifact folder with valid metadata and bytes that stand for a model."""
+    """An artifact folder with valid metadata and a model that fits it."""
     folder = tmp_path / "v3"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(MODEL)

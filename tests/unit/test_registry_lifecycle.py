@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import onnx_models
 import pytest
 
 from alpha.errors import RegistryError
@@ -14,7 +15,7 @@ from alpha.features import catalog
 from alpha.models import metadata
 from alpha.registry import Check, Entry, load, promote, register, verify
 
-MODEL = b"these bytes stand for a model"
+MODEL = onnx_models.softmax()
 GOOD = Check(name="auc", value=0.6, limit=0.5, passed=True)
 BAD = Check(name="flips", value=3.0, limit=0.0, passed=False)
 WHEN = "2026-01-11T12:00:00Z"
