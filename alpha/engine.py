@@ -13,7 +13,7 @@ from alpha._core.ort import OrtModel
 from alpha._core.plan import Plan
 from alpha.errors import ModelError
 from alpha.models import judge
-from alpha.models.compile import Compiled, Unsupported, compile_model
+from alpha.models.compile import Compiled, compile_model
 from alpha.models.load import LoadedModel, read_file
 from alpha.models.metadata import Metadata
 
@@ -48,7 +48,7 @@ def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "f
         try:
             compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
             reason = ""
-        except Unsupported as exc:
+        except ModelError as exc:  # not covered, or a plan that its own check refuses: ONNX Runtime may know better
             reason = f"no plan: {exc}"
     model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
     if compiled is not None:
