@@ -34,7 +34,7 @@ from alpha.models.metadata import Metadata
 TOLERANCE = 1e-6
 HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
-MAX_TIES = 20_000  # rows of thresholds that are tried when a model is loaded
+TIES = 3_000  # rows of thresholds and neighbours that are tried when a model is loaded
 Rows = npt.NDArray[np.float32]
 
 
@@ -99,8 +99,8 @@ def subject(model_sha256: str, output: str, isa: str, precision: str) -> str:
     return f"{model_sha256} {output} build={build_id()} isa={isa} precision={precision}"
 
 
-def hard_rows(compiled: Compiled, clip: tuple[float, float]) -> Rows:
-    """Rows [N, inputs] inside the clip range that go where engines differ first."""
+def hard_rows(compiled: Compiled, clip: tuple[float, float], ties_tried: int = TIES) -> Rows:
+    """Rows [N, inputs] inside the clip range that go where engines differ first; of the ties a random choice."""
     n = int(np.prod(compiled.shape))
     low, high = np.float32(clip[0]), np.float32(clip[1])
     rng = np.random.default_rng(0)
@@ -118,7 +118,7 @@ def hard_rows(compiled: Compiled, clip: tuple[float, float]) -> Rows:
     ]
     ties = reference_rows(compiled)
     if len(ties):
-        ties = ties[:: max(1, len(ties) // MAX_TIES)]
+        ties = ties[rng.permutation(len(ties))[:ties_tried]]
         # the other features are not zero: the row of the tie must reach its node in some tree
         around = rng.standard_normal(ties.shape).astype(np.float32)
         rows += [ties, np.where(ties != 0, ties, around)]
