@@ -28,7 +28,7 @@ from msgspec.structs import replace
 import alpha._core.plan
 from alpha.documents import convert, read_json, to_json, write_atomically
 from alpha.errors import ModelError
-from alpha.models.compile import Compiled, reference_rows
+from alpha.models.compile import Compiled, tie_rows
 from alpha.models.metadata import Metadata
 
 TOLERANCE = 1e-6
@@ -116,7 +116,7 @@ def hard_rows(compiled: Compiled, clip: tuple[float, float], ties_tried: int = T
         rng.uniform(low, high, (192, n)).astype(np.float32),
         rng.standard_normal((256, n)).astype(np.float32),
     ]
-    ties = reference_rows(compiled)
+    ties = tie_rows(compiled)
     if len(ties):
         ties = ties[rng.permutation(len(ties))[:ties_tried]]
         # the other features are not zero: the row of the tie must reach its node in some tree
