@@ -13,11 +13,12 @@ from alpha._core.ort import OrtModel
 from alpha._core.plan import Plan
 from alpha.errors import ModelError
 from alpha.models import judge
-from alpha.models.compile import Compiled, Unsupported, compile_model
+from alpha.models.compile import Compiled, compile_model
 from alpha.models.load import LoadedModel, read_file
 from alpha.models.metadata import Metadata
 
 ENGINES = ("auto", "plan", "ort")
+ALL_TIES = 300_000  # rows of tree thresholds that alpha validate tries at most
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "f
         try:
             compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
             reason = ""
-        except Unsupported as exc:
+        except ModelError as exc:  # not covered, or a plan that its own check refuses: ONNX Runtime may know better
             reason = f"no plan: {exc}"
     model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
     if compiled is not None:
@@ -70,12 +71,12 @@ def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "f
     return Engine("ort", reason, model, verdict)
 
 
-def hard_rows(loaded: LoadedModel, compiled: Compiled) -> judge.Rows:
+def hard_rows(loaded: LoadedModel, compiled: Compiled, ties: int = judge.TIES) -> judge.Rows:
     """The artifact's probes and the rows made to hurt."""
     n = compiled.plan.n_in
     has_probes = (loaded.directory / "probes.npy").is_file()
     probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
-    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip)])
+    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip, ties)])
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], prec
     plan = compiled.plan
     about = judge.subject(loaded.sha256, output, plan.isa, precision)
     reference = OrtModel(loaded.model_bytes, output=output, carry=carry).kernel()
-    verdict = judge.judge(compiled, reference, hard_rows(loaded, compiled), meta, about)
+    verdict = judge.judge(compiled, reference, hard_rows(loaded, compiled, ALL_TIES), meta, about)
     for rows in parts:
         if len(rows) >= plan.n_in // rows.shape[1]:
             verdict += judge.judge(compiled, reference, judge.windows(rows, plan.n_in), meta, about)

@@ -60,7 +60,7 @@ def ridge() -> Fitted:
     from sklearn.linear_model import Ridge
 
     x = rows(2000)
-    return _sklearn(Ridge().fit(x, x @ np.arange(F)), regression=True)
+    return _sklearn(Ridge().fit(x, x @ np.linspace(-0.1, 0.1, F)), regression=True)
 
 
 def scaled_logistic() -> Fitted:

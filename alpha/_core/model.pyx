@@ -21,6 +21,11 @@ cdef class ModelKernel:
         """Floats of recurrent state from one trigger to the next; 0 for most models."""
         return self.c.n_carry
 
+    @property
+    def address(self):
+        """Where the alpha_model lies, for native callers such as benchmarks; valid while this object lives."""
+        return <size_t>&self.c
+
     def run(self, x):
         """Outputs float32 ``[N, n_out]`` of float32 rows ``x`` ``[N, n_in]``, one call per row as live, each from the
         state of zeros.

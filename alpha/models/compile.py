@@ -185,7 +185,7 @@ def _leading_to(graph: Graph, wanted: Sequence[str]) -> list[Node]:
     return nodes[::-1]
 
 
-def reference_rows(compiled: Compiled) -> npt.NDArray[np.float32]:
+def tie_rows(compiled: Compiled) -> npt.NDArray[np.float32]:
     """float32 [N, inputs]: each threshold of the trees on the input, and its neighbours, in rows of zeros otherwise."""
     rows = np.zeros((3 * len(compiled.ties), int(np.prod(compiled.shape))), np.float32)
     for i, (feature, threshold) in enumerate(compiled.ties):

@@ -25,6 +25,7 @@ class Lowering:
         self.builder = builder
         self.values: dict[str, Value] = dict(graph.initializers)
         self.uses: Counter[str] = Counter()
+        self.shared: set[int] = set()  # buffers in which some value, or a view of one, is read more than once
         self.ties: list[tuple[int, float]] = []
         self.input_buffer: Buffer | None = None
 
@@ -120,6 +121,8 @@ class Lowering:
         """Output ``i`` of the node."""
         if len(node.outputs) > i and node.outputs[i]:
             self.values[node.outputs[i]] = value
+            if isinstance(value, Live) and self.uses[node.outputs[i]] > 1:
+                self.shared.add(id(value.buffer))
 
     def places(self, node: Node, value: Value, change: Callable[[Any], Any]) -> None:
         """The node's result is its operand with the places changed: a view of a live value, or a folded constant."""
@@ -129,8 +132,9 @@ class Lowering:
             self.set(node, np.asarray(change(value)))
 
     def sole(self, name: str) -> bool:
-        """Does nothing else read this value?"""
-        return self.uses[name] == 1
+        """Does nothing else read this value, nor what lies in the same buffer?"""
+        value = self.values[name]
+        return self.uses[name] == 1 and not (isinstance(value, Live) and id(value.buffer) in self.shared)
 
     def concatenate(self, parts: Sequence[Live], axis: int = 0, *, pinned: bool = False) -> Live:
         """Values side by side in a new buffer; no copy if they already lie so."""

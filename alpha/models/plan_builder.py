@@ -100,7 +100,8 @@ class Builder:
         """A new piece of the arena of at least ``size`` floats."""
         if size > MAX_FLOATS:
             raise Unsupported(f"a value of {size:,} numbers is larger than the plan holds ({MAX_FLOATS:,})")
-        made = Buffer(padded(max(size, 1)), pinned)
+        # a row may be written past its end by a vector: the last one's excess must stay in the buffer
+        made = Buffer(padded(max(size, 1)) + PAD, pinned)
         self.buffers.append(made)
         return made
 

@@ -1,4 +1,4 @@
-"""Scores of a model by the engine and the call that serve live. Floor 3."""
+"""Scores of a model by ONNX Runtime, the judge of every plan, in the call that serves live. Floor 3."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,7 @@ def library(name: str) -> ctypes.CDLL:
         *_MARCH[isa()],
     ]
     command = [
-        os.environ.get("CC", "cc"),
+        *shlex.split(os.environ.get("CC", "cc")),  # may carry options
         *flags,
         f"-I{_ROOT / 'alpha/_core/include'}",
         str(source),

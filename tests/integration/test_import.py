@@ -148,7 +148,7 @@ def come_in_and_run(
     z = np.clip(((x.astype(np.float64) - mean) / std).astype(np.float32), np.float32(-4), np.float32(4))
     assert probes[0].tobytes() == z[0].tobytes()
     theirs = by_hand(model, output, z)
-    with alpha.Runtime.from_artifact(result["artifact"], instruments=instruments) as rt:
+    with alpha.Runtime.from_artifact(result["artifact"], instruments=instruments, engine="ort") as rt:
         assert not rt.bundle.governed and rt.bundle.name == "mine/1"
         check_signals(rt.run(events), index, theirs, 0.5)
     code = main(["run", "--model", "models:/mine/1", "--data", str(data), "--json"])

@@ -125,6 +125,27 @@ def test_a_value_that_is_read_twice_is_not_folded_away() -> None:
     agrees(graph(nodes, {"w": f(6, 5), "c": f(5)}), tolerance=3e-6)
 
 
+def test_a_view_of_a_value_that_is_read_twice_is_not_folded_away() -> None:
+    nodes = [
+        node("MatMul", "x,w", "a"),
+        node("Reshape", "a,to", "one"),
+        node("Reshape", "a,to", "two"),
+        node("Relu", "one", "r"),
+        node("Add", "two,c", "s"),
+        node("Sub", "r,s"),
+    ]
+    agrees(graph(nodes, {"w": f(6, 5), "c": f(5), "to": np.array([1, 5])}), tolerance=2e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 12])
+def test_rows_that_end_inside_a_vector_leave_their_neighbours_alone(n: int) -> None:
+    nodes = [node("ReduceSum", "x,axes", "s", keepdims=1)]
+    for i, op in enumerate(("Sub", "Mul", "Add", "Max", "Min")):
+        nodes.append(node(op, "x,s", f"v{i}"))
+    nodes += [node("Softmax", "v0", "v5", axis=2), node("Concat", "v4,v3,v2,v1,v0,v5", "y", axis=0)]
+    agrees(graph(nodes, {"axes": np.array([2])}, (1, 4, n)), (4, n), 4e-6)
+
+
 @pytest.mark.parametrize("beta", [1.0, 0.5])
 @pytest.mark.parametrize("trans", [0, 1])
 def test_gemm(beta: float, trans: int) -> None:

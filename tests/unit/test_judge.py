@@ -1,0 +1,250 @@
+"""The judge: a good plan serves, a wrong one does not; stored verdicts; what happens without ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import alpha
+from alpha._core.plan import Plan
+from alpha.bundle import Bundle
+from alpha.data.simulate import simulate
+from alpha.engine import choose_engine, normalised, validate
+from alpha.errors import ModelError
+from alpha.events import Reason
+from alpha.models import judge
+from alpha.models.compile import Compiled, Unsupported, compile_model
+from alpha.models.load import LoadedModel, load_artifact
+
+DEMO = Path(__file__).parents[2] / "artifacts" / "demo_mlp" / "v1"
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    shutil.copytree(DEMO, tmp_path / "v1")
+    return tmp_path / "v1"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_artifact(DEMO)
+
+
+def test_a_good_plan_serves_and_says_why(loaded: LoadedModel) -> None:
+    engine = choose_engine(loaded)
+    assert engine.name == "plan" and isinstance(engine.model, Plan)
+    assert "agrees with ONNX Runtime within" in engine.reason
+    assert engine.verdict is not None and engine.verdict.rows > 1000 and engine.verdict.worst <= 1e-6
+    assert choose_engine(loaded, "ort").name == "ort"
+    with pytest.raises(ModelError, match="engine 'gpu' is unknown"):
+        choose_engine(loaded, "gpu")
+
+
+def test_both_engines_decide_alike_and_tell_which_they_are() -> None:
+    s = simulate(20_000, seed=3, levels=1)
+    seen = {}
+    for engine in ("plan", "ort"):
+        with alpha.Runtime.from_registry(None, "models:/demo_mlp/1", instruments=s.instruments, engine=engine) as rt:
+            signals = rt.run(s.events)
+            stats = rt.stats()
+            assert stats["engine"] == engine and stats["engine_reason"]
+            assert rt.explain("SIM0")["engine"] == engine
+            seen[engine] = signals
+    a, b = seen["plan"], seen["ort"]
+    assert len(a) == len(b) > 10_000 and (a["action"] != 0).any()
+    np.testing.assert_allclose(a["scores"], b["scores"], atol=1e-6)
+    assert (a["action"] == b["action"]).all() and (a["reason"] == b["reason"]).all()
+
+
+def _spoiled(loaded: LoadedModel, weight: float) -> Compiled:
+    """The plan of the model with one bias moved a little."""
+    from alpha.models import compile as module
+    from alpha.models.plan_builder import Builder
+
+    whole = Builder.whole
+
+    def moved(self: Any, values: Any) -> Any:
+        out = whole(self, values)
+        out[0] += np.float32(weight)
+        return out
+
+    try:
+        Builder.whole = moved  # type: ignore[method-assign]
+        return module.compile_model(loaded.model_bytes, loaded.metadata.outputs[0].name)
+    finally:
+        Builder.whole = whole  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("weight", "good"), [(0.0, True), (3e-6, False), (1e-3, False)])
+def test_a_plan_that_is_off_is_found(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, weight: float, good: bool
+) -> None:
+    monkeypatch.setattr("alpha.engine.compile_model", lambda *_, **__: _spoiled(loaded, weight))
+    engine = choose_engine(loaded)
+    assert (engine.name == "plan") is good
+    if not good:
+        assert engine.name == "ort" and "differs from ONNX Runtime by" in engine.reason
+        with pytest.raises(ModelError, match="cannot be served by a plan: the plan differs"):
+            choose_engine(loaded, "plan")
+
+
+def test_what_is_not_covered_is_served_by_onnx_runtime(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Compiled:
+        raise Unsupported("node Sin 'y': operator Sin is not covered")
+
+    monkeypatch.setattr("alpha.engine.compile_model", refuse)
+    engine = choose_engine(loaded)
+    assert engine.name == "ort" and engine.reason == "no plan: node Sin 'y': operator Sin is not covered"
+
+
+def test_without_onnx_runtime_only_a_stored_verdict_lets_a_plan_serve(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = simulate(2000, seed=3, levels=1)
+    found = validate(load_artifact(artifact), [])
+    about = judge.store(artifact, found.verdict)
+    shutil.move(about, artifact / "aside")
+    monkeypatch.setenv("ALPHA_NO_ORT", "1")
+
+    def reasons() -> set[int]:
+        with alpha.Runtime.from_artifact(artifact, instruments=s.instruments) as rt:
+            return set(np.unique(rt.run(s.events)["reason"]).tolist())
+
+    assert Reason.NO_ORT in reasons() and Reason.MODEL not in reasons()
+    bundle = Bundle.from_model(load_artifact(artifact), name="x", governed=False)
+    assert bundle.engine.name == "none" and "no stored verdict vouches" in bundle.why
+    shutil.move(artifact / "aside", about)
+    assert Reason.MODEL in reasons() and Reason.NO_ORT not in reasons()
+    assert judge.stored(artifact, found.verdict.subject) == found.verdict
+    for change in ("model_bytes", "isa", "build", "good", "garbage"):
+        text = json.loads(about.read_bytes())
+        if change == "good":
+            text[0]["good"] = False
+        else:
+            text[0]["subject"] += change
+        (artifact / "judged.json").write_bytes(b"\xff" if change == "garbage" else json.dumps(text).encode())
+        assert Reason.MODEL not in reasons(), change
+
+
+def test_only_a_good_verdict_is_kept(artifact: Path) -> None:
+    found = validate(load_artifact(artifact), [])
+    bad = judge.compare(np.zeros((3, 3), np.float32), np.ones((3, 3), np.float32), load_artifact(artifact).metadata, exact=False, about="x")  # fmt: skip
+    assert not bad.good
+    with pytest.raises(ModelError, match="only a good verdict is kept"):
+        judge.store(artifact, bad)
+    judge.store(artifact, found.verdict)
+    judge.store(artifact, found.verdict)
+    assert len(json.loads((artifact / "judged.json").read_bytes())) == 1
+
+
+def test_decisions_that_differ(loaded: LoadedModel) -> None:
+    meta = loaded.metadata
+    t = np.float32(meta.decision.threshold)
+    base = np.array([[1 - t, 0, t]], np.float32) if t > 0.5 else np.array([[0.2, 0.2, 0.6]], np.float32)
+    near = base + np.array([[2e-7, 0, -2e-7]], np.float32)
+    far = np.array([[0.9, 0.05, 0.05]], np.float32)
+
+    def verdict(a: Any, b: Any, exact: bool = False) -> judge.Verdict:
+        return judge.compare(a, b, meta, exact=exact, about="x")
+
+    assert verdict(base, base).good and verdict(base, near).good
+    assert not verdict(base, near, exact=True).good
+    assert not verdict(base, far).good and verdict(base, far).worst > 0.1
+    assert not verdict(base, np.full_like(base, np.nan)).good
+    assert verdict(np.full_like(base, np.nan), np.full_like(base, np.nan)).good  # both refuse the row alike
+    both = verdict(base, near) + verdict(base, far)
+    assert not both.good and both.rows == 2
+
+
+def test_a_flip_at_the_threshold_is_tolerated_and_counted(loaded: LoadedModel) -> None:
+    import msgspec
+
+    meta = msgspec.structs.replace(
+        loaded.metadata, decision=msgspec.structs.replace(loaded.metadata.decision, threshold=0.625)
+    )
+    kind = meta.outputs[0].kind
+    assert kind == "probabilities"
+    above, below = np.float32(0.625), np.nextafter(np.float32(0.625), np.float32(0))
+    y = [np.array([[0.25, 0.125, v]], np.float32) for v in (above, below)]
+    v = judge.compare(*y, meta, exact=False, about="x")
+    assert v.good and v.flips == 1 and v.wrong == 0
+    far = np.array([[0.25, 0.125, 0.6]], np.float32)
+    assert judge.compare(y[0], far, meta, exact=False, about="x").wrong == 1
+
+
+def test_decisions_are_those_of_the_gate(loaded: LoadedModel) -> None:
+    s = simulate(10_000, seed=3, levels=1)
+    with alpha.Runtime.from_artifact(DEMO, instruments=s.instruments) as rt:
+        signals = rt.run(s.events)
+    decided = signals[np.isin(signals["reason"], [Reason.MODEL, Reason.BELOW_THRESHOLD])]
+    assert len(decided) > 1000
+    mine = judge.decide(decided["scores"][:, :3], loaded.metadata)
+    assert (mine.action == decided["action"]).all()
+
+
+def test_windows_and_probes() -> None:
+    rows = np.arange(12, dtype=np.float32).reshape(6, 2)
+    assert judge.windows(rows, 2) is rows
+    assert judge.windows(rows, 6).tolist() == [
+        [0, 1, 2, 3, 4, 5],
+        [2, 3, 4, 5, 6, 7],
+        [4, 5, 6, 7, 8, 9],
+        [6, 7, 8, 9, 10, 11],
+    ]
+    with pytest.raises(ModelError, match="do not make inputs of 5"):
+        judge.windows(rows, 5)
+    with pytest.raises(ModelError, match="cannot be read"):
+        judge.probe_rows(b"nonsense", 2)
+    assert len(judge.probe_rows(None, 2)) == 0
+
+
+def test_normalised_rows_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
+    meta = loaded.metadata
+    x = np.random.default_rng(0).standard_normal((200, len(meta.mean))).astype(np.float32) * 100
+    from alpha.runtime import normalised as one
+
+    z = normalised(x, meta)
+    expected = [[one(float(v), m, s, meta.clip) for v, m, s in zip(row, meta.mean, meta.std, strict=True)] for row in x]
+    assert z.tolist() == np.array(expected, np.float32).tolist()
+
+
+def test_bfloat16_is_judged_by_decisions(loaded: LoadedModel) -> None:
+    found = validate(loaded, [], "bf16")
+    assert found.verdict.half and found.verdict.good and 1e-5 < found.verdict.worst < 0.05
+    assert "takes the decisions of ONNX Runtime in" in str(found.verdict)
+    assert compile_model(loaded.model_bytes, loaded.metadata.outputs[0].name).precision == "float32"
+    assert choose_engine(loaded, "auto", "bf16").name == "plan"
+
+
+def test_the_command_judges_and_stores(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import polars as pl
+
+    from alpha.cli.main import main
+
+    e = simulate(6000, seed=3, levels=1).events
+    quote, v = e["kind"] == 1, e["v"]
+    columns = {"bid": 0, "ask": 1, "bid_size": 2, "ask_size": 3}
+    table = {"ts": e["ts_event_ns"], "kind": e["kind"], "side": np.where(quote, 0, v[:, 2]).astype(np.int8)}
+    table |= {name: np.where(quote, v[:, k], np.nan) for name, k in columns.items()}
+    table |= {name: np.where(quote, np.nan, v[:, k]) for name, k in {"last": 0, "last_size": 1}.items()}
+    ticks = tmp_path / "ticks.parquet"
+    pl.DataFrame(table).with_columns(pl.col(*columns, "last", "last_size").fill_nan(None)).write_parquet(ticks)
+
+    def call(*more: str) -> tuple[int, dict[str, Any]]:
+        code = main(["validate", str(artifact), "--data", str(ticks), "--json", *more])
+        return code, json.loads(capsys.readouterr().out)
+
+    code, result = call()
+    assert code == 0 and result["pass"] and result["engine"] == "plan" and result["steps"][-1] == "SOFTMAX"
+    assert result["rows"] > 3000 and result["worst"] <= 1e-6 and "stored" not in result
+    assert not (artifact / "judged.json").exists()
+    assert call("--store")[1]["stored"] == str(artifact / "judged.json")
+    code, result = call("--precision", "bf16")
+    assert code == 0 and result["precision"] == "bf16" and "bfloat16" in result["reason"]
+    assert main(["validate", str(artifact), "--data", str(ticks)]) == 0
+    assert "plan serves" in capsys.readouterr().out
