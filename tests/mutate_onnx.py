@@ -270,7 +270,7 @@ def fields(rng: Rng, data: bytes, other: bytes) -> bytes:
 def nest(rng: Rng, data: bytes, _: bytes) -> bytes:
     """A graph inside an attribute inside a node inside a graph, and so on."""
     tree = parse(data)
-    graph = next(f for f in tree if f[0] == 7)
+    graph = next(f for f in tree if f[0] == 7 and isinstance(f[2], list))
     raw = build(graph[2])
     for _i in range(int(_pick(rng, [1, 2, 7, 8, 9, 30, 300]))):
         attribute = b"\x0a\x01g\xa0\x01\x05" + b"\x32" + varint(len(raw)) + raw
