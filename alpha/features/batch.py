@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -107,22 +108,24 @@ def _compute(
         return Columns(Timeline.build(fs, events, mine, markets[i], kernels.clocks), kernels, seen)
 
     looked_at = _looked_at(fs, markets)
+    busy = range(n) if len(to_all) else np.flatnonzero(np.diff(first)).tolist()
     cores = os.cpu_count() or 1
-    # numpy and the kernels drop the GIL; the crew shares the features of one instrument where there are too few of these
-    with ThreadPoolExecutor(max(1, min(n, cores))) as pool, ThreadPoolExecutor(max(1, cores // max(n, 1))) as crew:
-        others = dict(zip(looked_at, pool.map(lambda i: columns_of(i, {}), looked_at), strict=True))
+    workers = max(1, min(max(len(busy), len(looked_at)), cores))
+    # numpy and the kernels drop the GIL; the crew shares the features of a long timeline where instruments are few
+    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(max(1, cores // workers)) as crew:
+        # one alone stays on this thread: a thread per call would leave the allocator an arena each
+        each: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
+        others = dict(zip(looked_at, each(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
-        for found in pool.map(lambda i: _seen(others[i], looked_at[i]), looked_at):
+        for found in each(lambda i: _seen(others[i], looked_at[i]), looked_at):
             seen |= found
 
         def part(i: int) -> Detail | None:
-            if first[i] == first[i + 1] and not len(to_all):
-                return None
             columns = others[i] if i in others else columns_of(i, seen)
             columns.seen = seen
             return _evaluate(fs, columns, i, with_scale, with_exact, crew) if len(columns.line.t) else None
 
-        parts = [p for p in pool.map(part, range(n)) if p is not None]
+        parts: list[Detail] = [p for p in each(part, busy) if p is not None]
     f = len(fs.features)
     if not parts:
         empty = Rows(np.zeros(0, np.int64), np.zeros((0, f), np.float32), np.zeros(0, np.bool_))
@@ -245,8 +248,9 @@ def _evaluate(
     def write(at: int) -> None:
         columns.kernels.steps.write(table, readies, pick, exact, values, ready, whole, at, min(at + _ROWS, n))
 
+    spread: Callable[..., Iterator[Any]] = crew.map if len(line.t) > _ROWS else map
     for work, over in ((evaluate, range(f)), (write, range(0, n, _ROWS))):
-        for _ in crew.map(work, over):
+        for _ in spread(work, over):
             pass
     if scale is not None:
         for j, e in enumerate(features):

@@ -40,14 +40,14 @@ Events = npt.NDArray[Any]
 class _Rows(NamedTuple):
     """Rows as arrays of one length: place of the event in the stream, time, instrument, values [N, F], ready [N]."""
 
-    index: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
     ts_ns: npt.NDArray[np.int64]
     instrument_id: npt.NDArray[np.uint32]
     values: npt.NDArray[np.float32]
     ready: npt.NDArray[np.bool_]
 
     def some(self, of: slice | npt.NDArray[Any]) -> _Rows:
-        return _Rows(self.index[of], self.ts_ns[of], self.instrument_id[of], self.values[of], self.ready[of])
+        return _Rows(self.place[of], self.ts_ns[of], self.instrument_id[of], self.values[of], self.ready[of])
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _whole(fs: FeatureSet, source: EventSource) -> Iterator[_Rows]:
     chunks = [chunk[accepted] for chunk, accepted in _guarded(fs, source)]
     if chunks:
         rows = _computed(fs, np.concatenate(chunks), None, source)
-        for a in range(0, len(rows.index), _ROWS):
+        for a in range(0, len(rows.place), _ROWS):
             yield rows.some(slice(a, a + _ROWS))
 
 
@@ -294,7 +294,7 @@ def _by_session(fs: FeatureSet, source: EventSource) -> Iterator[_Rows]:
         rows = _computed(fs, piece[0], piece[1], source)
         if fs.trigger.every is not None:  # the last event is there for the boundary behind the one before it
             return rows
-        return rows.some(rows.index < piece[1][-1])
+        return rows.some(rows.place < piece[1][-1])
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for chunk, accepted in _guarded(fs, source):
@@ -310,11 +310,11 @@ def _by_session(fs: FeatureSet, source: EventSource) -> Iterator[_Rows]:
                 done += sessions[i].take(chunk[own], own + first)
             first += len(chunk)
             waiting += pool.map(complete, done)
-            if sum(len(w.index) for w in waiting) >= _ROWS:
+            if sum(len(w.place) for w in waiting) >= _ROWS:
                 rows = _in_order(waiting)
-                settled = int(np.searchsorted(rows.index, min(s.begin for s in sessions.values())))
+                settled = int(np.searchsorted(rows.place, min(s.begin for s in sessions.values())))
                 yield rows.some(slice(settled))
-                waiting = [rows.some(np.arange(settled, len(rows.index)))]  # copies: the rest may go
+                waiting = [rows.some(np.arange(settled, len(rows.place)))]  # copies: the rest may go
         waiting += pool.map(lambda rest: _computed(fs, rest[0], rest[1], source), [s.rest() for s in sessions.values()])
     if waiting:
         yield _in_order(waiting)
@@ -322,5 +322,5 @@ def _by_session(fs: FeatureSet, source: EventSource) -> Iterator[_Rows]:
 
 def _in_order(parts: list[_Rows]) -> _Rows:
     """By arrival; an event that reaches several instruments, in the order of their ids."""
-    rows = _Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))  # type: ignore[misc]
-    return rows.some(np.lexsort((rows.instrument_id, rows.index)))
+    rows = _Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return rows.some(np.lexsort((rows.instrument_id, rows.place)))

@@ -128,6 +128,8 @@ def test_time_bars_have_both_fields_too() -> None:
         same(column('bar("10s", "trade").vwap', stream, "quote", unknown), [N] * 4)
         same(column('bar("10s", "trade").volume', stream, "quote", unknown), [N, N, N, 3])
         same(column("tick_bar(2).count", stream, "quote", unknown), [N, 2, 2, 2])
+    dear = trades((60_000.0, 350_000.0), (60_000.0, 1.0))  # money is counted only where lot and tick are known
+    same(column("tick_bar(1).volume", dear, instruments=table(("A", None, 0.25))), [350_000, 1])
 
 
 def test_bars_being_built_go_through_sessions() -> None:
