@@ -130,7 +130,7 @@ def _compute(
             columns.seen = seen
             return _evaluate(fs, columns, i, with_scale, with_exact, share) if len(columns.line.t) else None
 
-        parts = [p for p in each(part, busy) if p is not None]
+        parts: list[Detail] = [p for p in each(part, busy) if p is not None]
     f = len(fs.features)
     if not parts:
         empty = Rows(np.zeros(0, np.int64), np.zeros((0, f), np.float32), np.zeros(0, np.bool_))
@@ -253,8 +253,9 @@ def _evaluate(
     def write(at: int) -> None:
         columns.kernels.steps.write(table, readies, pick, exact, values, ready, whole, at, min(at + _ROWS, n))
 
+    spread = share if len(line.t) > _ROWS else map
     for work, over in ((evaluate, range(f)), (write, range(0, n, _ROWS))):
-        for _ in share(work, over):
+        for _ in spread(work, over):
             pass
     if scale is not None:
         for j, e in enumerate(features):
