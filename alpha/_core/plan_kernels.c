@@ -35,7 +35,7 @@ static int run(const void *self, const float *x, const float *carry_in, float *c
             s->fn(s, p->weights, arena);
         memcpy(out, arena + p->out, p->n_out * sizeof(float));
         if (p->n_carry)
-            memcpy(arena + p->carry_in, arena + p->carry_out, p->n_carry * sizeof(float));
+            memmove(arena + p->carry_in, arena + p->carry_out, p->n_carry * sizeof(float));
         x += p->n_in;
         out += p->n_out;
     }

@@ -99,7 +99,7 @@ static void plan_LSTM(const alpha_plan_step *s, const char *weights, float *aren
         x += s->lda;
         y += s->ldd;
     }
-    memcpy(arena + s->h_out, h, s->m * sizeof(float));
+    memmove(arena + s->h_out, h, s->m * sizeof(float));
 }
 
 /* GRU with the reset gate behind the product (linear_before_reset): flags 1. Else the reset state is made first. */
@@ -161,7 +161,7 @@ static void plan_GRU(const alpha_plan_step *s, const char *weights, float *arena
         x += s->lda;
         y += s->ldd;
     }
-    memcpy(arena + s->h_out, h, s->m * sizeof(float));
+    memmove(arena + s->h_out, h, s->m * sizeof(float));
 }
 
 /* What of this step depends on the state alone, into the arena; h: the state it will meet */
@@ -184,7 +184,7 @@ ALPHA_INLINE void alpha_recurrent_prepare(const alpha_plan_step *s, const char *
         else
             alpha_recurrent_start(h, s->m, u, 0, bias, start, 6);
     }
-    memcpy(arena + s->pre_key, h, s->m * sizeof(float));
+    memmove(arena + s->pre_key, h, s->m * sizeof(float));
     arena[s->pre_key + s->m] = 1.0f;
 }
 

@@ -205,7 +205,7 @@ static void plan_GATHER(const alpha_plan_step *s, const char *weights, float *ar
 static void plan_COPY(const alpha_plan_step *s, const char *weights, float *arena)
 {
     (void)weights;
-    memcpy(arena + s->d, arena + s->a, (size_t)s->n * sizeof(float));
+    memmove(arena + s->d, arena + s->a, (size_t)s->n * sizeof(float));
 }
 
 #endif
