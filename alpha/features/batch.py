@@ -145,13 +145,14 @@ def _compute(
     ready = np.concatenate([p.ready for p in parts])[order]
     values = np.concatenate([p.rows.values for p in parts])[order]
     scales = [p.scale for p in parts if p.scale is not None]
+    exact = np.concatenate([p.exact for p in parts])
     return Detail(
         Rows(index[order], values, np.asarray(ready.all(axis=1))),
         ready,
         np.concatenate([p.ts_ns for p in parts])[order],
         who[order],
         np.concatenate(scales)[order] if scales else None,
-        np.concatenate([p.exact for p in parts])[order],
+        exact[order] if with_exact else exact,
     )
 
 
@@ -230,7 +231,12 @@ _ROWS = 1 << 15  # written at a time by one thread
 
 
 def _evaluate(
-    fs: FeatureSet, columns: Columns, instrument: int, with_scale: bool, with_exact: bool, share: Callable[..., Iterator[Any]]
+    fs: FeatureSet,
+    columns: Columns,
+    instrument: int,
+    with_scale: bool,
+    with_exact: bool,
+    share: Callable[..., Iterator[Any]],
 ) -> Detail:
     line = columns.line
     pick = line.rows
