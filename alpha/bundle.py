@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from alpha._core.model import ModelKernel
 from alpha._core.ort import OrtModel
 from alpha._core.pipeline import Pipeline
 from alpha._core.program import Program
-from alpha.errors import ModelError
+from alpha.errors import ModelError, RegistryError
 from alpha.events import Reason
 from alpha.features.compile import compile_program
 from alpha.features.feature_set import FeatureSet, Trigger
@@ -20,6 +21,7 @@ from alpha.features.language import parse
 from alpha.instruments import Instruments
 from alpha.models.load import LoadedModel
 from alpha.models.metadata import Decision, Metadata
+from alpha.registry import find, load_policy, load_trusted, objections
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Bundle:
     name: str = ""
     governed: bool = False
     revision: int = 0
+    valid_until_ns: int | None = None
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -48,8 +51,12 @@ class Bundle:
         return cls.from_features(FeatureSet("missing", {"mid": parse("mid")}, Trigger("last")), why)
 
     @classmethod
-    def from_model(cls, loaded: LoadedModel, *, name: str, governed: bool, revision: int = 0) -> Bundle:
-        """A verified artifact. Without ONNX Runtime it serves HOLD with NO_ORT; ModelError if the graph does not fit."""
+    def from_model(
+        cls, loaded: LoadedModel, *, name: str, governed: bool, revision: int = 0, valid_until_ns: int | None = None
+    ) -> Bundle:
+        """A verified artifact. Without ONNX Runtime it serves HOLD with NO_ORT, with a changed feature definition HOLD
+        with DEFINITION_CHANGED, after ``valid_until_ns`` of stream time HOLD with MODEL_EXPIRED; ModelError if the graph
+        does not fit."""
         meta, fs = loaded.metadata, loaded.feature_set
         common = {
             "feature_set": fs,
@@ -59,7 +66,10 @@ class Bundle:
             "name": name,
             "governed": governed,
             "revision": revision,
+            "valid_until_ns": valid_until_ns,
         }
+        if loaded.changed:
+            return cls(no_model=Reason.DEFINITION_CHANGED, why=loaded.changed, **common)  # type: ignore[arg-type]
         reason = ort.unavailable_reason()
         if reason:
             return cls(no_model=Reason.NO_ORT, why=reason, **common)  # type: ignore[arg-type]
@@ -104,6 +114,7 @@ class Bundle:
                 "actions": meta.action_codes() if meta else [0],
                 "threshold": decision.threshold,
                 "cooldown_ns": decision.cooldown_ns,
+                "valid_until_ns": self.valid_until_ns,
             },
             model=self.kernel(),
             no_model=int(self.no_model),
@@ -111,3 +122,19 @@ class Bundle:
             definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
             bundle_revision=self.revision,
         )
+
+
+def governed(registry: str | Path | None, uri: str) -> Bundle:
+    """What a URI of a registry serves; RegistryError or ModelError if registry, signature, approval or bytes cannot
+    be trusted. ``registry=None``: found as by the command line."""
+    book = load_trusted(find(registry))
+    entry, model = book.load_model(uri)
+    for objection in objections(entry, load_policy(book.path)):
+        raise RegistryError(objection)
+    return Bundle.from_model(
+        model,
+        name=f"{entry.id}/{entry.number}",
+        governed=True,
+        revision=book.document.revision,
+        valid_until_ns=entry.valid_until_ns,
+    )

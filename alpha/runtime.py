@@ -23,16 +23,14 @@ from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
 from alpha._core.signal import Signal
 from alpha._core.worker import Worker
-from alpha.bundle import Bundle
+from alpha.bundle import Bundle, governed
 from alpha.data import EventSource, open_events
-from alpha.errors import AlphaError, AlphaWarning, RegistryError, StateError
+from alpha.errors import AlphaError, AlphaWarning, StateError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
-from alpha.registry.lifecycle import objections
-from alpha.registry.store import find, load
 from alpha.state import pack, unpack
 
 Signals = npt.NDArray[Any]
@@ -75,12 +73,7 @@ class Runtime:
         if missing not in ("raise", "hold"):
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
         try:
-            book = load(find(registry))
-            entry, model = book.load_model(uri)
-            for objection in objections(entry):
-                raise RegistryError(objection)
-            name = f"{entry.id}/{entry.number}"
-            bundle = Bundle.from_model(model, name=name, governed=True, revision=book.document.revision)
+            bundle = governed(registry, uri)
         except AlphaError as exc:
             if missing == "raise":
                 raise

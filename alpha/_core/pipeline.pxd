@@ -14,6 +14,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         int8_t actions[8]
         float threshold
         int64_t cooldown_ns
+        int64_t valid_until_ns
 
     ctypedef struct alpha_latency:
         uint64_t count[1920]

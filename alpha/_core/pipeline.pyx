@@ -37,7 +37,7 @@ cdef class Pipeline:
     """Guard, features, model and gate over a table of instruments.
 
     ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown). ``mean``, ``std``: float64 ``[F]``;
-    ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns.
+    ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns, valid_until_ns (or None).
     Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT).
     """
 
@@ -108,6 +108,8 @@ cdef class Pipeline:
             g.actions[i] = int(action)
         g.threshold = gate["threshold"]
         g.cooldown_ns = gate["cooldown_ns"]
+        until = gate.get("valid_until_ns")
+        g.valid_until_ns = 0x7FFFFFFFFFFFFFFF if until is None else until
 
     def __dealloc__(self):
         cdef uint32_t i

@@ -25,7 +25,7 @@ VERBS = {
     "features": ("alpha.cli.features", "list, show and check feature sets and operators"),
     "parity": ("alpha.cli.parity", "prove that live features equal training features on your data"),
     "lookahead": ("alpha.cli.lookahead", "prove that no feature sees the future: alter it, compare the past"),
-    "registry": ("alpha.cli.registry", "list, show, promote and verify models"),
+    "registry": ("alpha.cli.registry", "list, promote, roll back, verify and sign models"),
     "run": ("alpha.cli.run", "stream data through a registered model"),
     "explain": ("alpha.cli.explain", "take the last decision of a stream apart"),
     "bench": ("alpha.cli.bench", "measure this machine"),

@@ -164,6 +164,8 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
                                            p->program->n_features);
         if (!finite) {
             s->reason = ALPHA_NON_FINITE_FEATURE;
+        } else if (row->ts_ns > p->gate.valid_until_ns) {
+            s->reason = ALPHA_MODEL_EXPIRED;
         } else if (!p->model.run) {
             s->reason = (uint8_t)p->no_model;
         } else {
