@@ -39,6 +39,7 @@ class Bundle:
     governed: bool = False
     revision: int = 0
     valid_until_ns: int | None = None
+    loaded: LoadedModel | None = None
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -67,6 +68,7 @@ class Bundle:
             "governed": governed,
             "revision": revision,
             "valid_until_ns": valid_until_ns,
+            "loaded": loaded,
         }
         if loaded.changed:
             return cls(no_model=Reason.DEFINITION_CHANGED, why=loaded.changed, **common)  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
 from alpha._core.signal import Signal
 from alpha._core.worker import Worker
+from alpha import recording
+from alpha.audit.write import AuditLog
 from alpha.bundle import Bundle, governed
 from alpha.data import EventSource, open_events
 from alpha.errors import AlphaError, AlphaWarning, StateError
@@ -31,6 +33,7 @@ from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
+from alpha.risk.kill import KillLatch
 from alpha.state import pack, unpack
 
 Signals = npt.NDArray[Any]
@@ -39,7 +42,14 @@ Signals = npt.NDArray[Any]
 class Runtime:
     """Made by :meth:`from_registry`, :meth:`from_artifact` or :meth:`from_features`; a context manager."""
 
-    def __init__(self, bundle: Bundle, instruments: Instruments | Sequence[str | Instrument]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        instruments: Instruments | Sequence[str | Instrument],
+        *,
+        audit: str | Path | AuditLog | None = None,
+        kill_file: str | Path | None = None,
+    ) -> None:
         if instruments is None:
             raise AlphaError("a runtime needs its instruments: instruments=['BTCUSDT']")
         names = [instruments] if isinstance(instruments, (str, Instrument)) else instruments
@@ -54,6 +64,14 @@ class Runtime:
         self._bad_rows: Counter[str] = Counter()
         self._kill_reason = ""
         self._kills = 0
+        self._latch: KillLatch | None = None
+        if kill_file is not None:
+            self._latch = KillLatch(kill_file)
+            self._pipeline.attach_latch(*self._latch.bytes_of(bundle.name, table.symbols))
+        self._audit: AuditLog | None = None
+        if audit is not None:
+            self._audit = audit if isinstance(audit, AuditLog) else AuditLog(audit)
+            self.rotate_audit()
         self._warn_untrained()
 
     @classmethod
@@ -64,8 +82,13 @@ class Runtime:
         *,
         instruments: Instruments | Sequence[str | Instrument],
         missing: str = "raise",
+        audit: str | Path | AuditLog | None = None,
+        kill_file: str | Path | None = None,
     ) -> Runtime:
         """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
+
+        ``audit``: a folder, or an :class:`alpha.audit.AuditLog`, into which every event and decision is written.
+        ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill`.
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
@@ -78,19 +101,33 @@ class Runtime:
             if missing == "raise":
                 raise
             bundle = Bundle.without_anything(str(exc))
-        return cls(bundle, instruments)
+        return cls(bundle, instruments, audit=audit, kill_file=kill_file)
 
     @classmethod
-    def from_artifact(cls, directory: str | Path, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
+    def from_artifact(
+        cls,
+        directory: str | Path,
+        *,
+        instruments: Instruments | Sequence[str | Instrument],
+        audit: str | Path | AuditLog | None = None,
+        kill_file: str | Path | None = None,
+    ) -> Runtime:
         """Serve an artifact folder without a registry; marked ungoverned."""
         model = load_artifact(directory)
         meta = model.metadata
-        return cls(Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False), instruments)
+        bundle = Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False)
+        return cls(bundle, instruments, audit=audit, kill_file=kill_file)
 
     @classmethod
-    def from_features(cls, features: FeatureSet, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
+    def from_features(
+        cls,
+        features: FeatureSet,
+        *,
+        instruments: Instruments | Sequence[str | Instrument],
+        audit: str | Path | AuditLog | None = None,
+    ) -> Runtime:
         """Features without a model: every warm row is HOLD with NO_MODEL; read rows with :meth:`feature_vector`."""
-        return cls(Bundle.from_features(features), instruments)
+        return cls(Bundle.from_features(features), instruments, audit=audit)
 
     def _warn_untrained(self) -> None:
         meta = self.bundle.metadata
@@ -179,7 +216,7 @@ class Runtime:
     def stream(self, data: Any) -> Iterator[Signals]:
         """Like :meth:`run`, chunk by chunk, in bounded memory."""
         if isinstance(data, np.ndarray):
-            yield self._pipeline.run(data)
+            yield self._run(data)
             return
         if not isinstance(data, EventSource) and (isinstance(data, (str, Path)) or hasattr(data, "columns")):
             data = open_events(data, instrument=self.instruments.symbols[0] if len(self.instruments) == 1 else None)
@@ -189,7 +226,12 @@ class Runtime:
         if not isinstance(data, Iterable):
             raise AlphaError(f"cannot run over {type(data).__name__}: give events, a path or a DataFrame")
         for chunk in data:
-            yield self._pipeline.run(chunk)
+            yield self._run(chunk)
+
+    def _run(self, chunk: npt.NDArray[Any]) -> Signals:
+        if self._audit is not None and self._audit.full:
+            self.rotate_audit()
+        return self._pipeline.run(chunk)
 
     def _source(self, source: EventSource) -> Iterator[Signals]:
         """Remap the source's instrument ids to this runtime's, at the door."""
@@ -203,7 +245,7 @@ class Runtime:
                 chunk = chunk.copy()
                 own = chunk["instrument_id"] != ALL_INSTRUMENTS
                 chunk["instrument_id"][own] = ids[chunk["instrument_id"][own]]
-            yield self._pipeline.run(chunk)
+            yield self._run(chunk)
         self._bad_rows.update(source.bad_rows)
 
     # -- a thread of its own
@@ -316,6 +358,7 @@ class Runtime:
             "why": self.why,
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
+            "audit": None if self._audit is None else self._audit.stats(),
             "isa": self.bundle.program.isa,
         }
 
@@ -358,6 +401,8 @@ class Runtime:
         StateError, and nothing changed, for bytes that are foreign, cut short, altered, or of another runtime.
         """
         self._pipeline.restore(unpack(blob, self._binding()))
+        if self._audit is not None:
+            self.rotate_audit()  # what follows does not follow from what was logged
 
     def warm(self, events: Any) -> int:
         """Run history through the features and throw the Signals away; how many there were.
@@ -405,6 +450,23 @@ class Runtime:
             "layout": self.bundle.program.layout,
         }
 
+    # -- the audit log
+
+    def rotate_audit(self) -> None:
+        """Begin the next file of the audit log: with a new HEADER, BUNDLE and STATE it can be replayed by itself.
+
+        Also takes back AUDIT_BLOCKED. StateError without a log or while a worker runs; AlphaError if it cannot be written.
+        """
+        if self._audit is None:
+            raise StateError("this runtime has no audit log: give it one with audit=FOLDER")
+        state = self.save_state()  # refuses while a worker runs
+        recording.keep_model(self._audit, self.bundle)
+        self._pipeline.attach_log(None)
+        self._audit.begin(
+            recording.header(self.bundle, self.instruments), recording.describe(self.bundle), state
+        )
+        self._pipeline.attach_log(self._audit.log)
+
     # -- control
 
     def kill(self, reason: str) -> None:
@@ -423,6 +485,8 @@ class Runtime:
         if self._worker is not None:
             self._worker.stop()
         self._pipeline.close()
+        if self._audit is not None:
+            self._audit.finish(closed=True)
 
     def _check_open(self) -> None:
         if self._pipeline.closed:

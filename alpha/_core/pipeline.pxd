@@ -1,6 +1,7 @@
 # Binding of include/alpha_pipeline.h. Floor 4.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
+from alpha._core.log cimport Log, alpha_audit
 from alpha._core.model cimport ModelKernel, alpha_model
 from alpha._core.program cimport Program, alpha_block, alpha_kernels, alpha_program
 from alpha._core.signal cimport Signal
@@ -26,6 +27,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *x
         uint32_t own_row
         alpha_guard_state guard
+        uint32_t killed
         uint64_t rows
         int64_t row_ts_ns
 
@@ -37,6 +39,9 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint64_t by_reason[64]
         uint64_t by_action[3]
         uint64_t rejected_by[64]
+
+    enum:
+        ALPHA_LATCHES
 
     ctypedef struct alpha_pipeline:
         const alpha_program *program
@@ -54,6 +59,8 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *z
         float *out
         uint32_t killed
+        const uint8_t **latches
+        alpha_audit *log
         uint64_t event_index
         alpha_event last
         alpha_signal blank
@@ -77,10 +84,13 @@ cdef class Pipeline:
     cdef readonly Program program
     cdef ModelKernel model
     cdef object owners          # arrays and tensors p points into
+    cdef Log log                # the audit log, or None
+    cdef object latch           # owner of the bytes that p.latches points to
     cdef alpha_signal *scratch  # room for what one event can produce
     cdef readonly bint closed
     cdef readonly bint busy     # a worker owns it
     cdef int check_free(self) except -1
+    cdef bint silent(self, uint32_t id) noexcept  # an instrument's decisions are killed now
 
 cdef class Instrument:
     cdef readonly Pipeline pipeline

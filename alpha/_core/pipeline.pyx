@@ -10,6 +10,7 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
+from alpha._core.log cimport Log
 from alpha._core.program cimport ALPHA_READY, alpha_block_free, alpha_block_new, alpha_marks
 from alpha._core.signal cimport Signal, make_signal
 from alpha._core.tensor cimport Tensor
@@ -122,6 +123,7 @@ cdef class Pipeline:
                 free(self.p.instruments[i].x)
             free(self.p.instruments)
         free(self.p.latency)
+        free(self.p.latches)
         free(self.p)
 
     cdef int check_free(self) except -1:
@@ -226,9 +228,42 @@ cdef class Pipeline:
         """Set or clear the kill byte: from the next decision on HOLD with KILLED. Any thread, also beside a worker."""
         alpha_set_killed(self.p, on)
 
+    def attach_log(self, Log log):
+        """Write every event and decision into this audit log from now on, or into none. What is killed is told again."""
+        cdef uint32_t i
+        self.check_free()
+        self.log = log
+        self.p.log = log.c if log is not None else NULL
+        for i in range(self.p.n_instruments):
+            self.p.instruments[i].killed = 0
+
+    def attach_latch(self, const uint8_t[::1] latch, offsets):
+        """Heed the kill bytes of a shared latch: ``offsets`` int [n_instruments][3] into ``latch`` (all, model, own).
+        ``None`` heeds none."""
+        cdef Py_ssize_t i, n = self.p.n_instruments * ALPHA_LATCHES
+        self.check_free()
+        free(self.p.latches)
+        self.p.latches, self.latch = NULL, latch
+        if latch is None:
+            return
+        flat = [int(o) for row in offsets for o in row]
+        if len(flat) != n or min(flat) < 0 or max(flat) >= len(latch):
+            raise AlphaError(f"a latch of {len(latch)} bytes needs {n} offsets into it")
+        self.p.latches = <const uint8_t **>calloc(n, sizeof(uint8_t *))
+        if self.p.latches == NULL:
+            raise MemoryError()
+        for i in range(n):
+            self.p.latches[i] = &latch[<Py_ssize_t>int(flat[i])]
+
     @property
     def killed(self):
-        return bool(self.p.killed)
+        """Whether all is killed: here, or by the latch for all or for this model."""
+        return bool(self.p.killed or self.p.latches != NULL and (self.p.latches[0][0] or self.p.latches[1][0]))
+
+    cdef bint silent(self, uint32_t id) noexcept:
+        return self.p.killed or (self.p.latches != NULL and (
+            self.p.latches[id * ALPHA_LATCHES][0] or self.p.latches[id * ALPHA_LATCHES + 1][0]
+            or self.p.latches[id * ALPHA_LATCHES + 2][0]))
 
     @property
     def n_instruments(self):
@@ -245,7 +280,7 @@ cdef class Pipeline:
         cdef Signal out = Signal.__new__(Signal)
         if not alpha_read_latest(&self.p.instruments[instrument_id], &out.c):
             return None
-        if self.p.killed:
+        if self.silent(instrument_id):
             out.c.action, out.c.reason = ALPHA_HOLD, ALPHA_KILLED
         return out
 

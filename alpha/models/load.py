@@ -29,6 +29,7 @@ class LoadedModel:
     sha256: str
     metadata_sha256: str
     changed: str = ""
+    metadata_bytes: bytes = b""
 
 
 def changed_text(meta: Metadata, present: str, approved: str) -> str:
@@ -85,7 +86,7 @@ def load_artifact(
     changed = ""
     if fs.definition_hash != meta.definition_hash:
         changed = changed_text(meta, fs.definition_hash, meta.definition_hash)
-    return LoadedModel(folder, meta, fs, model, digest, meta_hash, changed)
+    return LoadedModel(folder, meta, fs, model, digest, meta_hash, changed, raw)
 
 
 def verify_files(directory: Path, meta: Metadata, on_problem: Callable[[str], None]) -> None:

@@ -8,7 +8,10 @@
 #include "alpha_guard.h"
 #include "alpha_kernels.h"
 #include "alpha_latency.h"
+#include "alpha_log.h"
 #include "alpha_model.h"
+
+#define ALPHA_LATCHES 3 /* all, this model, this instrument */
 
 typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_block *block;
@@ -20,6 +23,7 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_guard_state guard;
     alpha_gate_state gate;
     uint32_t halted;     /* STATUS HALT or CONTROL HALT until RESUME or OPEN */
+    uint32_t killed;     /* the kill bytes as the present event found them */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
 } alpha_instrument;
@@ -45,6 +49,8 @@ typedef struct alpha_pipeline {
     float *z;
     float *out;
     uint32_t killed;     /* the kill byte: any thread may set it; CONTROL events do so in stream order */
+    const uint8_t **latches; /* ALPHA_LATCHES kill bytes per instrument, of a latch others may set; NULL = none */
+    alpha_audit *log;          /* NULL: no audit log */
     uint64_t event_index;
     alpha_event last;    /* the last event that was processed: where a resumed stream goes on */
     alpha_signal blank;  /* hashes and revision, the rest zero: every Signal starts as a copy */
@@ -58,8 +64,38 @@ static inline void alpha_set_killed(alpha_pipeline *p, int killed)
     __atomic_store_n(&p->killed, killed ? 1u : 0u, __ATOMIC_RELEASE);
 }
 
+/* Kill bytes are read once per event and instrument: what changes meanwhile counts from the next event, and the log
+ * knows between which two events that was. */
+static inline void alpha_sample_kill(alpha_pipeline *p, uint32_t id)
+{
+    uint32_t killed = __atomic_load_n(&p->killed, __ATOMIC_ACQUIRE);
+    if (p->latches)
+        for (const uint8_t **byte = p->latches + id * ALPHA_LATCHES; byte < p->latches + (id + 1) * ALPHA_LATCHES; byte++)
+            killed |= __atomic_load_n(*byte, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(killed != p->instruments[id].killed, 0)) {
+        p->instruments[id].killed = killed;
+        if (p->log)
+            alpha_log_control(p->log, p->event_index, id, killed);
+    }
+}
+
+/* Before an event is looked at. */
+static inline void alpha_before(alpha_pipeline *p, const alpha_event *e)
+{
+    if (__builtin_expect(e->instrument_id < p->n_instruments, 1))
+        alpha_sample_kill(p, e->instrument_id);
+    else
+        for (uint32_t id = 0; id < p->n_instruments; id++)
+            alpha_sample_kill(p, id);
+    if (p->log)
+        alpha_log_event(p->log, e);
+}
+
 static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_signal *s)
 {
+    if (p->log) /* what the guard rejected has no row */
+        alpha_log_decision(p->log, s, in->x, s->reason < ALPHA_NON_FINITE ? p->program->n_features : 0, p->out,
+                           s->n_scores, p->latency != (alpha_latency *)0);
     p->counters.decisions++;
     p->counters.by_reason[s->reason]++;
     p->counters.by_action[s->action + 1]++;
@@ -153,7 +189,7 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
     in->rows++;
     in->row_ts_ns = row->ts_ns;
     p->counters.rows++;
-    if (__atomic_load_n(&p->killed, __ATOMIC_RELAXED)) {
+    if (in->killed) {
         s->reason = ALPHA_KILLED;
     } else if (in->halted) {
         s->reason = ALPHA_HALTED;
@@ -257,6 +293,9 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
 {
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
+    alpha_sample_kill(p, id);
+    if (p->log)
+        alpha_log_features(p->log, id, ts_ns, x, p->program->n_features);
     alpha_blank(p, &e, id, 0, s);
     int reason = alpha_guard_time(&in->guard, ts_ns);
     if (reason) {
@@ -281,6 +320,9 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
 {
     int64_t begin = p->latency ? alpha_now_ns() : 0;
     uint32_t made;
+    if (p->log)
+        p->log->began_ns = begin;
+    alpha_before(p, e);
     if (__builtin_expect(e->instrument_id >= p->n_instruments || e->kind == ALPHA_CONTROL, 0))
         made = alpha_process_odd(p, e, out);
     else
