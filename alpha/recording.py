@@ -66,6 +66,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "model_sha256": bundle.model_sha256,
         "metadata_sha256": bundle.loaded.metadata_sha256 if bundle.loaded else "",
         "definition_hash": bundle.feature_set.definition_hash,
+        "features": list(bundle.feature_set.names),
         "feature_set": None if meta else {"name": bundle.feature_set.name, **bundle.feature_set.definition()},
         "threshold": meta.decision.threshold if meta else None,
     }

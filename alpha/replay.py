@@ -98,9 +98,11 @@ class _Player:
         n = len(rt.instruments)
         width = DECISION_DTYPE.itemsize + 8 + 4 * (len(rt.bundle.feature_set.names) + 8)
         # a chunk's records must lie in the ring at once; an event for all makes a decision for each
-        self.log = Log(policy="wait", capacity=1 << max(14, (CHUNK * (width + 96) + (n + 2) * (width + 64)).bit_length()))
-        self.latch = np.zeros(n + 1, np.uint8)  # the last byte is never set
-        self.pipeline.attach_latch(memoryview(self.latch).toreadonly(), [[n, n, i] for i in range(n)])
+        self.log = Log(
+            policy="wait", capacity=1 << max(14, (CHUNK * (width + 96) + (n + 2) * (width + 64)).bit_length())
+        )
+        self.latch = bytearray(n + 1)  # the last byte is never set
+        self.pipeline.attach_latch(memoryview(self.latch), [[n, n, i] for i in range(n)])
         self.pipeline.attach_log(self.log)
         kinds = file.headers["type"]
         self.stream = np.flatnonzero(np.isin(kinds, STREAM))
@@ -137,7 +139,10 @@ class _Player:
         """How many EVENT frames follow each other, up to CHUNK and up to a CONTROL event or one for all instruments."""
         others = np.flatnonzero(kinds[i : i + CHUNK] != Frame.EVENT)
         n = int(others[0]) if len(others) else min(CHUNK, len(kinds) - i)
-        ends = np.flatnonzero((raw["kind"][done : done + n] == Kind.CONTROL) | (raw["instrument_id"][done : done + n] >= len(self.rt.instruments)))
+        ends = np.flatnonzero(
+            (raw["kind"][done : done + n] == Kind.CONTROL)
+            | (raw["instrument_id"][done : done + n] >= len(self.rt.instruments))
+        )
         return int(ends[0]) + 1 if len(ends) else n
 
     def _other(self, frame: int, kind: int) -> None:
@@ -251,6 +256,4 @@ def _first_index(file: LogFile, start: int) -> int:
 
 def _actions(signals: npt.NDArray[Any], shift: int) -> dict[tuple[int, int], int]:
     keys = (signals["event_index"].astype(np.int64) + shift).tolist()
-    return dict(
-        zip(zip(keys, signals["instrument_id"].tolist(), strict=True), signals["action"].tolist(), strict=True)
-    )
+    return dict(zip(zip(keys, signals["instrument_id"].tolist(), strict=True), signals["action"].tolist(), strict=True))

@@ -8,6 +8,7 @@ function. Whatever goes wrong while it serves is HOLD with a counted reason, nev
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alpha import recording
 from alpha._core.pipeline import Instrument as InstrumentHandle
 from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
 from alpha._core.signal import Signal
 from alpha._core.worker import Worker
-from alpha import recording
 from alpha.audit.write import AuditLog
 from alpha.bundle import Bundle, governed
 from alpha.data import EventSource, open_events
@@ -88,7 +89,7 @@ class Runtime:
         """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
 
         ``audit``: a folder, or an :class:`alpha.audit.AuditLog`, into which every event and decision is written.
-        ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill`.
+        ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill` (default: $ALPHA_KILL).
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
@@ -101,7 +102,7 @@ class Runtime:
             if missing == "raise":
                 raise
             bundle = Bundle.without_anything(str(exc))
-        return cls(bundle, instruments, audit=audit, kill_file=kill_file)
+        return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
 
     @classmethod
     def from_artifact(
@@ -116,7 +117,7 @@ class Runtime:
         model = load_artifact(directory)
         meta = model.metadata
         bundle = Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False)
-        return cls(bundle, instruments, audit=audit, kill_file=kill_file)
+        return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
 
     @classmethod
     def from_features(
@@ -462,9 +463,7 @@ class Runtime:
         state = self.save_state()  # refuses while a worker runs
         recording.keep_model(self._audit, self.bundle)
         self._pipeline.attach_log(None)
-        self._audit.begin(
-            recording.header(self.bundle, self.instruments), recording.describe(self.bundle), state
-        )
+        self._audit.begin(recording.header(self.bundle, self.instruments), recording.describe(self.bundle), state)
         self._pipeline.attach_log(self._audit.log)
 
     # -- control

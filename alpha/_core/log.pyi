@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ def scan(
 def records(
     data: bytes | memoryview | npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], kinds: Iterable[int]
 ) -> bytes: ...
+
 @final
 class Log:
     running: Final[bool]

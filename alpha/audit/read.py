@@ -107,7 +107,9 @@ class LogFile:
         if not len(frames):
             return np.zeros(0, dtype)
         if int(self.headers["len"][frames].min()) < dtype.itemsize:
-            raise DataError(f"{self.path} has a {Frame(int(self.headers['type'][frames[0]])).name} frame of a wrong length")
+            raise DataError(
+                f"{self.path} has a {Frame(int(self.headers['type'][frames[0]])).name} frame of a wrong length"
+            )
         out = np.empty((len(frames), dtype.itemsize), np.uint8)
         starts = self.offsets[frames] + FRAME_BYTES
         for a in range(0, len(frames), 65_536):  # the index is eight times as large as what it fetches

@@ -102,8 +102,11 @@ def _file(
         wrong = np.flatnonzero(headers["seq"] != wanted)
         if len(wrong):
             i = int(wrong[0])
-            problem(int(file.offsets[i]), f"frame {int(headers['seq'][i])} stands where {seq + i} should: frames were removed, added or swapped")
-        for i in np.flatnonzero(headers["flags"] & FrameFlag.DROPPED):
+            problem(
+                int(file.offsets[i]),
+                f"frame {int(headers['seq'][i])} stands where {seq + i} should: frames were removed, added or swapped",
+            )
+        for i in np.flatnonzero(headers["flags"] & FrameFlag.DROPPED).tolist():
             problem(int(file.offsets[i]), f"records were dropped before frame {int(headers['seq'][i])}")
         out.frames += n
         chain, block = _blocks(file, headers, file.offsets, block, chain, heads, problem, out)
@@ -129,11 +132,18 @@ def _file(
 
 
 def _blocks(
-    file: LogFile, headers: Any, offsets: Any, start: int, chain: bytes, heads: dict[int, str], problem: Any, out: Result
+    file: LogFile,
+    headers: Any,
+    offsets: Any,
+    start: int,
+    chain: bytes,
+    heads: dict[int, str],
+    problem: Any,
+    out: Result,
 ) -> tuple[bytes, int]:
     """Check the chain over every BLOCK frame; returns its end and where the next block begins."""
     begin = 0 if start == 0 else int(np.searchsorted(offsets, start))
-    for i in np.flatnonzero(headers["type"] == Frame.BLOCK):
+    for i in np.flatnonzero(headers["type"] == Frame.BLOCK).tolist():
         at = int(offsets[i])
         raw = file.data[at + FRAME_BYTES : at + FRAME_BYTES + int(headers["len"][i])].tobytes()
         if len(raw) != BLOCK_DTYPE.itemsize:
@@ -145,9 +155,14 @@ def _blocks(
         digest.update(raw[:24])
         told = record["sha256"].tobytes()
         if int(record["frames"]) != i - begin or (i > begin and int(record["first_seq"]) != int(headers["seq"][begin])):
-            problem(at, f"the block says it has {int(record['frames'])} frames from {int(record['first_seq'])} on; it has {i - begin}")
+            problem(
+                at,
+                f"the block says it has {int(record['frames'])} frames from {int(record['first_seq'])} on; it has {i - begin}",
+            )
         if digest.digest() != told:
-            problem(start, f"the block to byte {at} does not fit the chain: a frame in it, or a block before, was changed")
+            problem(
+                start, f"the block to byte {at} does not fit the chain: a frame in it, or a block before, was changed"
+            )
         out.dropped = max(out.dropped, int(record["dropped"]))
         chain = told
         heads[int(headers["seq"][i]) + 1] = chain.hex()
@@ -170,11 +185,19 @@ def _anchor(folder: Path, head: str | Path | None, heads: dict[int, str], out: R
         raise DataError(f"anchor {file} is not what the writer of an audit log leaves")
     end = out.head["seq"]
     if said["seq"] > end:
-        out.problems.append(Problem(file.name, 0, f"the log ended at frame {said['seq']}, now it ends at {end}: its end was cut off"))
+        out.problems.append(
+            Problem(file.name, 0, f"the log ended at frame {said['seq']}, now it ends at {end}: its end was cut off")
+        )
     elif heads.get(said["seq"], GENESIS.hex() if said["seq"] == 0 else None) != said.get("sha256"):
-        out.problems.append(Problem(file.name, 0, f"the log up to frame {said['seq']} is not the one that the anchor saw"))
+        out.problems.append(
+            Problem(file.name, 0, f"the log up to frame {said['seq']} is not the one that the anchor saw")
+        )
     elif said.get("closed") and said["seq"] < end:
-        out.problems.append(Problem(file.name, 0, f"{end - said['seq']} frames were added after the log was closed at frame {said['seq']}"))
+        out.problems.append(
+            Problem(
+                file.name, 0, f"{end - said['seq']} frames were added after the log was closed at frame {said['seq']}"
+            )
+        )
 
 
 def head_json(seq: int, chain: bytes, *, closed: bool) -> bytes:

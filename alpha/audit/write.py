@@ -51,7 +51,13 @@ class AuditLog:
         self._seq, self._chain, self._number, self._run = found.seq, found.chain, found.number, found.run + 1
 
     def begin(
-        self, header: dict[str, Any], bundle: dict[str, Any], state: bytes, *, fail_write_at: int = -1, fail_sync_at: int = -1
+        self,
+        header: dict[str, Any],
+        bundle: dict[str, Any],
+        state: bytes,
+        *,
+        fail_write_at: int = -1,
+        fail_sync_at: int = -1,
     ) -> None:
         """The next file: HEADER, BUNDLE and STATE, then whatever the pipeline puts. AlphaError if it cannot be written."""
         self.finish()

@@ -66,7 +66,9 @@ class KillLatch:
     def _set(self, model: str | None, instrument: str | None, value: int) -> None:
         if model is not None and instrument is not None:
             raise AlphaError("a latch is for a model or for an instrument, not for both: set two")
-        kind, name = (ALL, "") if model is None and instrument is None else (MODEL, model) if model else (INSTRUMENT, instrument)
+        kind, name = (
+            (ALL, "") if model is None and instrument is None else (MODEL, model) if model else (INSTRUMENT, instrument)
+        )
         with self._locked():
             self._map[self._slot(kind, str(name))] = value
             self._map.flush()
