@@ -30,11 +30,11 @@ class BlockedReason(StrEnum):
     DUPLICATE = "duplicate"
     KILLED = "killed"
     NO_PRICE = "no_price"
+    DAILY_LOSS = "daily_loss"
     ORDER_QTY = "order_qty"
     ORDER_NOTIONAL = "order_notional"
     POSITION = "position"
     RATE = "orders_per_s"
-    DAILY_LOSS = "daily_loss"
     MODEL_EXPOSURE = "model_exposure"
     GROSS = "gross"
     NET = "net"
@@ -202,49 +202,42 @@ class RiskEngine:
 
     def _objection(self, order: Order, now: int) -> Blocked | None:
         """The first limit that the order would exceed."""
-        limits, instrument = self.limits, order.instrument
-
-        def over(reason: BlockedReason, value: float, limit: float | None, text: str) -> Blocked | None:
-            if limit is None or value <= limit * (1 + _SLACK):
-                return None
-            return Blocked(order, reason, value, limit, f"{text}: {value:.10g} > {limit:.10g}")
-
         if self.kill is not None:
             for model in order.models:
-                if self.kill.is_killed(model=model, instrument=instrument):
+                if self.kill.is_killed(model=model, instrument=order.instrument):
                     return Blocked(order, BlockedReason.KILLED, text=f"killed: {', '.join(self.kill.killed())}")
-        px = self.prices.price(instrument, now)
+        px = self.prices.price(order.instrument, now)
         if px is None:
-            return Blocked(order, BlockedReason.NO_PRICE, text=f"there is no fresh price of {instrument}")
+            return Blocked(order, BlockedReason.NO_PRICE, text=f"there is no fresh price of {order.instrument}")
+        if self.limits.daily_loss is not None:
+            loss = self._day_equity - self.equity()
+            if loss >= self.limits.daily_loss:
+                text = f"loss of the day: {loss:.10g}, limit {self.limits.daily_loss:.10g}"
+                return Blocked(order, BlockedReason.DAILY_LOSS, loss, self.limits.daily_loss, text)
+        for reason, value, limit, what in self._measures(order, px, now):
+            if limit is not None and value > limit * (1 + _SLACK):
+                return Blocked(order, reason, value, limit, f"{what}: {value:.10g} > {limit:.10g}")
+        return None
+
+    def _measures(self, order: Order, px: float, now: int) -> Iterator[tuple[BlockedReason, float, float | None, str]]:
+        """(reason, value with this order, limit, what it is) in the order of checking."""
+        limits, instrument = self.limits, order.instrument
+        yield BlockedReason.ORDER_QTY, order.qty, limits.order_qty, "quantity of the order"
         notional = order.qty * max(px, order.px or 0.0) * self._mult(instrument)
-        held = self.position(instrument)
+        yield BlockedReason.ORDER_NOTIONAL, notional, limits.order_notional, "notional of the order"
         same_side = sum(
             p.left for p in self._pending.values() if (p.order.instrument, p.order.side) == (instrument, order.side)
         )
-        position = abs(held + order.side * (same_side + order.qty))
+        position = abs(self.position(instrument) + order.side * (same_side + order.qty))
+        yield BlockedReason.POSITION, position, limits.position, f"position in {instrument} with pending orders"
         while self._approvals and now - self._approvals[0] >= SECOND_NS:
             self._approvals.popleft()
-        found = (
-            over(BlockedReason.ORDER_QTY, order.qty, limits.order_qty, "quantity of the order")
-            or over(BlockedReason.ORDER_NOTIONAL, notional, limits.order_notional, "notional of the order")
-            or over(BlockedReason.POSITION, position, limits.position, f"position in {instrument} with pending orders")
-            or over(BlockedReason.RATE, len(self._approvals) + 1, limits.orders_per_s, "orders within a second")
-        )
-        if found is None and limits.daily_loss is not None:
-            loss = self._day_equity - self.equity()
-            if loss >= limits.daily_loss:
-                text = f"loss of the day: {loss:.10g}, limit {limits.daily_loss:.10g}"
-                found = Blocked(order, BlockedReason.DAILY_LOSS, loss, limits.daily_loss, text)
-        for model in () if found else order.models:
+        yield BlockedReason.RATE, len(self._approvals) + 1, limits.orders_per_s, "orders within a second"
+        for model in order.models:
             gross = sum(max(abs(a), abs(b)) for a, b in self._ranges(model, order))
-            found = over(BlockedReason.MODEL_EXPOSURE, gross, limits.exposure_of(model), f"exposure of model {model}")
-            if found:
-                break
-        if found is None:
-            ranges = list(self._ranges(None, order))
-            gross = sum(max(abs(a), abs(b)) for a, b in ranges)
-            net = max(abs(sum(a for a, _ in ranges)), abs(sum(b for _, b in ranges)))
-            found = over(BlockedReason.GROSS, gross, limits.gross, "gross exposure") or over(
-                BlockedReason.NET, net, limits.net, "net exposure"
-            )
-        return found
+            yield BlockedReason.MODEL_EXPOSURE, gross, limits.exposure_of(model), f"exposure of model {model}"
+        ranges = list(self._ranges(None, order))
+        gross = sum(max(abs(a), abs(b)) for a, b in ranges)
+        net = max(abs(sum(a for a, _ in ranges)), abs(sum(b for _, b in ranges)))
+        yield BlockedReason.GROSS, gross, limits.gross, "gross exposure"
+        yield BlockedReason.NET, net, limits.net, "net exposure"

@@ -278,21 +278,24 @@ def test_case_28_signals_stop_when_the_log_cannot_be_written(registry: Path, tmp
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_a_million_real_events_replay_byte_for_byte(registry: Path, tmp_path: Path, data_dir: Path) -> None:
-    """EURUSD of seven days and BTCUSDT: twice, and inline equals worker."""
-    files = sorted((data_dir / "fx").glob("OANDA_EURUSD_*.parquet"))
+    """A day of AMZN with five levels, EURUSD from two sources, BTCUSDT spot and perpetual: twice, inline and worker."""
+    files = [
+        ("lobster/AMZN_20120621_L5.parquet", "AMZN", 5),
+        *((f"fx/{p.name}", p.name.partition("_")[0], 1) for p in sorted((data_dir / "fx").glob("*_EURUSD_*.parquet"))),
+        ("binance/spot_btcusdt_20240808_l1.parquet", "SPOT", 1),
+        ("binance/spot_btcusdt_20240809_l1.parquet", "SPOT", 1),
+        ("binance/usdm_btcusdt_20240808_l1.parquet", "PERP", 1),
+        ("binance/spot_btcusdt_20240808.gz", "RAW", 10),
+    ]
+    instruments = list(dict.fromkeys(symbol for _, symbol, _ in files))
     parts = []
-    for file in files:
-        parts += list(alpha.open_events(file, instrument="EURUSD"))
-    events = np.concatenate(parts)
-    while len(events) < 1_000_000:  # the days once more, later
-        shift = int(events["ts_event_ns"].max() - events["ts_event_ns"].min()) + 86_400 * 10**9
-        again = np.concatenate(parts).copy()
-        again["ts_event_ns"] += shift
-        again["ts_recv_ns"][again["ts_recv_ns"] != 0] += shift
-        events = np.concatenate([events, again])
-        parts = [again]
-    events = spiced(events, 50_000)
-    instruments = ["EURUSD"]
+    for name, symbol, levels in files:
+        for chunk in alpha.open_events(data_dir / name, instrument=symbol, levels=levels):
+            own = chunk.copy()
+            own["instrument_id"] = instruments.index(symbol)
+            parts.append(own)
+    events = spiced(np.concatenate(parts), 50_000)
+    assert len(events) >= 1_000_000
     inline(registry, tmp_path / "inline", events, instruments, kill=False)
     with (
         alpha.Runtime.from_registry(
@@ -309,4 +312,6 @@ def test_a_million_real_events_replay_byte_for_byte(registry: Path, tmp_path: Pa
     for _ in range(2):
         found = replay(tmp_path / "inline")
         assert found.passed and found.events >= 1_000_000 and found.decisions > 500_000, found.shown
+    by_reason = np.bincount(np.concatenate([f.decisions()["signal"]["reason"] for f in open_all(tmp_path / "inline")]))
+    assert by_reason[Reason.MODEL] > 10_000 and by_reason[Reason.KILLED] > 10_000
     assert verify(tmp_path / "inline").problems == []
