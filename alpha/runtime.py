@@ -65,6 +65,7 @@ class Runtime:
         self._bad_rows: Counter[str] = Counter()
         self._kill_reason = ""
         self._kills = 0
+        self._warn_untrained()
         self._latch: KillLatch | None = None
         if kill_file is not None:
             self._latch = KillLatch(kill_file)
@@ -73,7 +74,6 @@ class Runtime:
         if audit is not None:
             self._audit = audit if isinstance(audit, AuditLog) else AuditLog(audit)
             self.rotate_audit()
-        self._warn_untrained()
 
     @classmethod
     def from_registry(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "path", "scale")
+STAGES = ("ring", "features", "ort", "path", "scale", "audit")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -277,6 +277,7 @@ def test_case_28_signals_stop_when_the_log_cannot_be_written(registry: Path, tmp
 
 @pytest.mark.slow
 @pytest.mark.real_data
+@pytest.mark.filterwarnings("ignore::alpha.AlphaWarning")
 def test_a_million_real_events_replay_byte_for_byte(registry: Path, tmp_path: Path, data_dir: Path) -> None:
     """A day of AMZN with five levels, EURUSD from two sources, BTCUSDT spot and perpetual: twice, inline and worker."""
     files = [

@@ -248,3 +248,11 @@ def test_a_worker_heeds_the_latch_of_its_instrument_only(tmp_path: Path) -> None
         signals = worker.poll_many()
     killed = signals["reason"] == Reason.KILLED
     assert killed[signals["instrument_id"] == 1].all() and not killed[signals["instrument_id"] == 0].any()
+
+
+def test_the_example_runs(project_root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/own_risk.py"], cwd=project_root, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "orders sent, blocked: {'position'" in done.stdout
