@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import alpha._core
 from alpha._core import ort
 from alpha._core.program import isa
 from alpha.bundle import Bundle
+from alpha.documents import read_json
 from alpha.errors import DataError, ModelError
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
@@ -70,6 +72,29 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "feature_set": None if meta else {"name": bundle.feature_set.name, **bundle.feature_set.definition()},
         "threshold": meta.decision.threshold if meta else None,
     }
+
+
+def description(bundle: Bundle) -> tuple[bytes, bytes]:
+    """(canonical JSON of :func:`describe`, its sha256)."""
+    text = json.dumps(describe(bundle), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return text, hashlib.sha256(text).digest()
+
+
+def keep_incoming(log: AuditLog, bundle: Bundle) -> None:
+    """What a RELOAD frame names by its hash: the description, the model and its metadata."""
+    text, digest = description(bundle)
+    keep_model(log, bundle)
+    log.keep(f"{digest.hex()}.bundle.json", text)
+
+
+def incoming_of(folder: Path, sha256: bytes) -> Bundle:
+    """The Bundle of a RELOAD frame; ModelError if what was kept is not what the frame names."""
+    name = f"{sha256.hex()}.bundle.json"
+    raw = read_file(folder / "models", name, 16 * 1024 * 1024)
+    if hashlib.sha256(raw).digest() != sha256:
+        raise ModelError(f"{folder / 'models' / name} is not what its name says")
+    told: dict[str, Any] = read_json(raw, name, ModelError)
+    return bundle_of(folder, told)
 
 
 def keep_model(log: AuditLog, bundle: Bundle) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from alpha import recording
 from alpha._core.log import Log, records
-from alpha.audit.frames import CONTROL_DTYPE, DECISION_DTYPE, FEATURES_DTYPE, STREAM, Frame, FrameFlag
+from alpha.audit.frames import CONTROL_DTYPE, DECISION_DTYPE, FEATURES_DTYPE, RELOAD_DTYPE, STREAM, Frame, FrameFlag
 from alpha.audit.read import LogFile, open_all
 from alpha.bundle import Bundle
 from alpha.errors import DataError
@@ -132,7 +132,7 @@ class _Player:
                 self._other(int(self.stream[inputs[i]]), int(kinds[i]))
                 i += 1
             # what belongs to these inputs in the log ends before the next input
-            if kinds[i - 1] != Frame.CONTROL:
+            if kinds[i - 1] not in (Frame.CONTROL, Frame.RELOAD):
                 self._compare(self._end(inputs, i), last=i == len(inputs))
 
     def _run_length(self, kinds: npt.NDArray[Any], raw: npt.NDArray[Any], i: int, done: int) -> int:
@@ -147,7 +147,13 @@ class _Player:
 
     def _other(self, frame: int, kind: int) -> None:
         raw = self.file.payload(frame)
-        if kind == Frame.CONTROL:
+        if kind == Frame.RELOAD:
+            told = np.frombuffer(raw, RELOAD_DTYPE, count=1)[0]
+            if not told["serves"]:  # when it serves, the swap writes that by itself, in its place
+                sha256 = told["sha256"].tobytes()
+                bundle = recording.incoming_of(self.file.path.parent, sha256)
+                self.pipeline.offer(bundle.pipeline(self.rt.instruments), sha256)
+        elif kind == Frame.CONTROL:
             told = np.frombuffer(raw, CONTROL_DTYPE, count=1)[0]
             self.latch[int(told["instrument_id"])] = int(told["killed"])
         else:

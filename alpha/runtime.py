@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
+from alpha.registry.store import find
+from alpha.reload import Watch, judge, same
 from alpha.risk.kill import KillLatch
 from alpha.state import pack, unpack
 
@@ -57,7 +60,13 @@ class Runtime:
         table = names if isinstance(names, Instruments) else Instruments.of(*names)
         if len(table) == 0:
             raise AlphaError("a runtime needs at least one instrument: instruments=['BTCUSDT']")
-        self.bundle = bundle
+        self._bundle = bundle
+        self._next: Bundle | None = None  # offered, running silently
+        self._previous: Bundle | None = None
+        self._reload_why = ""
+        self._reloading = threading.Lock()
+        self._source_of_bundles: tuple[str | Path | None, str] | None = None
+        self._watch: Watch | None = None
         self.instruments = table
         self._pipeline: Pipeline = bundle.pipeline(table)
         self._handles: dict[str, InstrumentHandle] = {}
@@ -85,24 +94,35 @@ class Runtime:
         missing: str = "raise",
         audit: str | Path | AuditLog | None = None,
         kill_file: str | Path | None = None,
+        reload: str = "none",
+        every_s: float = 1.0,
     ) -> Runtime:
         """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
 
         ``audit``: a folder, or an :class:`alpha.audit.AuditLog`, into which every event and decision is written.
         ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill` (default: $ALPHA_KILL).
+        ``reload``: ``none``; ``explicit``: :meth:`reload` takes up what the registry says now; ``poll``: a thread looks at
+        the registry every ``every_s`` seconds and does it.
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
         """
         if missing not in ("raise", "hold"):
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
+        if reload not in ("none", "explicit", "poll"):
+            raise AlphaError(f"reload must be 'none', 'explicit' or 'poll', not {reload!r}")
         try:
             bundle = governed(registry, uri)
         except AlphaError as exc:
             if missing == "raise":
                 raise
             bundle = Bundle.without_anything(str(exc))
-        return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
+        rt = cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
+        if reload != "none":
+            rt._source_of_bundles = registry, uri
+        if reload == "poll":
+            rt._watch = Watch(find(registry), rt.reload, every_s)
+        return rt
 
     @classmethod
     def from_artifact(
@@ -230,7 +250,7 @@ class Runtime:
             yield self._run(chunk)
 
     def _run(self, chunk: npt.NDArray[Any]) -> Signals:
-        if self._audit is not None and self._audit.full:
+        if self._audit is not None and self._audit.full and not self._pipeline.pending:
             self.rotate_audit()
         return self._pipeline.run(chunk)
 
@@ -359,6 +379,11 @@ class Runtime:
             "why": self.why,
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
+            "reload": {
+                "swaps": self._pipeline.swaps,
+                "pending": self._next.name if self._pipeline.pending and self._next else "",
+                "failed": self._reload_why,
+            },
             "audit": None if self._audit is None else self._audit.stats(),
             "isa": self.bundle.program.isa,
         }
@@ -401,6 +426,8 @@ class Runtime:
 
         StateError, and nothing changed, for bytes that are foreign, cut short, altered, or of another runtime.
         """
+        if self._pipeline.pending:
+            raise StateError("a new version is warming up: load a state when it serves")
         self._pipeline.restore(unpack(blob, self._binding()))
         if self._audit is not None:
             self.rotate_audit()  # what follows does not follow from what was logged
@@ -451,6 +478,58 @@ class Runtime:
             "layout": self.bundle.program.layout,
         }
 
+    # -- another version while serving
+
+    @property
+    def bundle(self) -> Bundle:
+        """What serves now."""
+        if self._pipeline.settle() and self._next is not None:
+            self._previous, self._bundle, self._next = self._bundle, self._next, None
+        return self._bundle
+
+    def reload(self, uri: str | None = None) -> dict[str, Any]:
+        """Take up what the registry says now (or ``uri``): load, verify and judge it here, let it run silently until it is
+        warm, then swap it in between two events. From any thread, also beside a worker.
+
+        ``status``: ``offered`` (warming up, or taken over already), ``unchanged``, ``busy`` (one is still warming up), or
+        ``failed``: the old one goes on, and ``why`` says what was wrong. StateError without ``reload="explicit"`` or ``"poll"``.
+        """
+        if self._source_of_bundles is None:
+            raise StateError("this runtime does not reload: make it with from_registry(..., reload='explicit')")
+        registry, own = self._source_of_bundles
+        with self._reloading:
+            try:
+                return self._offer(governed(registry, uri or own))
+            except AlphaError as exc:
+                self._reload_why = str(exc)
+                return {"status": "failed", "why": str(exc), "model": self.bundle.name}
+
+    def rollback(self) -> dict[str, Any]:
+        """Swap the version that served before back in, warm and between two events; answers as :meth:`reload`."""
+        with self._reloading:
+            serving = self.bundle
+            if self._previous is None:
+                return {"status": "failed", "why": "no version served before this one", "model": serving.name}
+            return self._offer(self._previous)
+
+    def _offer(self, bundle: Bundle) -> dict[str, Any]:
+        serving = self.bundle
+        if self._pipeline.pending:
+            return {
+                "status": "busy",
+                "why": f"{self._next.name if self._next else '?'} is warming up",
+                "model": serving.name,
+            }
+        if same(serving, bundle):
+            return {"status": "unchanged", "why": "", "model": serving.name}
+        judge(bundle)
+        if self._audit is not None:
+            recording.keep_incoming(self._audit, bundle)
+        fresh = bundle.pipeline(self.instruments)
+        self._next, self._reload_why = bundle, ""
+        self._pipeline.offer(fresh, recording.description(bundle)[1])
+        return {"status": "offered", "why": "", "model": bundle.name}
+
     # -- the audit log
 
     def rotate_audit(self) -> None:
@@ -460,6 +539,8 @@ class Runtime:
         """
         if self._audit is None:
             raise StateError("this runtime has no audit log: give it one with audit=FOLDER")
+        if self._pipeline.pending:
+            raise StateError("a new version is warming up: rotate when it serves")
         state = self.save_state()  # refuses while a worker runs
         recording.keep_model(self._audit, self.bundle)
         self._pipeline.attach_log(None)
@@ -481,6 +562,8 @@ class Runtime:
 
     def close(self) -> None:
         """Stop the worker; every call that would decide raises StateError from now on. May be called twice."""
+        if self._watch is not None:
+            self._watch.stop()
         if self._worker is not None:
             self._worker.stop()
         self._pipeline.close()

@@ -66,8 +66,14 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_signal blank
         alpha_counters counters
         alpha_latency *latency
+        alpha_pipeline *incoming
+        alpha_signal *silent
+        uint64_t swaps
+        uint8_t description[32]
 
     void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    void alpha_offer(alpha_pipeline *p, alpha_pipeline *next)
+    uint64_t alpha_swaps(const alpha_pipeline *p)
     int alpha_read_latest(const alpha_instrument *in_, alpha_signal *s)
     void alpha_set_killed(alpha_pipeline *p, int killed)
     void alpha_keep_latest(alpha_pipeline *p)
@@ -86,6 +92,8 @@ cdef class Pipeline:
     cdef object owners          # arrays and tensors p points into
     cdef Log log                # the audit log, or None
     cdef object latch           # owner of the bytes that p.latches points to
+    cdef Pipeline other         # what is coming in, or what served before
+    cdef readonly uint64_t swaps  # takeovers that Python has noticed
     cdef alpha_signal *scratch  # room for what one event can produce
     cdef readonly bint closed
     cdef readonly bint busy     # a worker owns it

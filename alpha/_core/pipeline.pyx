@@ -124,6 +124,7 @@ cdef class Pipeline:
             free(self.p.instruments)
         free(self.p.latency)
         free(self.p.latches)
+        free(self.p.silent)
         free(self.p)
 
     cdef int check_free(self) except -1:
@@ -236,6 +237,47 @@ cdef class Pipeline:
         self.p.log = log.c if log is not None else NULL
         for i in range(self.p.n_instruments):
             self.p.instruments[i].killed = 0
+
+    def offer(self, Pipeline incoming not None, bytes description not None):
+        """Let another pipeline over the same instruments run silently, and take over between two events once it is warm.
+
+        From any thread, also beside a worker. ``description``: sha256 of what it is, 32 bytes, for the audit log.
+        """
+        cdef alpha_pipeline *waiting
+        self.settle()
+        if self.closed:
+            raise StateError("this runtime is closed")
+        if incoming is self or incoming.other is not None or incoming.p.event_index or incoming.p.log != NULL:
+            raise AlphaError("a pipeline that takes over must be a fresh one")
+        if incoming.p.n_instruments != self.p.n_instruments:
+            raise AlphaError(f"the new pipeline serves {incoming.p.n_instruments} instruments, not {self.p.n_instruments}")
+        if len(description) != 32:
+            raise AlphaError("the description is a sha256 of 32 bytes")
+        if self.pending:
+            raise StateError("another Bundle is still warming up")
+        if self.p.silent == NULL:
+            self.p.silent = <alpha_signal *>calloc(self.p.n_instruments + 1, sizeof(alpha_signal))
+            if self.p.silent == NULL:
+                raise MemoryError()
+        memcpy(incoming.p.description, <const char *>description, 32)
+        self.other = incoming
+        alpha_offer(self.p, incoming.p)
+
+    @property
+    def pending(self):
+        """A Bundle is running silently and has not taken over yet."""
+        return self.p.incoming != NULL
+
+    def settle(self):
+        """Whether another Bundle has taken over since the last call; also moves what it owns to this object."""
+        cdef Pipeline other = self.other
+        if alpha_swaps(self.p) == self.swaps:
+            return False
+        self.swaps = alpha_swaps(self.p)
+        self.program, other.program = other.program, self.program
+        self.model, other.model = other.model, self.model
+        self.owners, other.owners = other.owners, self.owners
+        return True
 
     def attach_latch(self, const uint8_t[::1] latch, offsets):
         """Heed the kill bytes of a shared latch: ``offsets`` int [n_instruments][3] into ``latch`` (all, model, own).
@@ -362,6 +404,7 @@ cdef class Pipeline:
     def close(self):
         """From now on every call that would decide raises StateError."""
         self.closed = True
+        self.settle()
 
 
 cdef int check_events(events) except -1:

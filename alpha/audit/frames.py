@@ -29,6 +29,7 @@ class Frame(IntEnum):
     CONTROL = 6  # CONTROL_DTYPE: a kill byte had changed before the next event
     BLOCK = 7  # BLOCK_DTYPE: end of a block, with the chain
     FEATURES = 8  # FEATURES_DTYPE, x32 float32 [n]: the caller's own features
+    RELOAD = 9  # RELOAD_DTYPE: a Bundle begins to run silently, or takes over
     ORDER = 64
     FILL = 65
     SNAPSHOT = 66
@@ -41,12 +42,13 @@ class FrameFlag(IntFlag):
     DROPPED = 1  # frames before this one were lost (policy count_drops)
 
 
-STREAM = (Frame.EVENT, Frame.FEATURES, Frame.CONTROL, Frame.DECISION)
+STREAM = (Frame.EVENT, Frame.FEATURES, Frame.CONTROL, Frame.RELOAD, Frame.DECISION)
 """What a replay reproduces."""
 
 DECISION_DTYPE = np.dtype([("signal", SIGNAL_DTYPE), ("latency_ns", "<i8"), ("n_x", "<u4"), ("n_out", "<u4")])
 CONTROL_DTYPE = np.dtype([("event_index", "<u8"), ("instrument_id", "<u4"), ("killed", "<u4")])
 FEATURES_DTYPE = np.dtype([("ts_ns", "<i8"), ("instrument_id", "<u4"), ("n", "<u4")])
+RELOAD_DTYPE = np.dtype([("event_index", "<u8"), ("serves", "<u4"), ("unused", "<u4"), ("sha256", "u1", (32,))])
 BLOCK_DTYPE = np.dtype([("first_seq", "<u8"), ("frames", "<u8"), ("dropped", "<u8"), ("sha256", "u1", (32,))])
 
 

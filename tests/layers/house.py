@@ -95,7 +95,14 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "pipeline",
-        ("alpha_pipeline.h", "alpha_resume.h", "alpha._core.pipeline", "alpha_worker.h", "alpha._core.worker"),
+        (
+            "alpha_swap.h",
+            "alpha_pipeline.h",
+            "alpha_resume.h",
+            "alpha._core.pipeline",
+            "alpha_worker.h",
+            "alpha._core.worker",
+        ),
     ),
     ("records", ("alpha.registry", "alpha.audit", "alpha.risk")),
     # `alpha` itself, the list of public names, stands with the façade it offers

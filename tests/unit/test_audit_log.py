@@ -51,8 +51,8 @@ def test_layouts_are_those_of_c(tmp_path: Path) -> None:
     int main(void) {
         printf("%zu %zu %zu %zu %zu\\n", sizeof(alpha_decision_record), offsetof(alpha_decision_record, latency_ns),
                sizeof(alpha_control_record), sizeof(alpha_features_record), sizeof(alpha_block_record));
-        printf("%d %d %d %d %d %d %d %d\\n", ALPHA_FRAME_HEADER, ALPHA_FRAME_BUNDLE, ALPHA_FRAME_STATE,
-               ALPHA_FRAME_EVENT, ALPHA_FRAME_DECISION, ALPHA_FRAME_CONTROL, ALPHA_FRAME_BLOCK, ALPHA_FRAME_FEATURES);
+        printf("%d %d %d %d %d %d %d %d %d\\n", ALPHA_FRAME_HEADER, ALPHA_FRAME_BUNDLE, ALPHA_FRAME_STATE,
+               ALPHA_FRAME_EVENT, ALPHA_FRAME_DECISION, ALPHA_FRAME_CONTROL, ALPHA_FRAME_BLOCK, ALPHA_FRAME_FEATURES, ALPHA_FRAME_RELOAD);
         return 0;
     }"""
     sizes, types = run_c(tmp_path, code, options=("-pthread",)).decode().splitlines()

@@ -19,7 +19,8 @@ enum alpha_frame_type { /* numbers live in files: append only; from 64: ORDER, F
     ALPHA_FRAME_DECISION = 5, /* alpha_decision_record, float x[n_x], float out[n_out], zeros to a multiple of 8 */
     ALPHA_FRAME_CONTROL = 6,  /* alpha_control_record: a kill byte was seen to have changed before the next event */
     ALPHA_FRAME_BLOCK = 7,
-    ALPHA_FRAME_FEATURES = 8 /* alpha_features_record, float x[n] */
+    ALPHA_FRAME_FEATURES = 8, /* alpha_features_record, float x[n] */
+    ALPHA_FRAME_RELOAD = 9    /* alpha_reload_record: a Bundle was taken in before the next event, or now serves */
 };
 
 enum alpha_frame_flag { ALPHA_FRAME_DROPPED = 1 }; /* records were dropped before this one */
@@ -42,6 +43,12 @@ typedef struct alpha_control_record {
     uint64_t event_index; /* of the event before which it was seen */
     uint32_t instrument_id, killed;
 } alpha_control_record;
+
+typedef struct alpha_reload_record {
+    uint64_t event_index;
+    uint32_t serves, unused; /* 0: it begins to run silently; 1: it was warm and decides from here on */
+    uint8_t sha256[32];      /* of the Bundle's description */
+} alpha_reload_record;
 
 typedef struct alpha_features_record {
     int64_t ts_ns;
@@ -167,6 +174,18 @@ static __attribute__((noinline, cold, unused)) void alpha_log_control(alpha_audi
 {
     const alpha_control_record r = {event_index, id, killed};
     char *p = alpha_log_reserve(l, ALPHA_FRAME_CONTROL, sizeof r);
+    if (p) {
+        memcpy(p, &r, sizeof r);
+        alpha_log_commit(l, sizeof r);
+    }
+}
+
+static __attribute__((noinline, cold, unused)) void alpha_log_reload(alpha_audit *l, uint64_t event_index,
+                                                                     uint32_t serves, const uint8_t *sha256)
+{
+    alpha_reload_record r = {event_index, serves, 0, {0}};
+    memcpy(r.sha256, sha256, sizeof r.sha256);
+    char *p = alpha_log_reserve(l, ALPHA_FRAME_RELOAD, sizeof r);
     if (p) {
         memcpy(p, &r, sizeof r);
         alpha_log_commit(l, sizeof r);

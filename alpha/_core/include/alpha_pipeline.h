@@ -24,6 +24,7 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_gate_state gate;
     uint32_t halted;     /* STATUS HALT or CONTROL HALT until RESUME or OPEN */
     uint32_t killed;     /* the kill bytes as the present event found them */
+    uint32_t ready;      /* the last row was warm */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
 } alpha_instrument;
@@ -56,7 +57,14 @@ typedef struct alpha_pipeline {
     alpha_signal blank;  /* hashes and revision, the rest zero: every Signal starts as a copy */
     alpha_counters counters;
     alpha_latency *latency; /* NULL: not measured */
+    struct alpha_pipeline *incoming; /* what runs silently until it is warm, see alpha_swap.h; NULL = nothing */
+    alpha_signal *silent;    /* room for what it decides */
+    uint64_t swaps;
+    uint8_t description[32]; /* sha256 of what it is, for the log */
 } alpha_pipeline;
+
+static void alpha_take_over(struct alpha_pipeline *p, struct alpha_pipeline *next);
+static void alpha_reload(struct alpha_pipeline *p, struct alpha_pipeline *next, const alpha_event *e); /* alpha_swap.h */
 
 /* From any thread, also while another owns the pipeline. */
 static inline void alpha_set_killed(alpha_pipeline *p, int killed)
@@ -187,6 +195,7 @@ static inline int alpha_would_decide(const alpha_program *g, const alpha_event *
 static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row, alpha_signal *s)
 {
     in->rows++;
+    in->ready = (uint32_t)row->ready;
     in->row_ts_ns = row->ts_ns;
     p->counters.rows++;
     if (in->killed) {
@@ -293,6 +302,9 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
 {
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
+    alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(next && next->event_index == 0, 0))
+        alpha_take_over(p, next); /* the caller's features are warm by definition */
     alpha_sample_kill(p, id);
     if (p->log)
         alpha_log_features(p->log, id, ts_ns, x, p->program->n_features);
@@ -322,6 +334,9 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
     uint32_t made;
     if (p->log)
         p->log->began_ns = begin;
+    alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(next != (alpha_pipeline *)0, 0))
+        alpha_reload(p, next, e);
     alpha_before(p, e);
     if (__builtin_expect(e->instrument_id >= p->n_instruments || e->kind == ALPHA_CONTROL, 0))
         made = alpha_process_odd(p, e, out);
@@ -334,5 +349,7 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
         alpha_latency_add(p->latency, alpha_now_ns() - begin);
     return made;
 }
+
+#include "alpha_swap.h"
 
 #endif
