@@ -12,8 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from alpha.bundle import Bundle
-from alpha.errors import AlphaError, ModelError
+from alpha import recording
+from alpha._core.pipeline import Pipeline
+from alpha.audit.write import AuditLog
+from alpha.bundle import Bundle, governed
+from alpha.errors import AlphaError, ModelError, StateError
+from alpha.instruments import Instruments
 
 
 def judge(bundle: Bundle) -> None:
@@ -50,6 +54,66 @@ def same(a: Bundle, b: Bundle) -> bool:
         b.valid_until_ns,
         b.no_model if b.model is None else None,
     ) and a.feature_set.definition_hash == b.feature_set.definition_hash
+
+
+class Serving:
+    """The Bundle that a pipeline serves, the one before it, and the one that is coming in. ``source``: registry and URI
+    that :meth:`reload` takes up, None where a runtime does not reload."""
+
+    def __init__(self, bundle: Bundle, pipeline: Pipeline, instruments: Instruments) -> None:
+        self._bundle, self._pipeline, self._instruments = bundle, pipeline, instruments
+        self._next: Bundle | None = None
+        self._previous: Bundle | None = None
+        self._why = ""
+        self._lock = threading.Lock()
+        self.source: tuple[str | Path | None, str] | None = None
+
+    @property
+    def bundle(self) -> Bundle:
+        """What serves now."""
+        if self._pipeline.settle() and self._next is not None:
+            self._previous, self._bundle, self._next = self._bundle, self._next, None
+        return self._bundle
+
+    def reload(self, uri: str | None, audit: AuditLog | None) -> dict[str, Any]:
+        """See :meth:`alpha.Runtime.reload`."""
+        if self.source is None:
+            raise StateError("this runtime does not reload: make it with from_registry(..., reload='explicit')")
+        registry, own = self.source
+        with self._lock:
+            try:
+                return self._offer(governed(registry, uri or own), audit)
+            except AlphaError as exc:
+                self._why = str(exc)
+                return {"status": "failed", "why": str(exc), "model": self.bundle.name}
+
+    def rollback(self, audit: AuditLog | None) -> dict[str, Any]:
+        """See :meth:`alpha.Runtime.rollback`."""
+        with self._lock:
+            serving = self.bundle
+            if self._previous is None:
+                return {"status": "failed", "why": "no version served before this one", "model": serving.name}
+            return self._offer(self._previous, audit)
+
+    def _offer(self, bundle: Bundle, audit: AuditLog | None) -> dict[str, Any]:
+        serving = self.bundle
+        if self._pipeline.pending:
+            waiting = self._next.name if self._next else "?"
+            return {"status": "busy", "why": f"{waiting} is warming up", "model": serving.name}
+        if same(serving, bundle):
+            return {"status": "unchanged", "why": "", "model": serving.name}
+        judge(bundle)
+        if audit is not None:
+            recording.keep_incoming(audit, bundle)
+        fresh = bundle.pipeline(self._instruments)
+        self._next, self._why = bundle, ""
+        self._pipeline.offer(fresh, recording.description(bundle)[1])
+        return {"status": "offered", "why": "", "model": bundle.name}
+
+    def stats(self) -> dict[str, Any]:
+        """Takeovers so far, what is warming up, and why the last reload failed."""
+        pending = self._next.name if self._pipeline.pending and self._next else ""
+        return {"swaps": self._pipeline.swaps, "pending": pending, "failed": self._why}
 
 
 class Watch:

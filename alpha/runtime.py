@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,12 +30,13 @@ from alpha.bundle import Bundle, governed
 from alpha.data import EventSource, open_events
 from alpha.errors import AlphaError, AlphaWarning, StateError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
+from alpha.explanation import explained
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
 from alpha.registry.store import find
-from alpha.reload import Watch, judge, same
+from alpha.reload import Serving, Watch
 from alpha.risk.kill import KillLatch
 from alpha.state import pack, unpack
 
@@ -60,15 +60,10 @@ class Runtime:
         table = names if isinstance(names, Instruments) else Instruments.of(*names)
         if len(table) == 0:
             raise AlphaError("a runtime needs at least one instrument: instruments=['BTCUSDT']")
-        self._bundle = bundle
-        self._next: Bundle | None = None  # offered, running silently
-        self._previous: Bundle | None = None
-        self._reload_why = ""
-        self._reloading = threading.Lock()
-        self._source_of_bundles: tuple[str | Path | None, str] | None = None
         self._watch: Watch | None = None
         self.instruments = table
         self._pipeline: Pipeline = bundle.pipeline(table)
+        self._serving = Serving(bundle, self._pipeline, table)
         self._handles: dict[str, InstrumentHandle] = {}
         self._worker: Worker | None = None
         self._bad_rows: Counter[str] = Counter()
@@ -119,7 +114,7 @@ class Runtime:
             bundle = Bundle.without_anything(str(exc))
         rt = cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
         if reload != "none":
-            rt._source_of_bundles = registry, uri
+            rt._serving.source = registry, uri
         if reload == "poll":
             rt._watch = Watch(find(registry), rt.reload, every_s)
         return rt
@@ -300,70 +295,7 @@ class Runtime:
 
     def explain(self, symbol: str) -> dict[str, Any]:
         """The last decision taken apart: each feature raw and normalised with its training range, scores, gates."""
-        instrument_id = self.instruments.id(symbol)
-        row = self._pipeline.features(instrument_id)
-        signal = self._pipeline.latest(instrument_id)
-        meta = self.bundle.metadata
-        features = []
-        if row is not None:
-            raw, ready, _ = row
-            for j, name in enumerate(self.bundle.feature_set.names):
-                item: dict[str, Any] = {"name": name, "raw": float(raw[j]), "ready": bool(ready[j])}
-                if meta is not None:
-                    item["normalised"] = normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip)
-                    if meta.reference.min:
-                        item["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
-                features.append(item)
-        out: dict[str, Any] = {
-            "instrument": symbol,
-            "model": self.bundle.name,
-            "governed": self.bundle.governed,
-            "why": self.why,
-            "features": features,
-            "gates": self._gates(row, signal),
-        }
-        if signal is not None:
-            names = meta.actions if meta else []
-            out |= {
-                "action": signal.action.name,
-                "reason": signal.reason.name,
-                "confidence": signal.confidence,
-                "scores": dict(zip(names, signal.scores, strict=False)),
-            }
-        return out
-
-    def _gates(self, row: Any, signal: Signal | None) -> list[dict[str, Any]]:
-        """Each gate's value against its limit, in the order of checking."""
-        if signal is None:
-            return []
-        gates: list[dict[str, Any]] = [
-            {"gate": "killed", "value": int(self._pipeline.killed), "limit": 0, "passed": not self._pipeline.killed}
-        ]
-        if row is not None:
-            raw, ready, _ = row
-            n = len(raw)
-            gates.append({"gate": "warm features", "value": int(ready.sum()), "limit": n, "passed": bool(ready.all())})
-            finite = int(np.isfinite(raw).sum())
-            gates.append({"gate": "finite features", "value": finite, "limit": n, "passed": finite == n})
-        gates.append(
-            {"gate": "model", "value": int(self._pipeline.has_model), "limit": 1, "passed": self._pipeline.has_model}
-        )
-        meta = self.bundle.metadata
-        if meta is not None and signal.scores:
-            limit = meta.decision.threshold
-            value = abs(signal.value) if meta.decision.rule == "sign" else signal.confidence
-            passed = bool(np.float32(value) >= np.float32(limit))
-            sign = ">=" if passed else "<"
-            gates.append(
-                {
-                    "gate": "threshold",
-                    "value": value,
-                    "limit": limit,
-                    "passed": passed,
-                    "text": f"{value:.4g} {sign} {limit:.4g}",
-                }
-            )
-        return gates
+        return explained(self.bundle, self._pipeline, symbol, self.instruments.id(symbol))
 
     def stats(self) -> dict[str, Any]:
         """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost."""
@@ -379,11 +311,7 @@ class Runtime:
             "why": self.why,
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
-            "reload": {
-                "swaps": self._pipeline.swaps,
-                "pending": self._next.name if self._pipeline.pending and self._next else "",
-                "failed": self._reload_why,
-            },
+            "reload": self._serving.stats(),
             "audit": None if self._audit is None else self._audit.stats(),
             "isa": self.bundle.program.isa,
         }
@@ -483,9 +411,7 @@ class Runtime:
     @property
     def bundle(self) -> Bundle:
         """What serves now."""
-        if self._pipeline.settle() and self._next is not None:
-            self._previous, self._bundle, self._next = self._bundle, self._next, None
-        return self._bundle
+        return self._serving.bundle
 
     def reload(self, uri: str | None = None) -> dict[str, Any]:
         """Take up what the registry says now (or ``uri``): load, verify and judge it here, let it run silently until it is
@@ -494,41 +420,11 @@ class Runtime:
         ``status``: ``offered`` (warming up, or taken over already), ``unchanged``, ``busy`` (one is still warming up), or
         ``failed``: the old one goes on, and ``why`` says what was wrong. StateError without ``reload="explicit"`` or ``"poll"``.
         """
-        if self._source_of_bundles is None:
-            raise StateError("this runtime does not reload: make it with from_registry(..., reload='explicit')")
-        registry, own = self._source_of_bundles
-        with self._reloading:
-            try:
-                return self._offer(governed(registry, uri or own))
-            except AlphaError as exc:
-                self._reload_why = str(exc)
-                return {"status": "failed", "why": str(exc), "model": self.bundle.name}
+        return self._serving.reload(uri, self._audit)
 
     def rollback(self) -> dict[str, Any]:
         """Swap the version that served before back in, warm and between two events; answers as :meth:`reload`."""
-        with self._reloading:
-            serving = self.bundle
-            if self._previous is None:
-                return {"status": "failed", "why": "no version served before this one", "model": serving.name}
-            return self._offer(self._previous)
-
-    def _offer(self, bundle: Bundle) -> dict[str, Any]:
-        serving = self.bundle
-        if self._pipeline.pending:
-            return {
-                "status": "busy",
-                "why": f"{self._next.name if self._next else '?'} is warming up",
-                "model": serving.name,
-            }
-        if same(serving, bundle):
-            return {"status": "unchanged", "why": "", "model": serving.name}
-        judge(bundle)
-        if self._audit is not None:
-            recording.keep_incoming(self._audit, bundle)
-        fresh = bundle.pipeline(self.instruments)
-        self._next, self._reload_why = bundle, ""
-        self._pipeline.offer(fresh, recording.description(bundle)[1])
-        return {"status": "offered", "why": "", "model": bundle.name}
+        return self._serving.rollback(self._audit)
 
     # -- the audit log
 
@@ -586,13 +482,6 @@ class Runtime:
     def __repr__(self) -> str:
         governed = "governed" if self.bundle.governed else "ungoverned"
         return f"Runtime({self.bundle.name}, {governed}, {len(self.instruments)} instruments)"
-
-
-def normalised(raw: float, mean: float, std: float, clip: tuple[float, float]) -> float:
-    """z = float32((float64(float32 x) - mean)/std), clipped (numerics rule 30)."""
-    d = float(np.float32(raw)) - mean
-    z = float(np.float32(d / std if std > 0 else d))
-    return min(max(z, clip[0]), clip[1])
 
 
 def signals_sha256(parts: Iterable[Signals]) -> str:

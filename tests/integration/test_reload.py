@@ -250,8 +250,9 @@ def under_load(file: Path, times: int) -> None:
         good = bad = 0
         while good + bad < times and not failed:
             if (good + bad) % 2:
-                assert rt.reload("models:/demo/3")["status"] == "failed"
-                bad += 1
+                status = rt.reload("models:/demo/3")["status"]
+                assert status in ("failed", "busy")
+                bad += status == "failed"
                 continue
             answer = rt.reload(f"models:/demo/{2 if rt.bundle.name == 'demo/1' else 1}")
             if answer["status"] == "offered":

@@ -112,7 +112,8 @@ def test_a_kill_from_another_thread_is_logged_in_its_place(registry: Path, tmp_p
         at = 0
         while at < len(SIM.events):
             at += worker.push_many(SIM.events[at : at + 500])
-            worker.poll_many()
+            while worker.processed < at:  # it has seen what came before the next change
+                worker.poll_many()
             for after, work in (
                 (6000, lambda: rt.kill("drill")),
                 (8000, rt.revive),

@@ -106,7 +106,18 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("records", ("alpha.registry", "alpha.audit", "alpha.risk")),
     # `alpha` itself, the list of public names, stands with the façade it offers
-    ("runtime", ("alpha.state", "alpha.bundle", "alpha.recording", "alpha.reload", "alpha.runtime", "alpha")),
+    (
+        "runtime",
+        (
+            "alpha.state",
+            "alpha.bundle",
+            "alpha.recording",
+            "alpha.reload",
+            "alpha.explanation",
+            "alpha.runtime",
+            "alpha",
+        ),
+    ),
     ("trading", ("alpha.report", "alpha.strategy", "alpha.backtest", "alpha.replay", "alpha.compare")),
     ("doors", ("alpha.cli.show", "alpha.cli", "alpha.integrations", "alpha.ops", "alpha.__main__")),
 )

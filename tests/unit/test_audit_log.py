@@ -62,7 +62,8 @@ def test_layouts_are_those_of_c(tmp_path: Path) -> None:
     d, c, f, b = (t.itemsize for t in dtypes)
     assert [int(x) for x in sizes.split()] == [d, fields["latency_ns"][1], c, f, b]
     assert [int(x) for x in types.split()] == [
-        int(Frame[n]) for n in ("HEADER", "BUNDLE", "STATE", "EVENT", "DECISION", "CONTROL", "BLOCK", "FEATURES")
+        int(Frame[n])
+        for n in ("HEADER", "BUNDLE", "STATE", "EVENT", "DECISION", "CONTROL", "BLOCK", "FEATURES", "RELOAD")
     ]
 
 
