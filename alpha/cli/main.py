@@ -29,6 +29,7 @@ VERBS = {
     "run": ("alpha.cli.run", "stream data through a registered model"),
     "audit": ("alpha.cli.audit", "verify an audit log, show, explain and export what it holds"),
     "replay": ("alpha.cli.replay", "replay an audit log and demand the same decisions, byte for byte"),
+    "compare": ("alpha.cli.compare", "two models over the same data: flips, calibration, result"),
     "kill": ("alpha.cli.kill", "silence all models, one model or one instrument, or take it back"),
     "explain": ("alpha.cli.explain", "take the last decision of a stream apart"),
     "bench": ("alpha.cli.bench", "measure this machine"),
