@@ -11,6 +11,7 @@ cdef extern from "alpha_log.h" nogil:
         uint32_t policy
         uint64_t head
         uint64_t tail_seen
+        uint64_t skip
         uint64_t dropped
         uint32_t lost
         uint32_t blocked

@@ -243,7 +243,6 @@ cdef class Pipeline:
 
         From any thread, also beside a worker. ``description``: sha256 of what it is, 32 bytes, for the audit log.
         """
-        cdef alpha_pipeline *waiting
         self.settle()
         if self.closed:
             raise StateError("this runtime is closed")

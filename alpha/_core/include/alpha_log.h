@@ -62,6 +62,7 @@ typedef struct alpha_audit {
     /* producer's line */
     _Alignas(64) uint64_t head;
     uint64_t tail_seen;
+    uint64_t skip; /* bytes left out before the record that is being written */
     uint64_t dropped;
     int64_t began_ns;  /* when the present event came in, if latency is measured */
     uint32_t lost;     /* the next record says that others before it were dropped */
@@ -114,10 +115,11 @@ static inline char *alpha_log_reserve(alpha_audit *l, uint16_t type, uint32_t by
         !alpha_log_full(l, __atomic_load_n(&l->failed, __ATOMIC_RELAXED) ? UINT64_MAX : need))
         return (char *)0;
     char *p = l->ring + at;
+    l->skip = 0;
     if (whole > left) {
         const uint32_t skip = ALPHA_LOG_SKIP;
         memcpy(p, &skip, sizeof skip);
-        l->head += left; /* published together with the record */
+        l->skip = left;
         p = l->ring;
     }
     const uint16_t flags = l->lost ? ALPHA_FRAME_DROPPED : 0;
@@ -130,7 +132,7 @@ static inline char *alpha_log_reserve(alpha_audit *l, uint16_t type, uint32_t by
 
 static inline void alpha_log_commit(alpha_audit *l, uint32_t bytes)
 {
-    __atomic_store_n(&l->head, l->head + 8 + bytes, __ATOMIC_RELEASE);
+    __atomic_store_n(&l->head, l->head + l->skip + 8 + bytes, __ATOMIC_RELEASE); /* the skip together with the record */
 }
 
 static inline void alpha_log_event(alpha_audit *l, const alpha_event *e)
