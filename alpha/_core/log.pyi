@@ -19,8 +19,8 @@ def records(
 
 @final
 class Log:
-    running: Final[bool]
-    def __init__(self, *, policy: str = "block_signals", capacity: int = ...) -> None: ...
+    running: bool
+    def __new__(cls, *, policy: str = "block_signals", capacity: int = ...) -> Log: ...
     def open(
         self,
         path: str | Path,
