@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 import numpy as np
 import numpy.typing as npt

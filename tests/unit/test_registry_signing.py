@@ -71,7 +71,7 @@ def test_case_23_any_byte_flipped_in_the_registry_is_refused(file: Path) -> None
             assert load_trusted(file).document == trusted, at
         except AlphaError:
             refused += 1
-    assert refused > len(good) // 5
+    assert refused > 0.8 * len(range(0, len(good), 11))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "metadata.json", "card.md"])
