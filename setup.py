@@ -106,6 +106,7 @@ EXTENSIONS = [
     extension("signal"),
     extension("tensor"),
     extension("guard", "m"),
+    extension("log"),
     extension("model"),
     extension("program", "m"),
     extension("rows", "m"),

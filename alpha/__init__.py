@@ -28,6 +28,7 @@ _PUBLIC = {
     "Flag": "alpha.events",
     "Instrument": "alpha.instruments",
     "Instruments": "alpha.instruments",
+    "KillLatch": "alpha.risk.kill",
     "Kind": "alpha.events",
     "Reason": "alpha.events",
     "Ring": "alpha._core.ring",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from alpha.features.frames import features_of
     from alpha.features.language import f
     from alpha.instruments import Instrument, Instruments
+    from alpha.risk.kill import KillLatch
     from alpha.runtime import Runtime
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "Flag",
     "Instrument",
     "Instruments",
+    "KillLatch",
     "Kind",
     "Reason",
     "Ring",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from alpha._core.pipeline import Pipeline
 from alpha._core.plan import Plan
 from alpha._core.program import Program
 from alpha.engine import NO_ENGINE, Engine, choose_engine
-from alpha.errors import ModelError
+from alpha.errors import ModelError, RegistryError
 from alpha.events import Reason
 from alpha.features.compile import compile_program
 from alpha.features.feature_set import FeatureSet, Trigger
@@ -23,6 +24,7 @@ from alpha.features.native import surroundings
 from alpha.instruments import Instruments
 from alpha.models.load import LoadedModel
 from alpha.models.metadata import Decision, Metadata
+from alpha.registry import find, load_policy, load_trusted, objections
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Bundle:
     governed: bool = False
     revision: int = 0
     engine: Engine = NO_ENGINE
+    precision: str = "float32"
+    valid_until_ns: int | None = None
+    loaded: LoadedModel | None = None
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -61,17 +66,19 @@ class Bundle:
         revision: int = 0,
         engine: str = "auto",
         precision: str = "float32",
+        valid_until_ns: int | None = None,
     ) -> Bundle:
         """A verified artifact; ModelError if the graph does not fit its metadata.
 
         ``engine``: ``auto`` serves the fused plan where ONNX Runtime judged it good, ONNX Runtime otherwise;
         ``ort`` and ``plan`` insist, and ``plan`` raises ModelError with the reason if there is no good plan.
         ``precision``: ``bf16`` rounds the plan's weights to bfloat16; never chosen by itself. Without ONNX Runtime
-        and without a stored verdict every decision is HOLD with NO_ORT.
+        and without a stored verdict every decision is HOLD with NO_ORT, with a changed feature definition HOLD with
+        DEFINITION_CHANGED, after ``valid_until_ns`` of stream time HOLD with MODEL_EXPIRED.
         """
-        chosen = choose_engine(loaded, engine, precision)
+        chosen = NO_ENGINE if loaded.changed else choose_engine(loaded, engine, precision)
         meta, fs = loaded.metadata, loaded.feature_set
-        model = chosen.model
+        model, missing = chosen.model, Reason.DEFINITION_CHANGED if loaded.changed else Reason.NO_ORT
         if model is not None:
             what = f"model {meta.model_id} v{meta.version}"
             takes = math.prod(meta.input[1:])
@@ -85,12 +92,15 @@ class Bundle:
             meta,
             model,
             loaded.sha256,
-            no_model=Reason.NO_MODEL if model is not None else Reason.NO_ORT,
-            why="" if model is not None else chosen.reason,
+            no_model=Reason.NO_MODEL if model is not None else missing,
+            why="" if model is not None else loaded.changed or chosen.reason,
             name=name,
             governed=governed,
             revision=revision,
             engine=chosen,
+            precision=precision,
+            valid_until_ns=valid_until_ns,
+            loaded=loaded,
         )
 
     def kernel(self) -> ModelKernel | None:
@@ -118,6 +128,7 @@ class Bundle:
                 "actions": meta.action_codes() if meta else [0],
                 "threshold": decision.threshold,
                 "cooldown_ns": decision.cooldown_ns,
+                "valid_until_ns": self.valid_until_ns,
             },
             model=self.kernel(),
             no_model=int(self.no_model),
@@ -125,3 +136,20 @@ class Bundle:
             definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
             bundle_revision=self.revision,
         )
+
+
+def governed(registry: str | Path | None, uri: str, engine: str = "auto") -> Bundle:
+    """What a URI of a registry serves; RegistryError or ModelError if registry, signature, approval or bytes cannot
+    be trusted. ``registry=None``: found as by the command line."""
+    book = load_trusted(find(registry))
+    entry, model = book.load_model(uri)
+    for objection in objections(entry, load_policy(book.path)):
+        raise RegistryError(objection)
+    return Bundle.from_model(
+        model,
+        name=f"{entry.id}/{entry.number}",
+        governed=True,
+        revision=book.document.revision,
+        valid_until_ns=entry.valid_until_ns,
+        engine=engine,
+    )

@@ -8,6 +8,7 @@ function. Whatever goes wrong while it serves is HOLD with a counted reason, nev
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,22 +19,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alpha import recording
 from alpha._core.pipeline import Instrument as InstrumentHandle
 from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
 from alpha._core.signal import Signal
 from alpha._core.worker import Worker
-from alpha.bundle import Bundle
+from alpha.audit.write import AuditLog
+from alpha.bundle import Bundle, governed
 from alpha.data import EventSource, open_events
 from alpha.data.inputs import input_events, series_number
-from alpha.errors import AlphaError, AlphaWarning, RegistryError, StateError
+from alpha.errors import AlphaError, AlphaWarning, StateError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
+from alpha.explanation import explained
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.models.load import load_artifact
-from alpha.registry.lifecycle import objections
-from alpha.registry.store import find, load
+from alpha.registry.store import find
+from alpha.reload import Serving, Watch
+from alpha.risk.kill import KillLatch
 from alpha.sessions import tables_for
 from alpha.state import pack, unpack
 
@@ -43,24 +48,38 @@ Signals = npt.NDArray[Any]
 class Runtime:
     """Made by :meth:`from_registry`, :meth:`from_artifact` or :meth:`from_features`; a context manager."""
 
-    def __init__(self, bundle: Bundle, instruments: Instruments | Sequence[str | Instrument]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        instruments: Instruments | Sequence[str | Instrument],
+        *,
+        audit: str | Path | AuditLog | None = None,
+        kill_file: str | Path | None = None,
+    ) -> None:
         if instruments is None:
             raise AlphaError("a runtime needs its instruments: instruments=['BTCUSDT']")
         names = [instruments] if isinstance(instruments, (str, Instrument)) else instruments
         table = names if isinstance(names, Instruments) else Instruments.of(*names)
         if len(table) == 0:
             raise AlphaError("a runtime needs at least one instrument: instruments=['BTCUSDT']")
-        self.bundle = bundle
+        self._watch: Watch | None = None
         self.instruments = table
         self._pipeline: Pipeline = bundle.pipeline(table)
-        fs = bundle.feature_set
-        self._sessions = tables_for(fs.stream.calendar, table) if fs.needs_sessions else []
+        self._serving = Serving(bundle, self._pipeline, table)
         self._handles: dict[str, InstrumentHandle] = {}
         self._worker: Worker | None = None
         self._bad_rows: Counter[str] = Counter()
         self._kill_reason = ""
         self._kills = 0
         self._warn_untrained()
+        self._latch: KillLatch | None = None
+        if kill_file is not None:
+            self._latch = KillLatch(kill_file)
+            self._pipeline.attach_latch(*self._latch.bytes_of(bundle.name, table.symbols))
+        self._audit: AuditLog | None = None
+        if audit is not None:
+            self._audit = audit if isinstance(audit, AuditLog) else AuditLog(audit)
+            self.rotate_audit()
 
     @classmethod
     def from_registry(
@@ -71,8 +90,17 @@ class Runtime:
         instruments: Instruments | Sequence[str | Instrument],
         missing: str = "raise",
         engine: str = "auto",
+        audit: str | Path | AuditLog | None = None,
+        kill_file: str | Path | None = None,
+        reload: str = "none",
+        every_s: float = 1.0,
     ) -> Runtime:
         """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
+
+        ``audit``: a folder, or an :class:`alpha.audit.AuditLog`, into which every event and decision is written.
+        ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill` (default: $ALPHA_KILL).
+        ``reload``: ``none``; ``explicit``: :meth:`reload` takes up what the registry says now; ``poll``: a thread looks at
+        the registry every ``every_s`` seconds and does it.
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
@@ -80,33 +108,47 @@ class Runtime:
         """
         if missing not in ("raise", "hold"):
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
+        if reload not in ("none", "explicit", "poll"):
+            raise AlphaError(f"reload must be 'none', 'explicit' or 'poll', not {reload!r}")
         try:
-            book = load(find(registry))
-            entry, model = book.load_model(uri)
-            for objection in objections(entry):
-                raise RegistryError(objection)
-            name = f"{entry.id}/{entry.number}"
-            bundle = Bundle.from_model(model, name=name, governed=True, revision=book.document.revision, engine=engine)
+            bundle = governed(registry, uri, engine)
         except AlphaError as exc:
             if missing == "raise":
                 raise
             bundle = Bundle.without_anything(str(exc))
-        return cls(bundle, instruments)
+        rt = cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
+        if reload != "none":
+            rt._serving.source = registry, uri
+        if reload == "poll":
+            rt._watch = Watch(find(registry), rt.reload, every_s)
+        return rt
 
     @classmethod
     def from_artifact(
-        cls, directory: str | Path, *, instruments: Instruments | Sequence[str | Instrument], engine: str = "auto"
+        cls,
+        directory: str | Path,
+        *,
+        instruments: Instruments | Sequence[str | Instrument],
+        engine: str = "auto",
+        audit: str | Path | AuditLog | None = None,
+        kill_file: str | Path | None = None,
     ) -> Runtime:
         """Serve an artifact folder without a registry; marked ungoverned. ``engine``: auto, plan or ort."""
         model = load_artifact(directory)
         meta = model.metadata
-        name = f"{meta.model_id}/{meta.version}"
-        return cls(Bundle.from_model(model, name=name, governed=False, engine=engine), instruments)
+        bundle = Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False, engine=engine)
+        return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
 
     @classmethod
-    def from_features(cls, features: FeatureSet, *, instruments: Instruments | Sequence[str | Instrument]) -> Runtime:
+    def from_features(
+        cls,
+        features: FeatureSet,
+        *,
+        instruments: Instruments | Sequence[str | Instrument],
+        audit: str | Path | AuditLog | None = None,
+    ) -> Runtime:
         """Features without a model: every warm row is HOLD with NO_MODEL; read rows with :meth:`feature_vector`."""
-        return cls(Bundle.from_features(features), instruments)
+        return cls(Bundle.from_features(features), instruments, audit=audit)
 
     def _warn_untrained(self) -> None:
         meta = self.bundle.metadata
@@ -210,7 +252,7 @@ class Runtime:
     def stream(self, data: Any) -> Iterator[Signals]:
         """Like :meth:`run`, chunk by chunk, in bounded memory."""
         if isinstance(data, np.ndarray):
-            yield self._pipeline.run(data)
+            yield self._run(data)
             return
         if not isinstance(data, EventSource) and (isinstance(data, (str, Path)) or hasattr(data, "columns")):
             data = open_events(data, instrument=self.instruments.symbols[0] if len(self.instruments) == 1 else None)
@@ -220,7 +262,12 @@ class Runtime:
         if not isinstance(data, Iterable):
             raise AlphaError(f"cannot run over {type(data).__name__}: give events, a path or a DataFrame")
         for chunk in data:
-            yield self._pipeline.run(chunk)
+            yield self._run(chunk)
+
+    def _run(self, chunk: npt.NDArray[Any]) -> Signals:
+        if self._audit is not None and self._audit.full and not self._pipeline.pending:
+            self.rotate_audit()
+        return self._pipeline.run(chunk)
 
     def _source(self, source: EventSource) -> Iterator[Signals]:
         """Remap the source's instrument ids to this runtime's, at the door."""
@@ -234,7 +281,7 @@ class Runtime:
                 chunk = chunk.copy()
                 own = chunk["instrument_id"] != ALL_INSTRUMENTS
                 chunk["instrument_id"][own] = ids[chunk["instrument_id"][own]]
-            yield self._pipeline.run(chunk)
+            yield self._run(chunk)
         self._bad_rows.update(source.bad_rows)
 
     # -- a thread of its own
@@ -268,72 +315,7 @@ class Runtime:
 
     def explain(self, symbol: str) -> dict[str, Any]:
         """The last decision taken apart: each feature raw and normalised with its training range, scores, gates."""
-        instrument_id = self.instruments.id(symbol)
-        row = self._pipeline.features(instrument_id)
-        signal = self._pipeline.latest(instrument_id)
-        meta = self.bundle.metadata
-        features = []
-        if row is not None:
-            raw, ready, _ = row
-            for j, name in enumerate(self.bundle.feature_set.names):
-                item: dict[str, Any] = {"name": name, "raw": float(raw[j]), "ready": bool(ready[j])}
-                if meta is not None:
-                    item["normalised"] = normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip)
-                    if meta.reference.min:
-                        item["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
-                features.append(item)
-        out: dict[str, Any] = {
-            "instrument": symbol,
-            "model": self.bundle.name,
-            "governed": self.bundle.governed,
-            "why": self.why,
-            "engine": self.bundle.engine.name,
-            "engine_reason": self.bundle.engine.reason,
-            "features": features,
-            "gates": self._gates(row, signal),
-        }
-        if signal is not None:
-            names = meta.actions if meta else []
-            out |= {
-                "action": signal.action.name,
-                "reason": signal.reason.name,
-                "confidence": signal.confidence,
-                "scores": dict(zip(names, signal.scores, strict=False)),
-            }
-        return out
-
-    def _gates(self, row: Any, signal: Signal | None) -> list[dict[str, Any]]:
-        """Each gate's value against its limit, in the order of checking."""
-        if signal is None:
-            return []
-        gates: list[dict[str, Any]] = [
-            {"gate": "killed", "value": int(self._pipeline.killed), "limit": 0, "passed": not self._pipeline.killed}
-        ]
-        if row is not None:
-            raw, ready, _ = row
-            n = len(raw)
-            gates.append({"gate": "warm features", "value": int(ready.sum()), "limit": n, "passed": bool(ready.all())})
-            finite = int(np.isfinite(raw).sum())
-            gates.append({"gate": "finite features", "value": finite, "limit": n, "passed": finite == n})
-        gates.append(
-            {"gate": "model", "value": int(self._pipeline.has_model), "limit": 1, "passed": self._pipeline.has_model}
-        )
-        meta = self.bundle.metadata
-        if meta is not None and signal.scores:
-            limit = meta.decision.threshold
-            value = abs(signal.value) if meta.decision.rule == "sign" else signal.confidence
-            passed = bool(np.float32(value) >= np.float32(limit))
-            sign = ">=" if passed else "<"
-            gates.append(
-                {
-                    "gate": "threshold",
-                    "value": value,
-                    "limit": limit,
-                    "passed": passed,
-                    "text": f"{value:.4g} {sign} {limit:.4g}",
-                }
-            )
-        return gates
+        return explained(self.bundle, self._pipeline, symbol, self.instruments.id(symbol))
 
     def stats(self) -> dict[str, Any]:
         """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost."""
@@ -349,6 +331,8 @@ class Runtime:
             "why": self.why,
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
+            "reload": self._serving.stats(),
+            "audit": None if self._audit is None else self._audit.stats(),
             "isa": self.bundle.program.isa,
             "engine": self.bundle.engine.name,
             "engine_reason": self.bundle.engine.reason,
@@ -392,7 +376,11 @@ class Runtime:
 
         StateError, and nothing changed, for bytes that are foreign, cut short, altered, or of another runtime.
         """
+        if self._pipeline.pending:
+            raise StateError("a new version is warming up: load a state when it serves")
         self._pipeline.restore(unpack(blob, self._binding()))
+        if self._audit is not None:
+            self.rotate_audit()  # what follows does not follow from what was logged
 
     def warm(self, events: Any) -> int:
         """Run history through the features and throw the Signals away; how many there were.
@@ -431,7 +419,8 @@ class Runtime:
         return 0
 
     def _binding(self) -> dict[str, Any]:
-        table = self.instruments
+        table, fs = self.instruments, self.bundle.feature_set
+        sessions = tables_for(fs.stream.calendar, table) if fs.needs_sessions else []
         lots, ticks, offsets = table.lots().tolist(), table.ticks().tolist(), table.clock_offsets_ns().tolist()
         return {
             "definition": self.definition_hash,
@@ -440,9 +429,46 @@ class Runtime:
                 [symbol, repr(lot), repr(tick), offset]
                 for symbol, lot, tick, offset in zip(table.symbols, lots, ticks, offsets, strict=True)
             ],
-            "sessions": [t.sha256 for t in self._sessions],
+            "sessions": [t.sha256 for t in sessions],
             "layout": self.bundle.program.layout,
         }
+
+    # -- another version while serving
+
+    @property
+    def bundle(self) -> Bundle:
+        """What serves now."""
+        return self._serving.bundle
+
+    def reload(self, uri: str | None = None) -> dict[str, Any]:
+        """Take up what the registry says now (or ``uri``): load, verify and judge it here, let it run silently until it is
+        warm, then swap it in between two events. From any thread, also beside a worker.
+
+        ``status``: ``offered`` (warming up, or taken over already), ``unchanged``, ``busy`` (one is still warming up), or
+        ``failed``: the old one goes on, and ``why`` says what was wrong. StateError without ``reload="explicit"`` or ``"poll"``.
+        """
+        return self._serving.reload(uri, self._audit)
+
+    def rollback(self) -> dict[str, Any]:
+        """Swap the version that served before back in, warm and between two events; answers as :meth:`reload`."""
+        return self._serving.rollback(self._audit)
+
+    # -- the audit log
+
+    def rotate_audit(self) -> None:
+        """Begin the next file of the audit log: with a new HEADER, BUNDLE and STATE it can be replayed by itself.
+
+        Also takes back AUDIT_BLOCKED. StateError without a log or while a worker runs; AlphaError if it cannot be written.
+        """
+        if self._audit is None:
+            raise StateError("this runtime has no audit log: give it one with audit=FOLDER")
+        if self._pipeline.pending:
+            raise StateError("a new version is warming up: rotate when it serves")
+        state = self.save_state()  # refuses while a worker runs
+        recording.keep_model(self._audit, self.bundle)
+        self._pipeline.attach_log(None)
+        self._audit.begin(recording.header(self.bundle, self.instruments), recording.describe(self.bundle), state)
+        self._pipeline.attach_log(self._audit.log)
 
     # -- control
 
@@ -459,9 +485,13 @@ class Runtime:
 
     def close(self) -> None:
         """Stop the worker; every call that would decide raises StateError from now on. May be called twice."""
+        if self._watch is not None:
+            self._watch.stop()
         if self._worker is not None:
             self._worker.stop()
         self._pipeline.close()
+        if self._audit is not None:
+            self._audit.finish(closed=True)
 
     def _check_open(self) -> None:
         if self._pipeline.closed:
@@ -479,13 +509,6 @@ class Runtime:
     def __repr__(self) -> str:
         governed = "governed" if self.bundle.governed else "ungoverned"
         return f"Runtime({self.bundle.name}, {governed}, {len(self.instruments)} instruments)"
-
-
-def normalised(raw: float, mean: float, std: float, clip: tuple[float, float]) -> float:
-    """z = float32((float64(float32 x) - mean)/std), clipped (numerics rule 30)."""
-    d = float(np.float32(raw)) - mean
-    z = float(np.float32(d / std if std > 0 else d))
-    return min(max(z, clip[0]), clip[1])
 
 
 def signals_sha256(parts: Iterable[Signals]) -> str:

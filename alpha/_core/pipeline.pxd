@@ -1,6 +1,7 @@
 # Binding of include/alpha_pipeline.h. Floor 4.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
+from alpha._core.log cimport Log, alpha_audit
 from alpha._core.model cimport ModelKernel, alpha_model
 from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_kernels, alpha_program, alpha_surroundings
 from alpha._core.signal cimport Signal
@@ -14,6 +15,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         int8_t actions[8]
         float threshold
         int64_t cooldown_ns
+        int64_t valid_until_ns
 
     ctypedef struct alpha_latency:
         uint64_t count[1920]
@@ -36,6 +38,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *x
         uint32_t own_row
         alpha_guard_state guard
+        uint32_t killed
         uint64_t rows
         int64_t row_ts_ns
         alpha_sequence sequence
@@ -48,6 +51,9 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint64_t by_reason[64]
         uint64_t by_action[3]
         uint64_t rejected_by[64]
+
+    enum:
+        ALPHA_LATCHES
 
     ctypedef struct alpha_pipeline:
         const alpha_program *program
@@ -70,13 +76,21 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *z
         float *out
         uint32_t killed
+        const uint8_t **latches
+        alpha_audit *log
         uint64_t event_index
         alpha_event last
         alpha_signal blank
         alpha_counters counters
         alpha_latency *latency
+        alpha_pipeline *incoming
+        alpha_signal *silent
+        uint64_t swaps
+        uint8_t description[32]
 
     void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    void alpha_offer(alpha_pipeline *p, alpha_pipeline *next)
+    uint64_t alpha_swaps(const alpha_pipeline *p)
     int alpha_read_latest(const alpha_instrument *in_, alpha_signal *s)
     void alpha_bind_peers(alpha_pipeline *p)
     void alpha_set_killed(alpha_pipeline *p, int killed)
@@ -95,10 +109,15 @@ cdef class Pipeline:
     cdef Surroundings around
     cdef ModelKernel model
     cdef object owners          # arrays and tensors p points into
+    cdef Log log                # the audit log, or None
+    cdef object latch           # owner of the bytes that p.latches points to
+    cdef Pipeline other         # what is coming in, or what served before
+    cdef readonly uint64_t swaps  # takeovers that Python has noticed
     cdef alpha_signal *scratch  # room for what one event can produce
     cdef readonly bint closed
     cdef readonly bint busy     # a worker owns it
     cdef int check_free(self) except -1
+    cdef bint silent(self, uint32_t id) noexcept  # an instrument's decisions are killed now
 
 cdef class Instrument:
     cdef readonly Pipeline pipeline

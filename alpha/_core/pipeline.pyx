@@ -10,6 +10,7 @@ import cython
 import numpy as np
 
 from alpha._core.guard cimport alpha_guard_reset, fill_config
+from alpha._core.log cimport Log
 from alpha._core.program cimport (
     ALPHA_AHEAD,
     Surroundings,
@@ -46,7 +47,7 @@ cdef class Pipeline:
 
     ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown); ``ticks``, ``sessions``, ``peers``: see
     :class:`alpha._core.program.Surroundings`. ``mean``, ``std``: float64 ``[F]``;
-    ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns.
+    ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns, valid_until_ns (or None).
     Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT).
     """
 
@@ -128,6 +129,8 @@ cdef class Pipeline:
             g.actions[i] = int(action)
         g.threshold = gate["threshold"]
         g.cooldown_ns = gate["cooldown_ns"]
+        until = gate.get("valid_until_ns")
+        g.valid_until_ns = 0x7FFFFFFFFFFFFFFF if until is None else until
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -141,6 +144,8 @@ cdef class Pipeline:
                 free(self.p.instruments[i].sequence.values)
             free(self.p.instruments)
         free(self.p.latency)
+        free(self.p.latches)
+        free(self.p.silent)
         free(self.p)
 
     cdef int check_free(self) except -1:
@@ -263,9 +268,83 @@ cdef class Pipeline:
         """Set or clear the kill byte: from the next decision on HOLD with KILLED. Any thread, also beside a worker."""
         alpha_set_killed(self.p, on)
 
+    def attach_log(self, Log log):
+        """Write every event and decision into this audit log from now on, or into none. What is killed is told again."""
+        cdef uint32_t i
+        self.check_free()
+        self.log = log
+        self.p.log = log.c if log is not None else NULL
+        for i in range(self.p.n_instruments):
+            self.p.instruments[i].killed = 0
+
+    def offer(self, Pipeline incoming not None, bytes description not None):
+        """Let another pipeline over the same instruments run silently, and take over between two events once it is warm.
+
+        From any thread, also beside a worker. ``description``: sha256 of what it is, 32 bytes, for the audit log.
+        """
+        self.settle()
+        if self.closed:
+            raise StateError("this runtime is closed")
+        if incoming is self or incoming.other is not None or incoming.p.event_index or incoming.p.log != NULL:
+            raise AlphaError("a pipeline that takes over must be a fresh one")
+        if incoming.p.n_instruments != self.p.n_instruments:
+            raise AlphaError(f"the new pipeline serves {incoming.p.n_instruments} instruments, not {self.p.n_instruments}")
+        if len(description) != 32:
+            raise AlphaError("the description is a sha256 of 32 bytes")
+        if self.pending:
+            raise StateError("another Bundle is still warming up")
+        if self.p.silent == NULL:
+            self.p.silent = <alpha_signal *>calloc(self.p.n_instruments + 1, sizeof(alpha_signal))
+            if self.p.silent == NULL:
+                raise MemoryError()
+        memcpy(incoming.p.description, <const char *>description, 32)
+        self.other = incoming
+        alpha_offer(self.p, incoming.p)
+
+    @property
+    def pending(self):
+        """A Bundle is running silently and has not taken over yet."""
+        return self.p.incoming != NULL
+
+    def settle(self):
+        """Whether another Bundle has taken over since the last call; also moves what it owns to this object."""
+        cdef Pipeline other = self.other
+        if alpha_swaps(self.p) == self.swaps:
+            return False
+        self.swaps = alpha_swaps(self.p)
+        self.program, other.program = other.program, self.program
+        self.model, other.model = other.model, self.model
+        self.owners, other.owners = other.owners, self.owners
+        self.around, other.around = other.around, self.around
+        return True
+
+    def attach_latch(self, const uint8_t[::1] latch, offsets):
+        """Heed the kill bytes of a shared latch: ``offsets`` int [n_instruments][3] into ``latch`` (all, model, own).
+        ``None`` heeds none."""
+        cdef Py_ssize_t i, n = self.p.n_instruments * ALPHA_LATCHES
+        self.check_free()
+        free(self.p.latches)
+        self.p.latches, self.latch = NULL, latch
+        if latch is None:
+            return
+        flat = [int(o) for row in offsets for o in row]
+        if len(flat) != n or min(flat) < 0 or max(flat) >= len(latch):
+            raise AlphaError(f"a latch of {len(latch)} bytes needs {n} offsets into it")
+        self.p.latches = <const uint8_t **>calloc(n, sizeof(uint8_t *))
+        if self.p.latches == NULL:
+            raise MemoryError()
+        for i in range(n):
+            self.p.latches[i] = &latch[<Py_ssize_t>int(flat[i])]
+
     @property
     def killed(self):
-        return bool(self.p.killed)
+        """Whether all is killed: here, or by the latch for all or for this model."""
+        return bool(self.p.killed or self.p.latches != NULL and (self.p.latches[0][0] or self.p.latches[1][0]))
+
+    cdef bint silent(self, uint32_t id) noexcept:
+        return self.p.killed or (self.p.latches != NULL and (
+            self.p.latches[id * ALPHA_LATCHES][0] or self.p.latches[id * ALPHA_LATCHES + 1][0]
+            or self.p.latches[id * ALPHA_LATCHES + 2][0]))
 
     @property
     def n_instruments(self):
@@ -282,7 +361,7 @@ cdef class Pipeline:
         cdef Signal out = Signal.__new__(Signal)
         if not alpha_read_latest(&self.p.instruments[instrument_id], &out.c):
             return None
-        if self.p.killed:
+        if self.silent(instrument_id):
             out.c.action, out.c.reason = ALPHA_HOLD, ALPHA_KILLED
         return out
 
@@ -364,6 +443,7 @@ cdef class Pipeline:
     def close(self):
         """From now on every call that would decide raises StateError."""
         self.closed = True
+        self.settle()
 
 
 cdef int check_events(events) except -1:

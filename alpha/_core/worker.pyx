@@ -159,7 +159,7 @@ cdef class Worker:
         cdef Signal out = Signal.__new__(Signal)
         if not alpha_worker_poll(self.w, &out.c, &age):
             return None
-        if self.pipeline.killed:
+        if self.pipeline.silent(out.c.instrument_id):
             silence(&out.c, REASON_KILLED)
         elif max_age_ns > 0 and age > max_age_ns:
             silence(&out.c, REASON_STALE)

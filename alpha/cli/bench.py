@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "plan", "path", "scale", "operators", "batch", "peers", "stack")
+STAGES = ("ring", "features", "ort", "plan", "path", "scale", "operators", "batch", "peers", "stack", "audit")
 LONG = ("tail",)  # by name only
 
 

@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else Path("runs/demo") / dt.datetime.now().strftime("%Y%m%d-%H%M%S")
     out.mkdir(parents=True, exist_ok=True)
     registry = out / "registry.json"
+    # a demonstration may start anywhere; a registry of yours demands the commit unless you say otherwise
+    (out / "registry.toml").write_text('[policy]\ndefinition_commit = "optional" # simulated data, a demonstration\n')
     trained = verb.train(verb.recipe("demo"), registry, small=args.small, run_dir=out / "train", progress=say)
     first = trained.models[0]
     failed = [c["name"] for m in trained.models for c in m.checks if not c["passed"]]

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=("inline", "worker"), default="inline", help="this thread, or a worker thread behind a ring"
     )
+    parser.add_argument("--audit", metavar="DIR", help="write every event and decision into this audit log")
     parser.add_argument("--cpu", type=int, help="pin the worker to this CPU")
     show.add_data(parser)
     show.add_inputs(parser)
@@ -41,7 +42,12 @@ def run(args: argparse.Namespace) -> int:
     with show.opened(args, "running") as source:
         if not args.json:
             print(source.describe(), file=sys.stderr)
-        with Runtime.from_registry(registry, args.model, instruments=source.instruments) as rt:
+        log = None
+        if args.audit is not None:
+            from alpha.audit import AuditLog
+
+            log = AuditLog(args.audit, policy="wait")  # a file has time: nothing is dropped, nothing blocked
+        with Runtime.from_registry(registry, args.model, instruments=source.instruments, audit=log) as rt:
             show.take_inputs(args, source, rt.bundle.feature_set)
             rt.measure_latency()
             digest = hashlib.sha256()
@@ -77,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
                 "isa": stats["isa"],
                 "never_ready": silence.never_ready(rt.bundle.feature_set, source),
             }
+            if log is not None:
+                log.finish(closed=True)
+                result["audit"] = log.stats()
+                if log.log.failed:
+                    raise AlphaError(f"audit log {args.audit} could not be written: {log.stats()['failed']}")
             quiet = silence.of_run(rt.bundle.feature_set, source, stats)
     if quiet:
         print(f"warning: {quiet}", file=sys.stderr)

@@ -230,7 +230,7 @@ def _plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table: by rich on a terminal, else plain aligned text."""
-    cells = [[_cell(c) for c in row] for row in rows]
+    cells = [[cell(c) for c in row] for row in rows]
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -251,7 +251,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         print("  " + "  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip())
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A number or anything else as a table shows it."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

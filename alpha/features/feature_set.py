@@ -91,6 +91,11 @@ def parse_trigger(text: str) -> Trigger:
     )
 
 
+def canonical_text(definition: Mapping[str, Any]) -> str:
+    """The one spelling of a definition's plain values: what is hashed."""
+    return json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """Ordered named expressions over one kind of stream.
@@ -173,7 +178,7 @@ class FeatureSet:
 
     def canonical(self) -> str:
         """The hashed text: JSON with sorted keys and no spaces, features as an ordered list."""
-        return json.dumps(self.definition(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return canonical_text(self.definition())
 
     @property
     def definition_hash(self) -> str:

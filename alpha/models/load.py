@@ -18,7 +18,11 @@ MAX_MODEL_BYTES = DEFAULT.bytes
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A verified artifact: ``model_bytes`` are the bytes that were hashed to ``sha256`` and read as ``graph``."""
+    """A verified artifact: ``model_bytes`` are the bytes that were hashed to ``sha256`` and read as ``graph``.
+
+    ``changed``: why its feature definition means something else in this build (an operator has another version),
+    empty if it does not. Such a model is served as HOLD with DEFINITION_CHANGED until it is revalidated.
+    """
 
     directory: Path
     metadata: Metadata
@@ -27,6 +31,16 @@ class LoadedModel:
     sha256: str
     metadata_sha256: str
     graph: Graph
+    changed: str = ""
+    metadata_bytes: bytes = b""
+
+
+def changed_text(meta: Metadata, present: str, approved: str) -> str:
+    """What happened to the definition and what to do, in one sentence."""
+    return (
+        f"model {meta.model_id} v{meta.version}: this build computes its features by definition {present[:12]}…, it was "
+        f"approved with {approved[:12]}…: run  alpha registry revalidate models:/{meta.model_id}/{meta.version} --data FILE"
+    )
 
 
 def read_file(directory: Path, name: str, limit: int) -> bytes:
@@ -50,7 +64,8 @@ def load_artifact(
     """Read and verify ``model.onnx`` and ``metadata.json`` of a folder.
 
     ``expect_sha256``, ``expect_metadata_sha256``: what the registry recorded. ModelError names the file that
-    differs; the feature set is rebuilt and its hash compared; a model that :func:`verify_model` refuses is refused.
+    differs; the feature set is rebuilt and its hash compared (``changed`` of the result); a model that
+    :func:`verify_model` refuses is refused.
     """
     folder = Path(directory)
     try:
@@ -71,12 +86,15 @@ def load_artifact(
     for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
         if expected is not None and digest != expected:
             raise ModelError(f"{folder / 'model.onnx'} was altered: sha256 {digest}, {source} says {expected}")
-    feature_set = meta.build_feature_set()
+    fs = meta.present_feature_set()
+    changed = ""
+    if fs.definition_hash != meta.definition_hash:
+        changed = changed_text(meta, fs.definition_hash, meta.definition_hash)
     try:
         graph = verify_model(model, len(meta.feature_names))
     except ModelError as exc:
         raise ModelError(f"{folder / 'model.onnx'} is refused: {exc}") from None
-    return LoadedModel(folder, meta, feature_set, model, digest, meta_hash, graph)
+    return LoadedModel(folder, meta, fs, model, digest, meta_hash, graph, changed, raw)
 
 
 def verify_files(directory: Path, meta: Metadata, on_problem: Callable[[str], None]) -> None:

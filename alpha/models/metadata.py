@@ -6,6 +6,7 @@ form (``model_id version feature_names mean std actions``).
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import msgspec
 
 from alpha.documents import convert, read_json, to_json
 from alpha.errors import DefinitionError, ModelError
-from alpha.features.feature_set import FeatureSet
+from alpha.features.feature_set import FeatureSet, canonical_text
 
 SCHEMA_VERSION = 1
 ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
@@ -91,17 +92,32 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sha256: dict[str, str]
 
     def build_feature_set(self) -> FeatureSet:
-        """The feature set, rebuilt and compared with the recorded hash and names."""
-        try:
-            fs = FeatureSet.from_dict(self.feature_set)
-        except (DefinitionError, TypeError, ValueError, AttributeError) as exc:  # the latter: wrong JSON types inside
-            raise ModelError(f"model {self.model_id} v{self.version}: its feature set cannot be built: {exc}") from None
+        """The feature set exactly as recorded; ModelError if this build gives it another meaning."""
+        fs = self.present_feature_set()
         if fs.definition_hash != self.definition_hash:
             raise ModelError(
                 f"model {self.model_id} v{self.version}: its feature definition hashes to {fs.definition_hash[:12]}…, "
                 f"the metadata says {self.definition_hash[:12]}…: the definition changed, train or revalidate the model"
             )
-        compare_names(self.feature_names, list(fs.names), f"model {self.model_id} v{self.version}")
+        return fs
+
+    def present_feature_set(self) -> FeatureSet:
+        """The feature set as this build understands the recorded text. Its hash differs from ``definition_hash`` when
+        an operator has another version now; ModelError if the text cannot be built or is not what was hashed."""
+        what = f"model {self.model_id} v{self.version}"
+        recorded = {k: v for k, v in self.feature_set.items() if k != "name"}
+        digest = hashlib.sha256(canonical_text(recorded).encode()).hexdigest()
+        try:
+            dict(recorded.get("operators", {}))
+            fs = FeatureSet.from_dict({k: v for k, v in self.feature_set.items() if k != "operators"})
+        except (DefinitionError, TypeError, ValueError, AttributeError) as exc:  # the latter: wrong JSON types inside
+            raise ModelError(f"{what}: its feature set cannot be built: {exc}") from None
+        if self.definition_hash not in (digest, fs.definition_hash):
+            raise ModelError(
+                f"{what}: its feature definition hashes to {digest[:12]}…, the metadata says "
+                f"{self.definition_hash[:12]}…: the definition changed, train or revalidate the model"
+            )
+        compare_names(self.feature_names, list(fs.names), what)
         return fs
 
     def action_codes(self) -> list[int]:

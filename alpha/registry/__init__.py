@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from alpha.registry.lifecycle import promote, register, verify
-from alpha.registry.schema import Check, Entry, FeatureDefinition, RegistryDocument
+from alpha.registry.inspection import objections, sign, verify
+from alpha.registry.lifecycle import archive, promote, register, rollback
+from alpha.registry.policy import load_policy
+from alpha.registry.schema import Check, Entry, FeatureDefinition, RegistryDocument, json_schema
+from alpha.registry.signing import keygen, load_trusted
 from alpha.registry.store import Registry, find, load
 
 __all__ = [
@@ -12,9 +15,17 @@ __all__ = [
     "FeatureDefinition",
     "Registry",
     "RegistryDocument",
+    "archive",
     "find",
+    "json_schema",
+    "keygen",
     "load",
+    "load_policy",
+    "load_trusted",
+    "objections",
     "promote",
     "register",
+    "rollback",
+    "sign",
     "verify",
 ]

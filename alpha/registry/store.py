@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -14,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from alpha.documents import convert, read_json, to_json, write_atomically
 from alpha.errors import ModelError, RegistryError
-from alpha.models.load import LoadedModel, load_artifact
+from alpha.models.load import LoadedModel, changed_text, load_artifact, read_file
 from alpha.models.metadata import version_number
-from alpha.registry.schema import Entry, RegistryDocument, check
+from alpha.registry.schema import Entry, RegistryDocument, check, check_change
 
 _URI = re.compile(r"models:/([A-Za-z0-9_.\-]+)(?:@([A-Za-z]+)|/(v?[0-9]+))")
 LOCK_SECONDS = 30.0
@@ -98,11 +99,28 @@ class Registry:
             )
         if (meta.model_id, meta.version) != (entry.id, entry.number):
             raise ModelError(f"the artifact of {entry.id} v{entry.number} says it is {meta.model_id} v{meta.version}")
-        if entry.feature_definition.hash and entry.feature_definition.hash != meta.definition_hash:
-            raise ModelError(
-                f"model {entry.id} v{entry.number}: the registry and the metadata name different feature definitions"
-            )
-        return entry, model
+        return entry, self._governed(entry, model)
+
+    def _governed(self, entry: Entry, model: LoadedModel) -> LoadedModel:
+        """The registry's definition hash is the one that counts: it is the metadata's, or that of a certificate
+        which :func:`alpha.registry.revalidate` left beside the artifact."""
+        d = entry.feature_definition
+        trained = model.metadata.definition_hash
+        if d.hash in ("", trained):
+            return model
+        if not (d.parity and d.parity_sha256):
+            raise ModelError(f"model {entry.label}: the registry and the metadata name different feature definitions")
+        raw = read_file(model.directory, d.parity, 16 * 1024 * 1024)
+        if hashlib.sha256(raw).hexdigest() != d.parity_sha256:
+            raise ModelError(f"{model.directory / d.parity} was altered: its sha256 is not what the registry says")
+        certificate = read_json(raw, str(model.directory / d.parity), ModelError)
+        if not isinstance(certificate, dict) or (certificate.get("definition_hash"), certificate.get("pass")) != (
+            d.hash,
+            True,
+        ):
+            raise ModelError(f"model {entry.label}: {d.parity} does not certify the definition {d.hash[:12]}…")
+        present = model.feature_set.definition_hash
+        return replace(model, changed="" if present == d.hash else changed_text(model.metadata, present, d.hash))
 
 
 def load(path: str | Path) -> Registry:
@@ -143,7 +161,8 @@ def find(explicit: str | Path | None = None) -> Path:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
+    """The right to write this registry; RegistryError after :data:`LOCK_SECONDS`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(file.with_name(f".{file.name}.lock")), timeout=LOCK_SECONDS):
@@ -172,13 +191,22 @@ def update(
             f"registry {file} came with the package and would be lost with it: copy registry.json and artifacts/ "
             "to a folder of yours and name it with --registry or $ALPHA_REGISTRY"
         )
-    with _locked(file):
+    with locked(file):
+        _sweep(file)
         doc = RegistryDocument() if create and not file.exists() else load(file).document
         if expect_revision is not None and doc.revision != expect_revision:
             raise RegistryError(
                 f"registry {file} is at revision {doc.revision}, not {expect_revision}: somebody else changed it, read it again"
             )
-        new = msgspec.structs.replace(change(doc), revision=doc.revision + 1)
+        new = msgspec.structs.replace(change(doc), revision=doc.revision + 1, signatures=[])
         check(new, str(file))
+        check_change(doc, new, str(file))
         write_atomically(file, to_json(new))
     return Registry(file, new)
+
+
+def _sweep(file: Path) -> None:
+    """Remove what a writer left that was killed before its rename; whoever holds the lock is the only writer."""
+    for draft in file.parent.glob(f".{file.name}.*"):
+        if draft.name != f".{file.name}.lock":
+            draft.unlink(missing_ok=True)

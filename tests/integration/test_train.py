@@ -140,6 +140,7 @@ def test_a_promoted_model_serves(trained: SimpleNamespace, tmp_path: Path) -> No
 
     shutil.copytree(trained.folder, tmp_path / "copy")
     registry = tmp_path / "copy" / "registry.json"
+    (tmp_path / "copy" / "registry.toml").write_text('[policy]\ndefinition_commit = "optional"\n')
     promote(registry, "models:/demo/1", approver="Ada", at=WHEN)
     source = trained.result.source
     with alpha.Runtime.from_registry(registry, "models:/demo@production", instruments=source.instruments) as rt:

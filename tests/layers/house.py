@@ -35,6 +35,8 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_gate.h",
             "alpha._core.gate",
             "alpha_log.h",
+            "alpha_sha256.h",
+            "alpha_sink.h",
             "alpha._core.log",
         ),
     ),
@@ -115,6 +117,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pipeline",
         (
             "alpha_sequence.h",
+            "alpha_swap.h",
             "alpha_pipeline.h",
             "alpha_resume.h",
             "alpha._core.pipeline",
@@ -124,7 +127,19 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("records", ("alpha.registry", "alpha.audit", "alpha.risk")),
     # `alpha` itself, the list of public names, stands with the façade it offers
-    ("runtime", ("alpha.state", "alpha.engine", "alpha.bundle", "alpha.reload", "alpha.runtime", "alpha")),
+    (
+        "runtime",
+        (
+            "alpha.state",
+            "alpha.engine",
+            "alpha.bundle",
+            "alpha.recording",
+            "alpha.reload",
+            "alpha.explanation",
+            "alpha.runtime",
+            "alpha",
+        ),
+    ),
     ("trading", ("alpha.report", "alpha.strategy", "alpha.backtest", "alpha.replay", "alpha.compare")),
     ("doors", ("alpha.cli.show", "alpha.cli", "alpha.integrations", "alpha.ops", "alpha.__main__")),
 )

@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import msgspec
 import onnx_models
 import pytest
+from registries import BAD, GOOD, MODEL, WHEN, publish, statuses
 
 from alpha.errors import RegistryError
-from alpha.features import catalog
-from alpha.models import metadata
-from alpha.registry import Check, Entry, load, promote, register, verify
-
-MODEL = onnx_models.softmax()
-GOOD = Check(name="auc", value=0.6, limit=0.5, passed=True)
-BAD = Check(name="flips", value=3.0, limit=0.0, passed=False)
-WHEN = "2026-01-11T12:00:00Z"
-
-
-def publish(root: Path, number: int, *, model: str = "momentum", checks: list[Check] | None = None) -> Entry:
-    """An artifact on disk and its entry, not yet registered."""
-    folder = root / "artifacts" / model / f"v{number}"
-    folder.mkdir(parents=True)
-    fs = catalog.get("spec")
-    files = {"model.onnx": MODEL, "card.md": b"# a card"}
-    meta = metadata.Metadata(
-        model_id=model,
-        version=number,
-        feature_set={"name": fs.name, **fs.definition()},
-        definition_hash=fs.definition_hash,
-        feature_names=list(fs.names),
-        mean=[0.0, 0.0],
-        std=[1.0, 1.0],
-        input=[1, 2],
-        outputs=[metadata.Output(name="p", kind="probabilities")],
-        output_schema=["down", "flat", "up"],
-        actions=["SELL", "HOLD", "BUY"],
-        sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-    )
-    files["metadata.json"] = metadata.encode(meta)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return Entry(
-        id=model,
-        version=number,
-        status="candidate",
-        path=f"artifacts/{model}/v{number}/model.onnx",
-        sha256=meta.sha256["model.onnx"],
-        input_features=meta.feature_names,
-        output_schema=meta.output_schema,
-        created_at=WHEN,
-        metadata_sha256=hashlib.sha256(files["metadata.json"]).hexdigest(),
-        checks=[GOOD] if checks is None else checks,
-    )
+from alpha.registry import load, promote, register, verify
 
 
 @pytest.fixture
@@ -65,10 +21,6 @@ def file(tmp_path: Path) -> Path:
     for number in (1, 2):
         register(path, publish(tmp_path, number), by="trainer", at=WHEN)
     return path
-
-
-def statuses(path: Path) -> dict[int, str]:
-    return {e.number: e.status for e in load(path).document.models}
 
 
 def test_registration_is_written_to_history(file: Path) -> None:
@@ -132,7 +84,7 @@ def test_other_models_are_left_alone(file: Path, tmp_path: Path) -> None:
 def test_failed_or_absent_checks_stop_a_promotion(file: Path, tmp_path: Path) -> None:
     register(file, publish(tmp_path, 3, checks=[GOOD, BAD]))
     register(file, publish(tmp_path, 4, checks=[]))
-    waived = msgspec.structs.replace(BAD, waived=True)
+    waived = msgspec.structs.replace(BAD, waived=True, reason="three of a million")
     register(file, publish(tmp_path, 5, checks=[GOOD, waived]))
     before = file.read_bytes()
     with pytest.raises(RegistryError, match="v3 failed its check flips: 3, limit 0"):

@@ -16,6 +16,7 @@ typedef struct alpha_gate_config {
     int8_t actions[ALPHA_MAX_SCORES]; /* action of each score, in the model's order */
     float threshold;                  /* inclusive, on the raw highest probability (or |value|) */
     int64_t cooldown_ns;              /* stream time after a BUY or SELL during which neither repeats */
+    int64_t valid_until_ns;           /* stream time after which the model has expired; INT64_MAX = never */
 } alpha_gate_config;
 
 typedef struct alpha_gate_state { /* one per instrument and model */

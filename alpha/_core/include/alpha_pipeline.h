@@ -8,8 +8,11 @@
 #include "alpha_guard.h"
 #include "alpha_kernels.h"
 #include "alpha_latency.h"
+#include "alpha_log.h"
 #include "alpha_model.h"
 #include "alpha_sequence.h"
+
+#define ALPHA_LATCHES 3 /* all, this model, this instrument */
 
 typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_block *block;
@@ -21,6 +24,8 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_guard_state guard;
     alpha_gate_state gate;
     uint32_t halted;     /* STATUS HALT or CONTROL HALT until RESUME or OPEN */
+    uint32_t killed;     /* the kill bytes as the present event found them */
+    uint32_t ready;      /* the last row was warm */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
     alpha_sequence sequence; /* what the model remembers of it */
@@ -52,11 +57,17 @@ typedef struct alpha_pipeline {
     float *z;
     float *out;
     uint32_t killed;     /* the kill byte: any thread may set it; CONTROL events do so in stream order */
+    const uint8_t **latches; /* ALPHA_LATCHES kill bytes per instrument, of a latch others may set; NULL = none */
+    alpha_audit *log;          /* NULL: no audit log */
     uint64_t event_index;
     alpha_event last;    /* the last event that was processed: where a resumed stream goes on */
     alpha_signal blank;  /* hashes and revision, the rest zero: every Signal starts as a copy */
     alpha_counters counters;
     alpha_latency *latency; /* NULL: not measured */
+    struct alpha_pipeline *incoming; /* what runs silently until it is warm, see alpha_swap.h; NULL = nothing */
+    alpha_signal *silent;    /* room for what it decides */
+    uint64_t swaps;
+    uint8_t description[32]; /* sha256 of what it is, for the log */
 } alpha_pipeline;
 
 /* Whenever blocks were made or replaced: where each instrument finds the others. */
@@ -65,6 +76,8 @@ static inline void alpha_bind_peers(alpha_pipeline *p)
     for (uint32_t k = 0; k < p->n_peers; k++)
         p->peers[k] = p->instruments[p->peer_ids[k]].block;
 }
+static void alpha_take_over(struct alpha_pipeline *p, struct alpha_pipeline *next);
+static void alpha_reload(struct alpha_pipeline *p, struct alpha_pipeline *next, const alpha_event *e); /* alpha_swap.h */
 
 /* From any thread, also while another owns the pipeline. */
 static inline void alpha_set_killed(alpha_pipeline *p, int killed)
@@ -72,8 +85,38 @@ static inline void alpha_set_killed(alpha_pipeline *p, int killed)
     __atomic_store_n(&p->killed, killed ? 1u : 0u, __ATOMIC_RELEASE);
 }
 
+/* Kill bytes are read once per event and instrument: what changes meanwhile counts from the next event, and the log
+ * knows between which two events that was. */
+static inline void alpha_sample_kill(alpha_pipeline *p, uint32_t id)
+{
+    uint32_t killed = __atomic_load_n(&p->killed, __ATOMIC_ACQUIRE);
+    if (p->latches)
+        for (const uint8_t **byte = p->latches + id * ALPHA_LATCHES; byte < p->latches + (id + 1) * ALPHA_LATCHES; byte++)
+            killed |= __atomic_load_n(*byte, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(killed != p->instruments[id].killed, 0)) {
+        p->instruments[id].killed = killed;
+        if (p->log)
+            alpha_log_control(p->log, p->event_index, id, killed);
+    }
+}
+
+/* Before an event is looked at. */
+static inline void alpha_before(alpha_pipeline *p, const alpha_event *e)
+{
+    if (__builtin_expect(e->instrument_id < p->n_instruments, 1))
+        alpha_sample_kill(p, e->instrument_id);
+    else
+        for (uint32_t id = 0; id < p->n_instruments; id++)
+            alpha_sample_kill(p, id);
+    if (p->log)
+        alpha_log_event(p->log, e);
+}
+
 static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_signal *s)
 {
+    if (p->log) /* what the guard rejected has no row */
+        alpha_log_decision(p->log, s, in->x, s->reason < ALPHA_NON_FINITE ? p->program->n_features : 0, p->out,
+                           s->n_scores, p->latency != (alpha_latency *)0);
     p->counters.decisions++;
     p->counters.by_reason[s->reason]++;
     p->counters.by_action[s->action + 1]++;
@@ -175,6 +218,8 @@ static inline int alpha_run_model(alpha_pipeline *p, alpha_instrument *in, const
             alpha_sequence_restart(&in->sequence);
         return ALPHA_NON_FINITE_FEATURE;
     }
+    if (row->ts_ns > p->gate.valid_until_ns)
+        return ALPHA_MODEL_EXPIRED;
     if (!p->model.run)
         return (int)p->no_model;
     if (!remembers)
@@ -193,10 +238,11 @@ static inline int alpha_run_model(alpha_pipeline *p, alpha_instrument *in, const
 static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row, alpha_signal *s)
 {
     in->rows++;
+    in->ready = (uint32_t)row->ready;
     in->row_ts_ns = row->ts_ns;
     p->counters.rows++;
     int hold = 0;
-    if (__atomic_load_n(&p->killed, __ATOMIC_RELAXED))
+    if (in->killed)
         hold = ALPHA_KILLED;
     else if (in->halted)
         hold = ALPHA_HALTED;
@@ -206,6 +252,8 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
         if (!hold)
             hold = failed;
     }
+    if (p->shape.window > 1)
+        in->ready = in->sequence.n == p->shape.window; /* a window that is not full is no more warm than a feature */
     if (hold) {
         s->reason = (uint8_t)hold;
     } else {
@@ -291,6 +339,12 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
 {
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
+    alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(next && next->event_index == 0, 0))
+        alpha_take_over(p, next); /* the caller's features are warm by definition */
+    alpha_sample_kill(p, id);
+    if (p->log)
+        alpha_log_features(p->log, id, ts_ns, x, p->program->n_features);
     alpha_blank(p, &e, id, 0, s);
     int reason = alpha_guard_time(&in->guard, ts_ns);
     if (reason) {
@@ -315,6 +369,12 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
 {
     int64_t begin = p->latency ? alpha_now_ns() : 0;
     uint32_t made;
+    if (p->log)
+        p->log->began_ns = begin;
+    alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(next != (alpha_pipeline *)0, 0))
+        alpha_reload(p, next, e);
+    alpha_before(p, e);
     if (__builtin_expect(e->instrument_id >= p->n_instruments || e->kind == ALPHA_CONTROL, 0))
         made = alpha_process_odd(p, e, out);
     else
@@ -326,5 +386,7 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
         alpha_latency_add(p->latency, alpha_now_ns() - begin);
     return made;
 }
+
+#include "alpha_swap.h"
 
 #endif

@@ -44,6 +44,7 @@ static inline void alpha_pipeline_save(const alpha_pipeline *p, char *out)
         copy.x = NULL;
         copy.latest_at = NULL;
         copy.sequence.values = NULL;
+        copy.killed = 0; /* no part of the stream either: read anew before the next event */
         copy.latest_version = in->latest_version ? 2 : 0; /* how often it was written is no part of the stream */
         memcpy(out, &copy, sizeof copy);
         out += sizeof copy;

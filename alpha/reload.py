@@ -1,0 +1,146 @@
+"""Another version takes over while the runtime serves: load, verify, judge, warm, swap. Floor 6.
+
+Everything slow happens here, off the hot path; the swap itself is native, between two events (``alpha_swap.h``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alpha import recording
+from alpha._core.pipeline import Pipeline
+from alpha.audit.write import AuditLog
+from alpha.bundle import Bundle, governed
+from alpha.errors import AlphaError, ModelError, StateError
+from alpha.instruments import Instruments
+from alpha.models.judge import probe_rows
+from alpha.models.load import read_file
+
+
+def judge(bundle: Bundle) -> None:
+    """Run the artifact's probes through the model: every output must be finite, and probabilities must add up.
+
+    ModelError says what is wrong. A bundle without a model (no ONNX Runtime, changed definition) is not to be swapped in.
+    """
+    if bundle.model is None or bundle.metadata is None or bundle.loaded is None:
+        raise ModelError(bundle.why or "there is no model to serve")
+    probes = np.zeros((8, bundle.model.n_in), dtype=np.float32)
+    folder = bundle.loaded.directory
+    if (folder / "probes.npy").is_file():
+        probes = probe_rows(read_file(folder, "probes.npy", 64 * 1024 * 1024), bundle.model.n_in)
+        if not len(probes):
+            raise ModelError(f"{folder / 'probes.npy'} holds no rows")
+    out = np.asarray(bundle.model.kernel().run(probes))
+    if not np.isfinite(out).all():
+        raise ModelError(f"model {bundle.name} gives outputs that are not finite on its own probes")
+    if bundle.metadata.outputs[0].kind == "probabilities":
+        worst = float(np.abs(out.sum(axis=1) - 1).max())
+        if worst > 1e-3 or float(out.min()) < -1e-3:
+            raise ModelError(f"model {bundle.name} calls its outputs probabilities; their sums are off by {worst:.3g}")
+
+
+def same(a: Bundle, b: Bundle) -> bool:
+    """Whether a reload would change nothing."""
+    return (a.model_sha256, a.name, a.valid_until_ns, a.no_model if a.model is None else None) == (
+        b.model_sha256,
+        b.name,
+        b.valid_until_ns,
+        b.no_model if b.model is None else None,
+    ) and a.feature_set.definition_hash == b.feature_set.definition_hash
+
+
+class Serving:
+    """The Bundle that a pipeline serves, the one before it, and the one that is coming in. ``source``: registry and URI
+    that :meth:`reload` takes up, None where a runtime does not reload."""
+
+    def __init__(self, bundle: Bundle, pipeline: Pipeline, instruments: Instruments) -> None:
+        self._bundle, self._pipeline, self._instruments = bundle, pipeline, instruments
+        self._next: Bundle | None = None
+        self._previous: Bundle | None = None
+        self._why = ""
+        self._lock = threading.Lock()
+        self.source: tuple[str | Path | None, str] | None = None
+
+    @property
+    def bundle(self) -> Bundle:
+        """What serves now."""
+        if self._pipeline.settle() and self._next is not None:
+            self._previous, self._bundle, self._next = self._bundle, self._next, None
+        return self._bundle
+
+    def reload(self, uri: str | None, audit: AuditLog | None) -> dict[str, Any]:
+        """See :meth:`alpha.Runtime.reload`."""
+        if self.source is None:
+            raise StateError("this runtime does not reload: make it with from_registry(..., reload='explicit')")
+        registry, own = self.source
+        with self._lock:
+            try:
+                return self._offer(governed(registry, uri or own), audit)
+            except AlphaError as exc:
+                self._why = str(exc)
+                return {"status": "failed", "why": str(exc), "model": self.bundle.name}
+
+    def rollback(self, audit: AuditLog | None) -> dict[str, Any]:
+        """See :meth:`alpha.Runtime.rollback`."""
+        with self._lock:
+            serving = self.bundle
+            if self._previous is None:
+                return {"status": "failed", "why": "no version served before this one", "model": serving.name}
+            return self._offer(self._previous, audit)
+
+    def _offer(self, bundle: Bundle, audit: AuditLog | None) -> dict[str, Any]:
+        serving = self.bundle
+        if self._pipeline.pending:
+            waiting = self._next.name if self._next else "?"
+            return {"status": "busy", "why": f"{waiting} is warming up", "model": serving.name}
+        if same(serving, bundle):
+            return {"status": "unchanged", "why": "", "model": serving.name}
+        judge(bundle)
+        if audit is not None:
+            recording.keep_incoming(audit, bundle)
+        fresh = bundle.pipeline(self._instruments)
+        self._next, self._why = bundle, ""
+        self._pipeline.offer(fresh, recording.description(bundle)[1])
+        return {"status": "offered", "why": "", "model": bundle.name}
+
+    def stats(self) -> dict[str, Any]:
+        """Takeovers so far, what is warming up, and why the last reload failed."""
+        pending = self._next.name if self._pipeline.pending and self._next else ""
+        return {"swaps": self._pipeline.swaps, "pending": pending, "failed": self._why}
+
+
+class Watch:
+    """A thread that calls ``reload`` when the registry file has changed. It ends with :meth:`stop`."""
+
+    def __init__(self, registry: Path, reload: Callable[[], dict[str, Any]], every_s: float) -> None:
+        if not 0.01 <= every_s <= 3600:
+            raise AlphaError(f"the registry can be looked at every 0.01 to 3600 s, not {every_s}")
+        self._registry, self._reload, self._every_s = registry, reload, every_s
+        self._seen = self._look()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alpha-reload", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            s = self._registry.stat()
+        except OSError:
+            return None
+        return s.st_mtime_ns, s.st_ino, s.st_size
+
+    def _run(self) -> None:
+        while not self._end.wait(self._every_s):
+            now = self._look()
+            if now != self._seen and self._reload()["status"] != "busy":
+                self._seen = now
+
+    def stop(self) -> None:
+        """End the thread; may be called twice."""
+        self._end.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
