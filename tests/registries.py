@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import onnx_models
+
 from alpha.features import catalog
 from alpha.models import metadata
 from alpha.registry import Check, Entry, FeatureDefinition, load
 
-MODEL = b"these bytes stand for a model"
+MODEL = onnx_models.softmax()
 GOOD = Check(name="auc", value=0.6, limit=0.5, passed=True)
 BAD = Check(name="flips", value=3.0, limit=0.0, passed=False)
 COMMIT = "c" * 40

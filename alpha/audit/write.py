@@ -101,8 +101,9 @@ class AuditLog:
 
     @property
     def full(self) -> bool:
-        """True once the present file has grown past ``rotate_bytes``."""
-        return self.log.file_bytes > self.rotate_bytes
+        """True once the present file has grown past ``rotate_bytes``, with what still waits to be written."""
+        waiting = self.log.capacity - self.log.free_bytes
+        return self.log.file_bytes + waiting > self.rotate_bytes
 
     def finish(self, *, closed: bool = False) -> None:
         """End the present file; ``closed``: the log ends here for now, and the anchor says so. May be called twice."""

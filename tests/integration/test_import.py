@@ -156,6 +156,7 @@ def come_in_and_run(
     assert code == 0 and ran["governed"] and ran["model_sha256"] == result["model_sha256"]
     assert ran["reasons"]["MODEL"] > 0 and ran["lost"] == 0
     assert verify(place / "registry.json") == (1, [])
+    (place / "registry.toml").write_text('[policy]\ndefinition_commit = "optional"\n')  # no repository here
     assert promote(place / "registry.json", "models:/mine/1", approver="you").resolve("models:/mine@production")
 
 

@@ -141,7 +141,7 @@ def test_case_23_and_30_a_bad_version_keeps_the_old_one_and_says_why(file: Path)
     with runtime(file) as rt:
         rt.run(SIM.events[:5000])
         for uri, why in (
-            ("models:/demo/3", "not finite on its own probes"),
+            ("models:/demo/3", "finite float32 rows are expected"),
             ("models:/demo/4", "model"),
             ("models:/demo/9", "no version 9"),
         ):

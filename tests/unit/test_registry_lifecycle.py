@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import msgspec
-import onnx_models
 import pytest
 from registries import BAD, GOOD, MODEL, WHEN, publish, statuses
 
