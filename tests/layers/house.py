@@ -98,7 +98,18 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("records", ("alpha.registry", "alpha.audit", "alpha.risk")),
     # `alpha` itself, the list of public names, stands with the façade it offers
     ("runtime", ("alpha.state", "alpha.bundle", "alpha.reload", "alpha.runtime", "alpha")),
-    ("trading", ("alpha.report", "alpha.strategy", "alpha.backtest", "alpha.replay", "alpha.compare")),
+    (
+        "trading",
+        (
+            "alpha.report",
+            "alpha.strategy",
+            "alpha.backtest.costs",
+            "alpha.backtest.account",
+            "alpha.backtest",
+            "alpha.replay",
+            "alpha.compare",
+        ),
+    ),
     ("doors", ("alpha.cli.show", "alpha.cli", "alpha.integrations", "alpha.ops", "alpha.__main__")),
 )
 
