@@ -26,13 +26,14 @@ class FeatureDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One gate a model had to pass before it may be promoted."""
+    """One gate a model had to pass before it may be promoted. ``why``: the reason given for a waiver."""
 
     name: str
     value: float
     limit: float
     passed: bool
     waived: bool = False
+    why: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
