@@ -95,7 +95,9 @@ class Case:
 
     def returns(self, scores: npt.NDArray[np.float32], rows: Ints) -> Floats:
         """Net profit per row of these rows, instrument by instrument."""
-        hold = None if self.model.policy else (1 if self.labels_spec.kind == "next_bar_sign" else self.labels_spec.horizon)
+        hold = (
+            None if self.model.policy else (1 if self.labels_spec.kind == "next_bar_sign" else self.labels_spec.horizon)
+        )
         return net_profit(self.decisions(scores), rows, self.snap, self.labels, self.trading, hold)
 
     def judge(self, scores: npt.NDArray[np.float32], rows: Ints) -> dict[str, float]:
@@ -193,9 +195,7 @@ def _structural(case: Case, fs: FeatureSet, source: Source) -> list[Check]:
     look = causality.check(
         fs, source.events[:CAUSALITY_EVENTS], source.instruments, cuts=gates.lookahead_cuts, seed=case.seed
     )
-    seen = Check(
-        name="causality_violations", value=float(look["violations"]), limit=0.0, passed=bool(look["pass"])
-    )
+    seen = Check(name="causality_violations", value=float(look["violations"]), limit=0.0, passed=bool(look["pass"]))
     flips = np.count_nonzero(case.decisions(own.astype(np.float32)) != case.decisions(served))
     scale = 1.0 if case.model.kind == "probabilities" else max(float(np.abs(own).max()), 1e-12)
     out = [

@@ -16,7 +16,9 @@ def failed(checks: list[dict[str, Any]]) -> list[str]:
     return [c["name"] for c in checks if not (c["passed"] or c["waived"])]
 
 
-def complaints(model_id: str, version: int, checks: list[dict[str, Any]], blocked: list[str] | None = None) -> list[str]:
+def complaints(
+    model_id: str, version: int, checks: list[dict[str, Any]], blocked: list[str] | None = None
+) -> list[str]:
     """One sentence per failed check: what it measured, and what that means for the candidate."""
     out = []
     for c in checks:
@@ -36,7 +38,12 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, e.g. training/recipes/demo.toml")
     parser.add_argument("--small", action="store_true", help="the recipe's quick variant")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", dest="overrides", help="change a value, e.g. labels.horizon=5s"
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        dest="overrides",
+        help="change a value, e.g. labels.horizon=5s",
     )
     parser.add_argument("--run-dir", metavar="DIR", help="where snapshot, metrics, plots and resolved recipe go")
     parser.add_argument(

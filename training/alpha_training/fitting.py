@@ -13,6 +13,7 @@ import numpy.typing as npt
 from alpha.errors import DataError
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
+from alpha.registry import Check
 from alpha_training import audit, fit, metrics, pnl, search, split
 from alpha_training.labels import Labelled
 from alpha_training.recipe import Model, Recipe
@@ -46,12 +47,20 @@ class Prepared:
         return duration(self.recipe.split.embargo).ns
 
 
-def _usable(parts: Parts, inputs: fit.Inputs, spec: Model) -> Parts:
-    kept = [rows[inputs.usable[rows]] for rows in (parts.train, parts.valid, parts.test)]
+def usable(parts: Parts, data: Prepared, spec: Model) -> Parts:
+    """The rows that have a whole window behind them. DataError if a part has none."""
+    enough = fit.Inputs(data.snap.x, data.snap.instrument_id, _length(spec)).usable
+    kept = [rows[enough[rows]] for rows in (parts.train, parts.valid, parts.test)]
     for name, rows in zip(("train", "valid", "test"), kept, strict=True):
         if not len(rows):
-            raise DataError(f"the {name} part has no row with {spec.window} rows behind it: shorten window of {spec.id}")
+            raise DataError(
+                f"the {name} part has no row with {spec.window} rows behind it: shorten window of {spec.id}"
+            )
     return Parts(*kept)
+
+
+def _length(spec: Model) -> int:
+    return 1 if fit.FAMILIES[spec.kind].shape == "row" else spec.window
 
 
 def inputs_of(spec: Model, data: Prepared, train: Ints) -> tuple[fit.Scaler, fit.Inputs]:
@@ -59,8 +68,7 @@ def inputs_of(spec: Model, data: Prepared, train: Ints) -> tuple[fit.Scaler, fit
     family = fit.FAMILIES[spec.kind]
     x = data.snap.x
     scaler = fit.Scaler.of(x[train]) if family.scaled else fit.Scaler.identity(x.shape[1])
-    length = 1 if family.shape == "row" else spec.window
-    return scaler, fit.Inputs(scaler.apply(x), data.snap.instrument_id, length)
+    return scaler, fit.Inputs(scaler.apply(x), data.snap.instrument_id, _length(spec))
 
 
 def task_of(spec: Model, data: Prepared, inputs: fit.Inputs, train: Ints, valid: Ints, watch: fit.Watch) -> fit.Task:
@@ -76,8 +84,8 @@ def case(
 ) -> audit.Case:
     """Fit, export, score and choose the threshold on the validation part."""
     recipe = data.recipe
+    parts = usable(parts, data, spec)
     scaler, inputs = inputs_of(spec, data, parts.train)
-    parts = _usable(parts, inputs, spec)
     task = task_of(spec, data, inputs, parts.train, parts.valid, lambda *step: watch(spec.id, *step))
     model = fit.fit(spec, task)
     exported = Exported(model.to_onnx(spec.id), model.shape, model.kind, model.carry, inputs)
@@ -120,9 +128,7 @@ def choose_threshold(p: npt.NDArray[np.float32], act_share: float, model: fit.Fi
     return float(np.floor(float(confidence[at]) * 1000) / 1000)
 
 
-def searched(
-    spec: Model, data: Prepared, folder: Path, say: Callable[[str], None]
-) -> tuple[Model, audit.Trials]:
+def searched(spec: Model, data: Prepared, folder: Path, say: Callable[[str], None]) -> tuple[Model, audit.Trials]:
     """The recipe's model, or the best of its search. The test part is never looked at."""
     if spec.search is None:
         return spec, audit.Trials()
@@ -150,9 +156,7 @@ def _folds(data: Prepared) -> list[split.Fold]:
     args = (data.snap.ts_ns, data.labels.end_ns, known)
     if spec.cv == "purged_kfold":
         return split.purged_k_fold(*args, folds=spec.folds, embargo_ns=data.embargo_ns)
-    return split.combinatorial(
-        *args, folds=spec.folds, test_groups=spec.test_groups, embargo_ns=data.embargo_ns
-    )
+    return split.combinatorial(*args, folds=spec.folds, test_groups=spec.test_groups, embargo_ns=data.embargo_ns)
 
 
 def _trial(spec: Model, data: Prepared, fold: split.Fold) -> tuple[float, npt.NDArray[np.float64]]:
@@ -177,7 +181,7 @@ def _trial(spec: Model, data: Prepared, fold: split.Fold) -> tuple[float, npt.ND
     return loss, pnl.per_interval(net, data.snap.ts_ns[test], audit.INTERVALS, data.recipe.gates.bucket)
 
 
-def waived(checks: list[audit.Check], waive: dict[str, str]) -> list[audit.Check]:
+def waived(checks: list[Check], waive: dict[str, str]) -> list[Check]:
     """Checks with the waivers that apply. DataError for a name that is no check, or for a structural one."""
     names = [c.name for c in checks]
     for name, why in waive.items():

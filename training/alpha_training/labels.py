@@ -145,9 +145,7 @@ def make(spec: recipe.Labels, fs: FeatureSet, snapshot: Snapshot, source: Source
         if len(mine):
             y[mine], forward[mine], end[mine], known[mine] = _of_one(spec, detail, mine)
     known &= detail.ready.all(axis=1)
-    return Labelled(
-        y[where], forward[where], end[where], known[where], detail.exact[where, 0], detail.exact[where, 1]
-    )
+    return Labelled(y[where], forward[where], end[where], known[where], detail.exact[where, 0], detail.exact[where, 1])
 
 
 def _of_one(spec: recipe.Labels, detail: batch.Detail, mine: Ints) -> tuple[Ints, Floats, Ints, Bools]:

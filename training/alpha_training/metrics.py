@@ -87,7 +87,8 @@ def psi(reference: Floats, other: Floats, bins: int = 10) -> float:
     """Population stability index over the reference's deciles: sum of (b - a) ln(b/a) of the shares."""
     edges = np.unique(np.quantile(reference, np.linspace(0, 1, bins + 1)[1:-1]))
     a, b = (
-        np.bincount(np.searchsorted(edges, x, side="right"), minlength=len(edges) + 1) / len(x) for x in (reference, other)
+        np.bincount(np.searchsorted(edges, x, side="right"), minlength=len(edges) + 1) / len(x)
+        for x in (reference, other)
     )
     a, b = np.maximum(a, 1e-4), np.maximum(b, 1e-4)
     return float(np.sum((b - a) * np.log(b / a)))

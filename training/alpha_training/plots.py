@@ -30,7 +30,11 @@ def draw(case: Case, importance: Sequence[tuple[str, float]], names: Sequence[st
         for side, color, name in ((SELL, DOWN, "P(SELL)"), (BUY, UP, "P(BUY)")):
             groups = np.array_split(np.argsort(p[:, side], kind="stable"), 10)
             axis.plot(
-                [p[g, side].mean() for g in groups], [(y[g] == side).mean() for g in groups], "o-", color=color, label=name
+                [p[g, side].mean() for g in groups],
+                [(y[g] == side).mean() for g in groups],
+                "o-",
+                color=color,
+                label=name,
             )
         top = max(axis.get_xlim()[1], axis.get_ylim()[1])
         axis.plot([0, top], [0, top], "--", color=GREY, lw=1)
@@ -53,9 +57,9 @@ def draw(case: Case, importance: Sequence[tuple[str, float]], names: Sequence[st
     axis.tick_params(axis="y", labelsize=7)
     axis = axes[1, 1]
     x = case.snap.x.astype(np.float64)
-    drift = sorted(
-        ((metrics.psi(x[case.parts.train, j], x[test, j]), n) for j, n in enumerate(names)), reverse=True
-    )[:12][::-1]
+    drift = sorted(((metrics.psi(x[case.parts.train, j], x[test, j]), n) for j, n in enumerate(names)), reverse=True)[
+        :12
+    ][::-1]
     axis.barh([n for _, n in drift], [v for v, _ in drift], color=GREY)
     axis.axvline(case.gates.max_psi, color=DOWN, lw=1, ls="--")
     axis.set(title="Drift from train to test (PSI)")

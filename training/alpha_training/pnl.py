@@ -82,10 +82,13 @@ def profits(asked: Ints, ts_ns: Ints, price: Floats, spread: Floats, trading: Tr
     impact = np.array([trading.costs.impact_share(q) for q in change[at]])
     paid = far * (1.0 + side * impact)
     fees = np.array(
-        [trading.costs.fees.fee(t, q, p) for t, q, p in zip(ts_ns[at].tolist(), change[at].tolist(), paid.tolist(), strict=True)]
+        [
+            trading.costs.fees.fee(t, q, p)
+            for t, q, p in zip(ts_ns[at].tolist(), change[at].tolist(), paid.tolist(), strict=True)
+        ]
     )
     out[at] -= np.abs(change[at]) * side * (paid - price[at]) + fees
-    return out / (price[0] * trading.qty)
+    return np.asarray(out / (price[0] * trading.qty))
 
 
 def by_account(asked: Ints, ts_ns: Ints, price: Floats, spread: Floats, trading: Trading) -> Account:
@@ -112,7 +115,7 @@ def per_interval(profit: Floats, ts_ns: Ints, n: int, bucket: str = "") -> Float
     width = duration(bucket).ns if bucket else max((end - begin) // n + 1, 1)
     index = (ts_ns - begin) // width
     seen, where = np.unique(index, return_inverse=True)
-    return np.bincount(where, profit, minlength=len(seen))
+    return np.asarray(np.bincount(where, profit, minlength=len(seen)), np.float64)
 
 
 def sharpe(returns: Floats) -> float:

@@ -3,6 +3,7 @@ Runtime's own Python door, one row at a time as they are served."""
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -79,7 +80,7 @@ class Exported:
 
 
 def _session(data: bytes) -> Any:
-    import onnxruntime
+    onnxruntime = importlib.import_module("onnxruntime")
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

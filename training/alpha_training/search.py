@@ -18,7 +18,9 @@ Score = Callable[[Model], tuple[float, Any]]
 """Of a model with fixed parameters: (loss to be made small, net profit per interval)."""
 
 
-def best(spec: Model, score: Score, seed: int, folder: Path, context: str, say: Callable[[str], None]) -> tuple[Model, Trials]:
+def best(
+    spec: Model, score: Score, seed: int, folder: Path, context: str, say: Callable[[str], None]
+) -> tuple[Model, Trials]:
     """The model with the best parameters found, and what was tried. ``context``: what a study is bound to (definition, data,
     labels, split); trials of another context are never mixed in."""
     search = spec.search
@@ -62,7 +64,10 @@ def check(spec: Model) -> None:
                 raise DataError(f"{what}: choices must be a list with at least one value")
         elif {"low", "high"} <= set(how) <= {"low", "high", "log"}:
             numbers = (how["low"], how["high"])
-            if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers) or not numbers[0] < numbers[1]:
+            if (
+                not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers)
+                or not numbers[0] < numbers[1]
+            ):
                 raise DataError(f"{what}: low and high must be numbers, low below high")
         else:
             raise DataError(f"{what}: write {{ low = …, high = …, log = true }} or {{ choices = […] }}")

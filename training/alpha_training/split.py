@@ -32,9 +32,7 @@ class Fold:
     test: Ints
 
 
-def time_ordered(
-    ts_ns: Ints, end_ns: Ints, known: Bools, *, train: float, valid: float, embargo_ns: int
-) -> Parts:
+def time_ordered(ts_ns: Ints, end_ns: Ints, known: Bools, *, train: float, valid: float, embargo_ns: int) -> Parts:
     """Cut by share of labelled rows in time order.
 
     A row whose label ends (plus the embargo) at or after the start of the next part is purged from its own:
@@ -85,7 +83,7 @@ def walk_forward(
 def purged_k_fold(ts_ns: Ints, end_ns: Ints, known: Bools, *, folds: int, embargo_ns: int) -> list[Fold]:
     """Contiguous test folds; training rows whose labels overlap a fold's are purged, and rows within the embargo after it."""
     cv = need("purgedcv", "train")
-    return _folds(lambda **t: cv.PurgedKFold(folds, **t), ts_ns, end_ns, known, embargo_ns)
+    return _folds(folds, lambda **t: cv.PurgedKFold(folds, **t), ts_ns, end_ns, known, embargo_ns)
 
 
 def combinatorial(
@@ -94,7 +92,7 @@ def combinatorial(
     """Every choice of ``test_groups`` of ``folds`` contiguous groups is the test once (López de Prado 2018, 12.4)."""
     cv = need("purgedcv", "train")
     return _folds(
-        lambda **t: cv.CombinatorialPurgedCV(folds, test_groups, **t), ts_ns, end_ns, known, embargo_ns
+        folds, lambda **t: cv.CombinatorialPurgedCV(folds, test_groups, **t), ts_ns, end_ns, known, embargo_ns
     )
 
 
@@ -136,8 +134,10 @@ def _cut(
     return parts
 
 
-def _folds(make: Any, ts_ns: Ints, end_ns: Ints, known: Bools, embargo_ns: int) -> list[Fold]:
+def _folds(folds: int, make: Any, ts_ns: Ints, end_ns: Ints, known: Bools, embargo_ns: int) -> list[Fold]:
     rows = _labelled(ts_ns, known)
+    if len(rows) < 2 * folds:
+        raise DataError(f"split.folds = {folds}: {len(rows)} labelled rows are too few for that many folds")
     t, end = ts_ns[rows].astype("datetime64[ns]"), (end_ns[rows] + 1).astype("datetime64[ns]")  # half-open there
 
     def run() -> Iterator[Fold]:

@@ -26,6 +26,26 @@ from alpha_training.recipe import Model, Recipe, features_of, load
 __all__ = ["TrainResult", "Trained", "check", "choose_threshold", "prepare", "train"]
 
 N_PROBES = 512
+_LIBRARIES = (
+    "alpha-runtime",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "skl2onnx",
+    "onnx",
+    "onnxruntime",
+    "polars",
+    "pyarrow",
+    "numba",
+    "purgedcv",
+    "optuna",
+    "xgboost-cpu",
+    "lightgbm",
+    "torch",
+    "onnxscript",
+    "stable-baselines3",
+    "gymnasium",
+)
 Progress = Callable[[str], None]
 
 
@@ -83,9 +103,7 @@ def check(recipe: Recipe, fs: FeatureSet, path: Path) -> None:
             )
 
 
-def prepare(
-    recipe: Recipe, path: Path, folder: Path, progress: Progress, twin: str = "both"
-) -> Prepared:
+def prepare(recipe: Recipe, path: Path, folder: Path, progress: Progress, twin: str = "both") -> Prepared:
     """Events, snapshot, labels and the time-ordered parts of a recipe."""
     fs = features_of(recipe, path)
     check(recipe, fs, path)
@@ -143,9 +161,7 @@ def train(
     for draft in drafts:
         result.models.append(_publish(draft, data, Path(registry), folder, at))
     (folder / "metrics.json").write_bytes(
-        to_json(
-            {m.model_id: {"metrics": m.metrics, "checks": m.checks, "blocked": m.blocked} for m in result.models}
-        )
+        to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks, "blocked": m.blocked} for m in result.models})
     )
     return result
 
@@ -184,7 +200,8 @@ def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: st
         "Rows": f"train {len(case.parts.train):,}, valid {len(case.parts.valid):,}, test {len(case.parts.test):,}",
         "Trials": f"{case.trials.tried} configuration{'s' if case.trials.tried > 1 else ''} tried",
         "Graph": f"{len(case.exported.data):,} bytes; {', '.join(f'{k} {v}' for k, v in export.operators(case.exported.data).items())}",
-        "Definition's commit": data.commit or "none: outside of git or not clean; the definition is embedded in the metadata",
+        "Definition's commit": data.commit
+        or "none: outside of git or not clean; the definition is embedded in the metadata",
     }
     text = card.write(
         meta,
@@ -219,10 +236,7 @@ def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: st
 def environment(recipe: Recipe) -> dict[str, Any]:
     """What made a run: versions, machine, seed. Fits run on one thread with this seed, so their bytes repeat."""
     versions = {}
-    for name in (
-        "alpha-runtime numpy scipy scikit-learn skl2onnx onnx onnxruntime polars pyarrow numba purgedcv optuna "
-        "xgboost-cpu lightgbm torch onnxscript stable-baselines3 gymnasium"
-    ).split():
+    for name in _LIBRARIES:
         try:
             versions[name] = packages.version(name)
         except packages.PackageNotFoundError:

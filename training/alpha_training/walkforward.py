@@ -75,13 +75,15 @@ def walk(
                     "test_start_ns": int(data.snap.ts_ns[test[0]]),
                     "test_end_ns": int(data.snap.ts_ns[test[-1]]),
                     "params": chosen.params,
-                    "leaks": int(len(split.leaks(data.snap.ts_ns, data.labels.end_ns, parts.train, parts.test))),
+                    "leaks": len(split.leaks(data.snap.ts_ns, data.labels.end_ns, parts.train, parts.test)),
                     **case.judge(case.scores_test, test),
                 }
             )
             cases.append(case)
         out.append(Walked(spec.id, records, _pooled(cases), folder))
-    (folder / "walkforward.json").write_bytes(to_json({w.model_id: {"folds": w.folds, "pooled": w.pooled} for w in out}))
+    (folder / "walkforward.json").write_bytes(
+        to_json({w.model_id: {"folds": w.folds, "pooled": w.pooled} for w in out})
+    )
     return out
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 
-from alpha.errors import need
 from alpha_training.fit.task import ACTIONS, CLIP, Fitted, Inputs, Market, Scaler, Shape, Task, Watch
 from alpha_training.recipe import Model
 
@@ -31,44 +30,36 @@ class Family:
     """Where a kind is fitted and what it needs. ``scaled``: its inputs are normalised; never those of trees."""
 
     module: str
-    needs: tuple[tuple[str, str], ...]
     shape: Shape = "row"
     scaled: bool = True
 
 
-_SKLEARN = (("sklearn", "train"), ("skl2onnx", "train"))
-_TORCH = (("torch", "torch"), ("onnxscript", "torch"))
-
 FAMILIES: dict[str, Family] = {
-    "logistic": Family("scikit", _SKLEARN),
-    "ridge": Family("scikit", _SKLEARN),
-    "mlp": Family("scikit", _SKLEARN),
-    "forest": Family("scikit", _SKLEARN, scaled=False),
-    "xgboost": Family("boosting", (("xgboost", "boost"), ("onnxmltools", "boost")), scaled=False),
-    "lightgbm": Family("boosting", (("lightgbm", "boost"), ("onnxmltools", "boost")), scaled=False),
-    "torch_mlp": Family("neural", _TORCH),
-    "lstm": Family("neural", _TORCH, shape="step"),
-    "lstm_window": Family("neural", _TORCH, shape="window"),
-    "gru": Family("neural", _TORCH, shape="window"),
-    "cnn": Family("neural", _TORCH, shape="window"),
-    "deeplob": Family("neural", _TORCH, shape="window"),
-    "ppo": Family("policy", (*_TORCH, ("stable_baselines3", "rl"), ("gymnasium", "rl"))),
+    "logistic": Family("scikit"),
+    "ridge": Family("scikit"),
+    "mlp": Family("scikit"),
+    "forest": Family("scikit", scaled=False),
+    "xgboost": Family("boosting", scaled=False),
+    "lightgbm": Family("boosting", scaled=False),
+    "torch_mlp": Family("neural"),
+    "lstm": Family("neural", shape="step"),
+    "lstm_window": Family("neural", shape="window"),
+    "gru": Family("neural", shape="window"),
+    "cnn": Family("neural", shape="window"),
+    "deeplob": Family("neural", shape="window"),
+    "ppo": Family("policy"),
 }
 
 
 def check(spec: Model) -> None:
     """Packages and parameters, before any data is read. MissingExtraError or DataError names the model."""
     family = FAMILIES[spec.kind]
-    for module, extra in family.needs:
-        need(module, extra)
     importlib.import_module(f"alpha_training.fit.{family.module}").check(spec)
 
 
 def fit(spec: Model, task: Task) -> Fitted:
     """A fitted model of the recipe's kind, calibrated if the recipe says so."""
     family = FAMILIES[spec.kind]
-    for module, extra in family.needs:
-        need(module, extra)
     model: Fitted = importlib.import_module(f"alpha_training.fit.{family.module}").fit(spec, task)
     if spec.calibrate:
         from alpha_training.fit.calibrate import calibrated

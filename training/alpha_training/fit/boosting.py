@@ -49,7 +49,8 @@ def estimator(spec: Model, seed: int) -> Any:
 
 
 def check(spec: Model) -> None:
-    """DataError for parameters that the library does not have."""
+    """DataError for parameters that the library does not have, MissingExtraError without the libraries."""
+    need("onnxmltools", "boost")
     estimator(spec, 0)
 
 
@@ -86,7 +87,11 @@ def register_converters() -> None:
     lgb = need("onnxmltools.convert.lightgbm.operator_converters.LightGbm", "boost")
     update(need("xgboost", "boost").XGBClassifier, "XGBoostXGBClassifier", shapes, xgb.convert_xgboost, options=options)
     update(
-        need("lightgbm", "boost").LGBMClassifier, "LightGbmLGBMClassifier", shapes, lgb.convert_lightgbm, options=options
+        need("lightgbm", "boost").LGBMClassifier,
+        "LightGbmLGBMClassifier",
+        shapes,
+        lgb.convert_lightgbm,
+        options=options,
     )
 
 
@@ -126,7 +131,7 @@ def _lightgbm_watch(task: Task, total: int) -> Any:
 
 
 def _xgboost_watch(task: Task, total: int) -> Any:
-    base = need("xgboost", "boost").callback.TrainingCallback
+    base: Any = need("xgboost", "boost").callback.TrainingCallback
 
     class Watcher(base):  # type: ignore[misc]
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

@@ -21,7 +21,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[misc]
     units of the rows' own return deviation. An episode is a stretch of ``length`` rows of one instrument, begun flat.
     """
 
-    metadata = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}
 
     def __init__(self, inputs: Inputs, rows: Ints, market: Market, length: int) -> None:
         self.inputs, self.length = inputs, length

@@ -32,7 +32,9 @@ def parameters(spec: Model) -> dict[str, Any]:
     known = {**DEFAULTS, **OWN[spec.kind]}
     for name, value in spec.params.items():
         if name not in known:
-            raise DataError(f"models.params of {spec.id}: {spec.kind} has no parameter {name!r}; it has {', '.join(known)}")
+            raise DataError(
+                f"models.params of {spec.id}: {spec.kind} has no parameter {name!r}; it has {', '.join(known)}"
+            )
         default = known[name]
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         if isinstance(value, bool) or not isinstance(value, kinds):
@@ -41,8 +43,9 @@ def parameters(spec: Model) -> dict[str, Any]:
 
 
 def check(spec: Model) -> None:
-    """DataError for parameters that the family does not have."""
+    """DataError for parameters that the family does not have, MissingExtraError without the libraries."""
     parameters(spec)
+    need("torch", "torch"), need("onnxscript", "torch")
 
 
 def network(kind: str, p: dict[str, Any], n_in: int, n_out: int) -> Any:
@@ -56,7 +59,9 @@ def network(kind: str, p: dict[str, Any], n_in: int, n_out: int) -> Any:
     if kind == "cnn":
         return nets.Convolution(n_in, n_out, p["channels"], p["width"])
     if n_in % 4:
-        raise DataError(f"features: deeplob reads levels of ask price, ask size, bid price, bid size: {n_in} is no multiple of 4")
+        raise DataError(
+            f"features: deeplob reads levels of ask price, ask size, bid price, bid size: {n_in} is no multiple of 4"
+        )
     return nets.DeepBook(n_in, n_out, p["channels"], p["hidden"])
 
 
@@ -140,7 +145,9 @@ def fit(spec: Model, task: Task) -> Fitted:
             held = _held_out(torch, net, take, valid, y_valid, w_valid)
             task.watch(epoch + 1, epochs, held)
             if not math.isfinite(held):
-                raise DataError(f"models.params of {spec.id}: the loss is not finite in epoch {epoch + 1}: a smaller lr")
+                raise DataError(
+                    f"models.params of {spec.id}: the loss is not finite in epoch {epoch + 1}: a smaller lr"
+                )
             if held < best_loss:
                 best, best_loss, since = _copy(net), held, 0
             else:

@@ -42,8 +42,9 @@ def parameters(spec: Model) -> dict[str, Any]:
 
 
 def check(spec: Model) -> None:
-    """DataError for parameters that a policy does not have."""
+    """DataError for parameters that a policy does not have, MissingExtraError without the libraries."""
     parameters(spec)
+    need("torch", "torch"), need("onnxscript", "torch"), need("gymnasium", "rl"), need("stable_baselines3", "rl")
     if spec.class_weight is not None or spec.calibrate:
         raise DataError(f"class_weight and calibrate of {spec.id}: a policy learns from profit, not from classes")
 
@@ -126,10 +127,13 @@ def fit(spec: Model, task: Task) -> Fitted:
                 total += earned(action, rows, market)
             return total
 
-        class Keeper(callbacks.BaseCallback):  # type: ignore[misc]
+        base: Any = callbacks.BaseCallback
+
+        class Keeper(base):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
-                self.best, self.since, self.weights = -math.inf, 0, None
+                self.best, self.since = -math.inf, 0
+                self.weights: dict[str, Any] | None = None
 
             def _on_step(self) -> bool:
                 return bool(self.since <= p["patience"])
@@ -153,4 +157,6 @@ def fit(spec: Model, task: Task) -> Fitted:
     finally:
         torch.set_num_threads(threads)
     best = max(keeper.best, last)
-    return Policy(agent, task.inputs.n_features, f"{agent.num_timesteps:,} steps, validation profit {1e4 * best:.1f} bp")
+    return Policy(
+        agent, task.inputs.n_features, f"{agent.num_timesteps:,} steps, validation profit {1e4 * best:.1f} bp"
+    )

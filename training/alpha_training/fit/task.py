@@ -75,14 +75,14 @@ class Inputs:
 
     def rows(self, rows: Ints) -> Rows:
         """[n, F]."""
-        return self.z[rows]
+        return np.asarray(self.z[rows])
 
     def windows(self, rows: Ints) -> Rows:
         """[n, T, F], oldest row first. DataError for a row without a whole window."""
         if not self.usable[rows].all():
             raise DataError(f"a row has fewer than {self.length} rows of its instrument up to it: shorten window")
         back = np.arange(self.length - 1, -1, -1)
-        return self.z[self._order[self._place[rows][:, None] - back[None, :]]]
+        return np.asarray(self.z[self._order[self._place[rows][:, None] - back[None, :]]])
 
     def streams(self) -> list[Ints]:
         """Row numbers of each instrument, in order."""
@@ -134,7 +134,8 @@ class Task:
 
     def codes(self, rows: Ints, classes: Sequence[int]) -> Ints:
         """Position of each row's class among ``classes``; a class that training never saw becomes the nearest."""
-        return np.abs(self.y[rows][:, None] - np.asarray(classes)[None, :]).argmin(axis=1).astype(np.int64)
+        distance = np.abs(self.y[rows][:, None] - np.asarray(classes)[None, :])
+        return np.asarray(distance.argmin(axis=1), np.int64)
 
     def weights(self, rows: Ints, how: str | None) -> Floats:
         """Sample weights with mean 1: equal, or so that every class weighs the same."""
