@@ -37,14 +37,15 @@ def test_every_family_has_a_recipe(project_root: Path) -> None:
 
 
 def unseen(name: str, data_dir: Path, folder: Path) -> tuple[list[Path], dict[str, object]]:
-    """Data that the recipe's small variant has not touched: another day, another fund, the end of the session."""
-    if name == "hybrid_ppo":
-        return [data_dir / "bars" / "SPY_1m_2022_2023.parquet"], {"bar_stamp": "start", "instrument": "SPY"}
-    if name != "lightgbm":
+    """Data that the recipe's small variant has not touched: another day, another year, the end of the session."""
+    if name not in ("lightgbm", "hybrid_ppo"):
         return [data_dir / "binance" / "spot_btcusdt_20240809_l1.parquet"], {"instrument": "BTCUSDT"}
     import polars as pl
 
-    file = folder / "end_of_session.parquet"
+    file = folder / "unseen.parquet"
+    if name == "hybrid_ppo":
+        pl.read_parquet(data_dir / "bars" / "QQQ_1m_2022_2023.parquet").tail(4_000).write_parquet(file)
+        return [file], {"bar_stamp": "start", "instrument": "QQQ"}
     pl.read_parquet(data_dir / "lobster" / "AMZN_20120621_L5.parquet").tail(4_000).write_parquet(file)
     return [file], {"instrument": "AMZN", "levels": 5}
 

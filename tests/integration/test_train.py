@@ -16,7 +16,7 @@ from alpha.cli.main import main
 from alpha.errors import DataError, ModelError, RegistryError
 from alpha.models import metadata
 from alpha.registry import load, promote, verify
-from alpha_training import publish
+from alpha_training import publish, store
 from alpha_training.train import choose_threshold, train
 
 WHEN = "2026-01-11T12:00:00Z"
@@ -90,24 +90,36 @@ def test_metadata_says_what_the_model_saw(trained: SimpleNamespace) -> None:
             assert hashlib.sha256((m.artifact / name).read_bytes()).hexdigest() == digest
 
 
+def stored(trained: SimpleNamespace) -> tuple[Path, dict[str, Any]]:
+    folder = trained.folder / "run" / "snapshot"
+    return folder, json.loads((folder / "manifest.json").read_text())
+
+
 def test_the_snapshot_carries_its_lineage(trained: SimpleNamespace) -> None:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(trained.folder / "run" / "snapshot.parquet")
-    lineage = json.loads(table.schema.metadata[b"alpha"])
+    folder, manifest = stored(trained)
     e = load(trained.registry).document.models[0]
-    assert lineage["definition_hash"] == e.feature_definition.hash
-    assert lineage["simulated"] is True
-    assert hashlib.sha256(lineage["definition"].encode()).hexdigest() == lineage["definition_hash"]
-    digest = hashlib.sha256((trained.folder / "run" / "snapshot.parquet").read_bytes()).hexdigest()
-    assert e.training_data_snapshot.endswith(digest)
+    assert manifest["definition_hash"] == e.feature_definition.hash
+    assert manifest["git_commit"] == e.feature_definition.commit
+    for name, part in manifest["partitions"].items():
+        assert name.startswith("instrument=SIM0/day=2026-01-01")
+        schema = pq.read_schema(folder / name)
+        lineage = json.loads(schema.metadata[b"alpha"])
+        assert lineage["definition_hash"] == e.feature_definition.hash
+        assert lineage["simulated"] is True
+        assert hashlib.sha256(lineage["definition"].encode()).hexdigest() == lineage["definition_hash"]
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == part["sha256"]
+    assert e.training_data_snapshot.endswith(store.digest(manifest))
 
 
 def test_statistics_come_from_the_training_rows_only(trained: SimpleNamespace) -> None:
     """Recomputed from the snapshot by other means: all rows that the metadata's time range names."""
+    import pandas as pd
     import pyarrow.parquet as pq
 
-    table = pq.read_table(trained.folder / "run" / "snapshot.parquet").to_pandas()
+    folder, manifest = stored(trained)
+    table = pd.concat([pq.ParquetFile(folder / name).read().to_pandas() for name in sorted(manifest["partitions"])])
     meta = metadata.decode((trained.result.models[0].artifact / "metadata.json").read_bytes())
     seen = table[(table.ts_ns >= meta.trained_on.start_ns) & (table.ts_ns <= meta.trained_on.end_ns)]
     assert len(seen) == meta.trained_on.rows < 0.65 * len(table)
@@ -117,6 +129,10 @@ def test_statistics_come_from_the_training_rows_only(trained: SimpleNamespace) -
     np.testing.assert_allclose(meta.reference.max, x.max(axis=0))
     everything = table[meta.feature_names].to_numpy(np.float64)
     assert not np.allclose(meta.mean, everything.mean(axis=0), rtol=1e-9, atol=1e-12)
+    for name in meta.feature_names:
+        own = manifest["statistics"][name]
+        assert own["mean"] == pytest.approx(table[name].astype(float).mean(), rel=1e-9, abs=1e-12)
+        assert own["std"] == pytest.approx(table[name].astype(float).std(ddof=0), rel=1e-9)
 
 
 def test_the_planted_signal_is_found(trained: SimpleNamespace) -> None:
@@ -138,7 +154,7 @@ def test_the_same_recipe_gives_the_same_bytes(recipe: Path, trained: SimpleNames
     before, after = (json.loads(path.read_text()) for path in (trained.registry, tmp_path / "registry.json"))
     for doc in (before, after):
         for entry in doc["models"]:
-            assert [c.pop("value") for c in entry["checks"] if c["name"] == "latency_us"][0] > 0
+            assert next(c.pop("value") for c in entry["checks"] if c["name"] == "latency_us") > 0
     assert after == before
 
 

@@ -262,9 +262,8 @@ def _check(recipe: Recipe, what: str) -> None:
         times["labels.horizon"] = recipe.labels.horizon
     elif recipe.labels.horizon < 1:
         raise DataError(f"{what}: labels.horizon must be a duration or at least 1 row, it is {recipe.labels.horizon}")
-    for name, text in (("decision.cooldown", recipe.decision.cooldown), ("gates.bucket", recipe.gates.bucket)):
-        if text:
-            times[name] = text
+    optional = {"decision.cooldown": recipe.decision.cooldown, "gates.bucket": recipe.gates.bucket}
+    times |= {name: text for name, text in optional.items() if text}
     for name, text in times.items():
         try:
             duration(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -17,11 +16,12 @@ import numpy.typing as npt
 
 from alpha.data import open_events
 from alpha.data.simulate import simulate, simulate_blocks
-from alpha.errors import DataError, need
+from alpha.errors import DataError
 from alpha.events import stream_time
 from alpha.features import batch, catalog, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
+from alpha_training import store
 from alpha_training.recipe import Recipe, time_ns
 
 
@@ -151,42 +151,15 @@ def git_commit(folder: Path) -> str:
         return ""
 
 
-def write(snapshot: Snapshot, fs: FeatureSet, source: Source, commit: str, path: Path) -> str:
-    """Parquet (zstd) with the lineage in the schema's metadata; returns the file's sha256."""
-    pa, pq = need("pyarrow", "train"), need("pyarrow.parquet", "train")
-    columns: dict[str, Any] = {
-        "ts_ns": snapshot.ts_ns,
-        "instrument": pa.DictionaryArray.from_arrays(
-            snapshot.instrument_id.astype(np.int32), list(source.instruments.symbols)
-        ),
-        "event": snapshot.row_index,
-    }
-    columns |= {name: snapshot.x[:, j] for j, name in enumerate(fs.names)}
-    statistics = {
-        name: {
-            "min": float(c.min()),
-            "max": float(c.max()),
-            "mean": float(c.mean(dtype=np.float64)),
-            "std": float(c.std(dtype=np.float64)),
-        }
-        for name, c in zip(fs.names, snapshot.x.T, strict=True)
-    }
-    lineage = {
-        "definition": fs.canonical(),
-        "definition_hash": fs.definition_hash,
-        "data_sha256": source.sha256,
-        "simulated": source.simulated,
-        "git_commit": commit,
-        "statistics": statistics,
-    }
-    table = pa.table(columns).replace_schema_metadata({"alpha": json.dumps(lineage, sort_keys=True)})
-    pq.write_table(table, path, compression="zstd")
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def make_and_write(
     fs: FeatureSet, source: Source, commit: str, folder: Path, twin: str, say: Callable[[str], None]
 ) -> tuple[Snapshot, str]:
-    snap = make(fs, source)
-    return snap, write(snap, fs, source, commit, folder / "snapshot.parquet")
+    """The rows through the store in ``folder``, and the digest of its partitions. Without both twins there is no
+    certificate, and the snapshot says so."""
+    lineage = store.Lineage(source.sha256, source.simulated, commit)
+    manifest = store.build(fs, lambda: [source.events], source.instruments, lineage, folder, twin=twin, say=say)
+    rows = store.load(folder, fs, source.instruments)
+    none = {"share": 0.0, "pass": False, "worst": f"made by the {twin} twin alone: the twins were not compared"}
+    return Snapshot(**rows, all_rows=manifest["all_rows"], certificate=manifest.get("certificate", none)), store.digest(
+        manifest
+    )

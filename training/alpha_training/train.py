@@ -111,7 +111,7 @@ def prepare(recipe: Recipe, path: Path, folder: Path, progress: Progress, twin: 
     source = snapshot.read(recipe, path.parent)
     commit = snapshot.git_commit(path.parent)
     progress(f"features of {len(source.events):,} events by {'both twins' if twin == 'both' else f'the {twin} twin'}")
-    snap, digest = snapshot.make_and_write(fs, source, commit, folder, twin, progress)
+    snap, digest = snapshot.make_and_write(fs, source, commit, folder / "snapshot", twin, progress)
     progress("labels and split")
     labelled = labels.make(recipe.labels, fs, snap, source)
     parts = split.time_ordered(
