@@ -77,7 +77,7 @@ def test_segments_add_up(stream: Any, tmp_path: Path) -> None:
     assert store.merged(broken)["pass"] is False and store.merged(broken)["max_ulp"] == 9
 
 
-class Stop(Exception):
+class Stopped(Exception):  # noqa: N818
     """Somebody pulled the plug."""
 
 
@@ -91,12 +91,12 @@ def test_an_interrupted_snapshot_goes_on(stream: Any, tmp_path: Path, monkeypatc
     def counted(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
-            raise Stop
+            raise Stopped
         return compared(*args)
 
     monkeypatch.setattr(store, "_compared", counted)
     folder = tmp_path / "stopped"
-    with pytest.raises(Stop):
+    with pytest.raises(Stopped):
         build(stream, folder, segment_events=7_000)
     with pytest.raises(DataError, match="is not complete"):
         store.load(folder, FS, stream.instruments)
@@ -105,10 +105,10 @@ def test_an_interrupted_snapshot_goes_on(stream: Any, tmp_path: Path, monkeypatc
     def plug(where: Path, manifest: dict[str, Any]) -> None:
         save(where, manifest)
         if len(manifest["partitions"]) == 2:
-            raise Stop
+            raise Stopped
 
     monkeypatch.setattr(store, "_save", plug)
-    with pytest.raises(Stop):
+    with pytest.raises(Stopped):
         build(stream, folder, segment_events=7_000)
     assert len(calls) == 5  # two, the one that stopped, and the two that were left
     monkeypatch.setattr(store, "_save", save)
@@ -129,7 +129,7 @@ def test_a_snapshot_is_bound_to_what_made_it(stream: Any, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="is another one: its twin differs"):
         build(stream, folder, "both")
     with pytest.raises(DataError, match="is another one: its data_sha256 differs"):
-        store.build(FS, lambda: [], stream.instruments, store.Lineage("11", True, ""), folder, twin="native")
+        store.build(FS, list, stream.instruments, store.Lineage("11", True, ""), folder, twin="native")
     with pytest.raises(DataError, match="was made with the definition"):
         store.load(folder, catalog.get("spec"), stream.instruments)
     part = next(folder.rglob("*.parquet"))
