@@ -68,6 +68,8 @@ class Boosted(Fitted):
 
     def to_onnx(self, name: str) -> bytes:
         register_converters()
+        if hasattr(self.model, "get_booster"):
+            self.model.get_booster().feature_names = None  # the converter takes no other names than f0, f1, …
         return export.to_onnx(self.model, self.n_features, name)
 
 
@@ -111,7 +113,6 @@ def fit(spec: Model, task: Task) -> Fitted:
                 model.set_params(callbacks=[_xgboost_watch(task, total)])
                 model.fit(x, y, sample_weight=w, eval_set=[held], verbose=False)
                 model.set_params(callbacks=None)
-                model.get_booster().feature_names = None  # the converter takes no other names than f0, f1, …
             else:
                 lgb = need("lightgbm", "boost")
                 refused = (ValueError, lgb.basic.LightGBMError)
