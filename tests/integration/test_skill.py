@@ -15,7 +15,7 @@ import pytest
 
 from alpha_training import audit, fit, fitting, metrics, recipe
 from alpha_training.recipe import Model
-from alpha_training.train import prepare, train
+from alpha_training.train import prepare
 
 pytestmark = pytest.mark.slow
 TEXT = """
@@ -29,7 +29,9 @@ horizon = "{life}"
 [split]
 embargo = "1s"
 [gates]
-max_calibration_error = 0.15
+max_calibration_error = 0.15  # of some minutes, in which few moves are independent: parts differ by chance
+max_psi = 0.6
+max_ks = 0.4
 lookahead_cuts = 1
 {models}
 """
@@ -105,11 +107,13 @@ def test_most_of_the_planted_signal_is_recovered(market: fitting.Prepared, numbe
 
 def verdict(seed: int, strength: float, folder: Path) -> list[str]:
     """Names of the failed checks that stand between a logistic regression and promotion."""
-    file = write(folder, [{"kind": "logistic"}], seed=seed, strength=strength, events=80_000)
-    (made,) = train(file, folder / "registry.json", run_dir=folder / "run").models
-    assert made.blocked == []
-    apart = {"definition_committed", "latency_us"}  # about this machine, not about the market
-    return [c["name"] for c in made.checks if not c["passed"] and c["name"] not in apart]
+    file = write(folder, [{"kind": "logistic"}], seed=seed, strength=strength)
+    made = recipe.load(file)
+    data = prepare(made, file, folder / "snapshot", lambda text: None)
+    case = fitting.case(made.models[0], data, data.parts, audit.Trials())
+    checks = audit.checks(case, data.fs, data.source, committed=True)
+    assert audit.blocking(checks) == []
+    return [c.name for c in checks if not c.passed and c.name != "latency_us"]  # that one is about this machine
 
 
 SEEDS = 100

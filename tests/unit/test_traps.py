@@ -15,6 +15,7 @@ import pytest
 from alpha.models.score import scores as served
 from alpha_training import export, fit
 from alpha_training.fit import calibrate
+from alpha_training.fit.task import float32_below
 from alpha_training.recipe import Model
 from alpha_training.split import purged_k_fold
 
@@ -105,6 +106,29 @@ def test_trees_see_what_they_were_cut_by(kind: str) -> None:
     got = served(model.to_onnx("m"), "probabilities", x)
     assert np.array_equal(got.argmax(axis=1), model.scores(inputs, rows).argmax(axis=1))
     assert np.abs(got - model.scores(inputs, rows)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["forest", "xgboost", "lightgbm"])
+def test_neighbouring_floats_fall_on_the_same_side(kind: str) -> None:
+    """Values one float32 apart: a threshold between two of them has no float32 of its own. Rounded to the nearest, half of
+    these would move a row to the other side."""
+    rng = np.random.default_rng(8)
+    steps = np.nextafter(np.float32(16.0), np.float32(17.0)) - np.float32(16.0)
+    grid = (np.float32(16.0) + np.arange(40, dtype=np.float32) * steps).astype(np.float32)
+    at = rng.integers(0, 40, (N, F))
+    x, y = grid[at], (at[:, 0] * 3 // 40 + (rng.random(N) < 0.1)).clip(0, 2)
+    model, inputs = fitted(kind, x, y)
+    own = model.scores(inputs, np.arange(N))
+    assert (own.argmax(axis=1) == y).mean() > 0.8  # it did find the thresholds
+    assert np.abs(served(model.to_onnx("m"), "probabilities", x) - own).max() < 1e-5
+
+
+def test_the_float32_below() -> None:
+    rng = np.random.default_rng(9)
+    t = np.concatenate([rng.normal(0, 100, 2_000), [0.0, 1e-35, -1e-35, 1.0, -1.0]])
+    low = float32_below(t)
+    assert (low <= t).all() and np.array_equal(low, low.astype(np.float32).astype(np.float64))
+    assert (np.nextafter(low.astype(np.float32), np.float32(np.inf)).astype(np.float64) > t).all()
 
 
 @pytest.mark.parametrize("kind", ["logistic", "forest"])

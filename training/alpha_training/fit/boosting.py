@@ -10,7 +10,7 @@ import numpy as np
 
 from alpha.errors import DataError, need
 from alpha_training import export
-from alpha_training.fit.task import Fitted, Floats, Inputs, Ints, Task
+from alpha_training.fit.task import Fitted, Floats, Inputs, Ints, Task, float32_below
 from alpha_training.recipe import Model
 
 PATIENCE = 30
@@ -119,9 +119,25 @@ def fit(spec: Model, task: Task) -> Fitted:
                 patience = int(spec.params.get("patience", PATIENCE))
                 watch = [lgb.early_stopping(patience, verbose=False), _lightgbm_watch(task, total)]
                 model.fit(x, y, sample_weight=w, eval_set=[held], callbacks=watch)
+                model._Booster = lgb.Booster(model_str=_with_float32_thresholds(model.booster_.model_to_string()))
         except refused as exc:
             raise DataError(f"models.params of {spec.id}: {str(exc).splitlines()[0]}") from None
     return Boosted(model, classes, task.inputs.n_features)
+
+
+def _with_float32_thresholds(text: str) -> str:
+    """LightGBM's model text with every threshold at the float32 below it: the same trees for float32 rows.
+
+    The table of tree sizes is left out, for it counts characters; the reader does without.
+    """
+    lines = []
+    for line in text.split("\n"):
+        if line.startswith("threshold="):
+            values = float32_below(np.array(line.removeprefix("threshold=").split(), np.float64))
+            line = "threshold=" + " ".join(repr(v) for v in values.tolist())
+        if not line.startswith("tree_sizes="):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _lightgbm_watch(task: Task, total: int) -> Any:

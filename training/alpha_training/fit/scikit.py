@@ -15,7 +15,7 @@ import numpy as np
 
 from alpha.errors import DataError, need
 from alpha_training import export
-from alpha_training.fit.task import Fitted, Floats, Inputs, Ints, Task
+from alpha_training.fit.task import Fitted, Floats, Inputs, Ints, Task, float32_below
 from alpha_training.recipe import Model
 
 
@@ -114,4 +114,7 @@ def fit(spec: Model, task: Task) -> Fitted:
             model.fit(z, y, **weighted)
         except ValueError as exc:  # a value that the estimator refuses
             raise DataError(f"models.params of {spec.id}: {str(exc).splitlines()[0]}") from None
+    for tree in getattr(model, "estimators_", []):
+        inner = tree.tree_.children_left >= 0
+        tree.tree_.threshold[inner] = float32_below(tree.tree_.threshold[inner])
     return Estimator(model, classes, task.inputs.n_features)

@@ -91,6 +91,18 @@ class Inputs:
         return [part for part in np.split(self._order, cuts) if len(part)]
 
 
+def float32_below(values: npt.ArrayLike) -> Floats:
+    """The largest float32 that is not above each value, as float64.
+
+    For a float32 x, ``x <= t`` and ``x <= float32_below(t)`` are the same; the nearest float32 may lie above t, on a value of
+    the data, and send that row the other way. ONNX trees compare float32.
+    """
+    wide = np.asarray(values, np.float64)
+    near = wide.astype(np.float32)
+    lower = np.where(near.astype(np.float64) > wide, np.nextafter(near, np.float32(-np.inf)), near)
+    return np.asarray(lower, np.float64)
+
+
 @dataclass(frozen=True)
 class Market:
     """What a policy trades against, per row: ``price``, half the spread as money, ``cost`` of a change of position by
