@@ -17,7 +17,7 @@ class Progress:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.began = time.monotonic()
+        self.began = self._last = time.monotonic()
         self.quiet = quiet
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
@@ -46,6 +46,7 @@ class Progress:
         """A line."""
         if self.quiet:
             return
+        self._last = time.monotonic()
         line = f"{time.monotonic() - self.began:6.1f} s  {text}"
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
@@ -65,7 +66,7 @@ class Progress:
             return
         now = time.monotonic()
         if done <= 1 or name not in self._first:
-            self._first[name], self._said[name] = (now, done), 0
+            self._first[name], self._said[name] = (self._last, 0), 0  # a fit begins with the line that announces it
         tenth = done * 10 // max(total, 1)
         if tenth > self._said[name]:
             self._said[name] = tenth
