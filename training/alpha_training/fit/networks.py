@@ -78,9 +78,17 @@ class DeepBook(nn.Module):  # type: ignore[misc]
         super().__init__()
         c = channels
         act = nn.LeakyReLU(0.01)
-        self.sizes = nn.Sequential(nn.Conv2d(1, c, (1, 2), (1, 2)), act, nn.Conv2d(c, c, (3, 1), padding=(1, 0)), act)
-        self.sides = nn.Sequential(nn.Conv2d(c, c, (1, 2), (1, 2)), act, nn.Conv2d(c, c, (3, 1), padding=(1, 0)), act)
-        self.levels = nn.Sequential(nn.Conv2d(c, c, (1, n_in // 4)), act)
+
+        def block(n: int, width: int) -> list[Any]:
+            # normalised: through this many layers the signal would vanish, and the loss stay at that of a guess
+            return [nn.Conv2d(n, c, (1, width), (1, width)), nn.BatchNorm2d(c), act]
+
+        def over_time() -> list[Any]:
+            return [nn.Conv2d(c, c, (3, 1), padding=(1, 0)), nn.BatchNorm2d(c), act]
+
+        self.sizes = nn.Sequential(*block(1, 2), *over_time())
+        self.sides = nn.Sequential(*block(c, 2), *over_time())
+        self.levels = nn.Sequential(*block(c, n_in // 4))
         self.short = nn.Sequential(nn.Conv1d(c, c, 1), act, nn.Conv1d(c, c, 3, padding=1), act)
         self.long = nn.Sequential(nn.Conv1d(c, c, 1), act, nn.Conv1d(c, c, 5, padding=2), act)
         self.pool = nn.Sequential(nn.MaxPool1d(3, 1, padding=1), nn.Conv1d(c, c, 1), act)
