@@ -58,7 +58,8 @@ def test_versions_outputs_weights_and_paths(kind: str) -> None:
     if kind == "xgboost":
         model.model.get_booster().feature_names = ["bid", "ask", "spread", "mid"]  # type: ignore[attr-defined]
     data = model.to_onnx("m")
-    assert data == model.to_onnx("m")
+    again, _ = fitted(kind, scaled.astype(np.float32), y)
+    assert data == model.to_onnx("m") == again.to_onnx("m")
     proto = onnx.load_from_string(data)
     assert proto.ir_version == 10
     assert {o.domain: o.version for o in proto.opset_import} | {"ai.onnx.ml": 3} == {"": 18, "ai.onnx.ml": 3}

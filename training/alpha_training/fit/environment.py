@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from alpha_training.fit.task import Inputs, Ints, Market
+from alpha_training.fit.task import CLIP, Inputs, Ints, Market
 
 
 class TradingEnv(gymnasium.Env):  # type: ignore[misc]
@@ -32,7 +32,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[misc]
         self.market = market
         moves = np.concatenate([np.diff(market.price[s]) / market.price[s[:-1]] for s in self.streams])
         self.scale = 1.0 / max(float(np.std(moves)), 1e-12)
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (inputs.n_features,), np.float32)
+        self.observation_space = gymnasium.spaces.Box(*CLIP, (inputs.n_features,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(3)
         self._stream, self._at, self._end, self.position, self._asked = self.streams[0], 0, 0, 0, 0
 
