@@ -255,7 +255,7 @@ def _native_rows(fs: FeatureSet, events: Callable[[], Iterable[Events]], instrum
             made["ts_ns"],
             made["instrument_id"],
             made["values"],
-            made["ready"].all(axis=1),
+            np.asarray(made["ready"].all(axis=1)),
         )
         before += len(chunk)
 

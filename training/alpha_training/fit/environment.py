@@ -45,7 +45,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[misc]
         self._at = int(self.np_random.integers(0, max(last - self.length, 0) + 1))
         self._end = min(self._at + self.length, last)
         self.position = self._asked = 0
-        return self.inputs.z[self._stream[self._at]], {}
+        return self.inputs.z[self._stream[self._at]].copy(), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Fill the action at the next row."""
@@ -58,7 +58,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[misc]
         self.position = wanted
         self._at += 1
         done = self._at >= self._end
-        return self.inputs.z[then], float(reward * self.scale), False, done, {}
+        return self.inputs.z[then].copy(), float(reward * self.scale), False, done, {}
 
 
 def earned(action: Ints, rows: Ints, market: Market) -> float:
