@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
+import alpha
 from alpha.cli.main import main
+from alpha.data.simulate import simulate
 from alpha.errors import DataError, RegistryError
 from alpha.registry import load, promote
 from alpha_training import audit, fit, fitting, recipe, search
@@ -180,6 +182,7 @@ def test_a_search_keeps_its_trials_and_goes_on(tmp_path: Path) -> None:
     assert money["deflated_sharpe"].value <= single["deflated_sharpe"].value  # three tries count for less
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cv", ["purged_kfold", "combinatorial"])
 def test_a_search_over_purged_folds(prepared: fitting.Prepared, tmp_path: Path, cv: str) -> None:
     spec = msgspec.structs.replace(
@@ -248,3 +251,17 @@ def test_one_sentence_that_names_the_key(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("alpha train: ") and words in last
     assert not (tmp_path / "registry.json").exists()
+
+
+def test_a_volatility_is_a_value_and_never_a_direction(tmp_path: Path) -> None:
+    text = TEXT.replace('horizon = "2s"', 'horizon = "2s"\nkind = "volatility"').replace("logistic", "ridge")
+    (made,) = train(written(tmp_path, text), tmp_path / "registry.json", run_dir=tmp_path / "run").models
+    assert made.blocked == []
+    assert {c["name"] for c in made.checks} >= {"rmse_against_base", "stable_share"}
+    assert not {c["name"] for c in made.checks} & {"auc", "net_sharpe", "log_loss_t"}
+    stream = simulate(4_000, seed=9, levels=1)
+    with alpha.Runtime.from_registry(tmp_path / "registry.json", "models:/m/1", instruments=stream.instruments) as rt:
+        signals = rt.run(stream.events)
+    asked = signals[signals["reason"] == alpha.Reason.BELOW_THRESHOLD]
+    assert len(asked) > 1_000 and (asked["value"] != 0).all()
+    assert (signals["action"] == 0).all()

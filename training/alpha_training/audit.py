@@ -95,9 +95,7 @@ class Case:
 
     def returns(self, scores: npt.NDArray[np.float32], rows: Ints) -> Floats:
         """Net profit per row of these rows, instrument by instrument."""
-        hold = (
-            None if self.model.policy else (1 if self.labels_spec.kind == "next_bar_sign" else self.labels_spec.horizon)
-        )
+        hold = hold_of(self.model, self.labels_spec)
         return net_profit(self.decisions(scores), rows, self.snap, self.labels, self.trading, hold)
 
     def judge(self, scores: npt.NDArray[np.float32], rows: Ints) -> dict[str, float]:
@@ -131,6 +129,13 @@ class Case:
     def intervals(self, net: Floats, rows: Ints) -> Floats:
         """Net profit per interval of time."""
         return pnl.per_interval(net, self.snap.ts_ns[rows], INTERVALS, self.gates.bucket)
+
+
+def hold_of(model: fit.Fitted, labels: Labels) -> str | int | None:
+    """How long a position is held after the last BUY or SELL: the label's horizon; a policy's until the opposite."""
+    if model.policy:
+        return None
+    return 1 if labels.kind == "next_bar_sign" else labels.horizon
 
 
 def decide(scores: npt.NDArray[np.float32], model: fit.Fitted, threshold: float) -> Ints:

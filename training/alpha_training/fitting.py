@@ -22,6 +22,8 @@ from alpha_training.snapshot import Snapshot, Source
 from alpha_training.split import Parts
 
 Ints = npt.NDArray[np.int64]
+NEVER = 1e30
+"""Threshold of a volatility: it has no direction, so the signal carries its value and always holds."""
 Watch = Callable[[str, int, int, float], None]
 """Called with (model id, steps done, steps in all, loss)."""
 
@@ -91,6 +93,7 @@ def case(
     exported = Exported(model.to_onnx(spec.id), model.shape, model.kind, model.carry, inputs)
     scores = exported.scores(parts.valid)
     share = 1.0 if model.policy else recipe.decision.act_share
+    threshold = NEVER if recipe.labels.kind == "volatility" else choose_threshold(scores, share, model)
     return audit.Case(
         spec=spec,
         gates=recipe.gates,
@@ -101,7 +104,7 @@ def case(
         snap=data.snap,
         labels=data.labels,
         parts=parts,
-        threshold=choose_threshold(scores, share, model),
+        threshold=threshold,
         trading=data.trading,
         embargo_ns=data.embargo_ns,
         seed=recipe.seed,
@@ -170,7 +173,7 @@ def _trial(spec: Model, data: Prepared, fold: split.Fold) -> tuple[float, npt.ND
     scores = raw.astype(np.float32)
     y = data.labels.y[test]
     action = audit.decide(scores, model, choose_threshold(scores, data.recipe.decision.act_share, model))
-    hold = None if model.policy else data.recipe.labels.horizon
+    hold = audit.hold_of(model, data.recipe.labels)
     net = audit.net_profit(action, test, data.snap, data.labels, data.trading, hold)
     if model.policy:
         loss = -float(net.sum())
