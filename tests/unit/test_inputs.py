@@ -50,7 +50,7 @@ def market(n: int, seed: int) -> tuple[Inputs, Market]:
     rng = np.random.default_rng(seed)
     price = 100.0 * np.exp(np.cumsum(rng.normal(0, 1e-3, n)))
     z = rng.normal(size=(n, 3)).astype(np.float32)
-    return Inputs(z), Market(price, np.full(n, 0.01), 2e-5)
+    return Inputs(z), Market(price, np.full(n, 0.01), 2e-5, np.arange(n) * 10**9)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -83,8 +83,25 @@ def test_the_environment_is_one() -> None:
 
 def test_a_position_costs_and_earns() -> None:
     price = np.array([100.0, 100.0, 110.0, 110.0])
-    against = Market(price, np.zeros(4), 0.01)
+    against = Market(price, np.zeros(4), 0.01, np.arange(4))
     # BUY at row 0 is filled at row 1, earns 10 % to row 2, is kept
     assert earned(np.array([2, 1, 1, 1]), np.arange(4), against) == pytest.approx(0.1 - 0.01)
     assert earned(np.array([1, 1, 1, 1]), np.arange(4), against) == 0.0
     assert earned(np.array([2, 0, 1, 1]), np.arange(4), against) == pytest.approx(0.1 - 0.01 - 0.02)
+
+
+def test_nobody_earns_what_lies_in_missing_data() -> None:
+    inputs, against = market(60, 6)
+    day = 86_400 * 10**9
+    ts = np.arange(60) * 10**9 + np.where(np.arange(60) >= 20, 4 * day, 0) + np.where(np.arange(60) >= 40, 90 * day, 0)
+    cut = Market(against.price, against.half_spread, against.cost, ts)
+    assert [s.tolist() for s in cut.stretches(np.arange(60))] == [list(range(40)), list(range(40, 60))]
+    env = TradingEnv(inputs, np.arange(60), cut, 1_000)
+    for seed in range(20):
+        env.reset(seed=seed)
+        rows = [int(env._stream[env._at])]
+        done = False
+        while not done:
+            done = env.step(2)[3]
+            rows.append(int(env._stream[env._at]))
+        assert rows in (list(range(40)), list(range(40, 60)))

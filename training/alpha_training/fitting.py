@@ -77,7 +77,7 @@ def task_of(spec: Model, data: Prepared, inputs: fit.Inputs, train: Ints, valid:
     """What a family is given."""
     labels, trading = data.labels, data.trading
     share = trading.costs.fees.periods[-1].bp * 1e-4 + trading.costs.impact_share(trading.qty)
-    market = fit.Market(labels.price, trading.half_spread(labels.price, labels.spread), share)
+    market = fit.Market(labels.price, trading.half_spread(labels.price, labels.spread), share, data.snap.ts_ns)
     return fit.Task(inputs, labels.y, labels.forward, train, valid, data.recipe.seed, watch, market)
 
 

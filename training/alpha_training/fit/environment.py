@@ -27,8 +27,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[misc]
         self.inputs, self.length = inputs, length
         inside = np.zeros(len(inputs.z), np.bool_)
         inside[rows] = True
-        self.streams = [s[inside[s]] for s in inputs.streams()]
-        self.streams = [s for s in self.streams if len(s) > 2]
+        self.streams = [part for s in inputs.streams() for part in market.stretches(s[inside[s]])]
         self.market = market
         moves = np.concatenate([np.diff(market.price[s]) / market.price[s[:-1]] for s in self.streams])
         self.scale = 1.0 / max(float(np.std(moves)), 1e-12)

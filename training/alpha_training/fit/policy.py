@@ -115,8 +115,8 @@ def fit(spec: Model, task: Task) -> Fitted:
             verbose=0,
         )
         agent.policy.set_training_mode(False)
-        streams = [s[np.isin(s, task.valid)] for s in task.inputs.streams()]
-        streams = [s for s in streams if len(s) > 2]
+        own = [s[np.isin(s, task.valid)] for s in task.inputs.streams()]
+        streams = [part for s in own for part in market.stretches(s)]
 
         def profit() -> float:
             total = 0.0

@@ -23,6 +23,7 @@ Watch = Callable[[int, int, float], None]
 CLIP = (-5.0, 5.0)
 UNSCALED_CLIP = (-3.4e38, 3.4e38)  # every float32: trees must see the values they were cut by
 ACTIONS = ("SELL", "HOLD", "BUY")
+PAUSE_NS = 5 * 86_400 * 10**9  # longer than any weekend with its holidays
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,18 @@ def float32_below(values: npt.ArrayLike) -> Floats:
 @dataclass(frozen=True)
 class Market:
     """What a policy trades against, per row: ``price``, half the spread as money, ``cost`` of a change of position by
-    one unit beyond that, as a share of the price."""
+    one unit beyond that, as a share of the price. ``ts_ns``: where it pauses for more than :data:`PAUSE_NS`, data was
+    cut out, and nobody earns what lies between."""
 
     price: Floats
     half_spread: Floats
     cost: float
+    ts_ns: Ints
+
+    def stretches(self, stream: Ints) -> list[Ints]:
+        """One instrument's rows, cut where data is missing; what is too short to trade is left out."""
+        cuts = np.flatnonzero(np.diff(self.ts_ns[stream]) > PAUSE_NS) + 1
+        return [part for part in np.split(stream, cuts) if len(part) > 2]
 
 
 @dataclass(frozen=True)
