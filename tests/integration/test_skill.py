@@ -32,6 +32,7 @@ embargo = "1s"
 max_calibration_error = 0.15  # of some minutes, in which few moves are independent: parts differ by chance
 max_psi = 0.6
 max_ks = 0.4
+max_shuffled_auc = 0.6
 lookahead_cuts = 1
 {models}
 """

@@ -172,7 +172,8 @@ def _trial(spec: Model, data: Prepared, fold: split.Fold) -> tuple[float, npt.ND
     raw = model.scores(inputs, test)
     scores = raw.astype(np.float32)
     y = data.labels.y[test]
-    action = audit.decide(scores, model, choose_threshold(scores, data.recipe.decision.act_share, model))
+    share = 1.0 if model.policy else data.recipe.decision.act_share
+    action = audit.decide(scores, model, choose_threshold(scores, share, model))
     hold = audit.hold_of(model, data.recipe.labels)
     net = audit.net_profit(action, test, data.snap, data.labels, data.trading, hold)
     if model.policy:
