@@ -108,7 +108,7 @@ def test_most_of_the_planted_signal_is_recovered(market: fitting.Prepared, numbe
 
 def verdict(seed: int, strength: float, folder: Path) -> list[str]:
     """Names of the failed checks that stand between a logistic regression and promotion."""
-    file = write(folder, [{"kind": "logistic"}], seed=seed, strength=strength)
+    file = write(folder, [{"kind": "logistic"}], seed=seed, strength=strength, events=160_000)
     made = recipe.load(file)
     data = prepare(made, file, folder / "snapshot", lambda text: None)
     case = fitting.case(made.models[0], data, data.parts, audit.Trials())
