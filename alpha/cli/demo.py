@@ -52,9 +52,16 @@ def run(args: argparse.Namespace) -> int:
     registry = out / "registry.json"
     # a demonstration may start anywhere; a registry of yours demands the commit unless you say otherwise
     (out / "registry.toml").write_text('[policy]\ndefinition_commit = "optional" # simulated data, a demonstration\n')
-    trained = verb.train(verb.recipe("demo"), registry, small=args.small, run_dir=out / "train", progress=say)
+    trained = verb.train(
+        verb.recipe("demo"),
+        registry,
+        small=args.small,
+        run_dir=out / "train",
+        progress=say,
+        waive={"definition_committed": "a demonstration, also where nothing is under version control"},
+    )
     first = trained.models[0]
-    failed = [c["name"] for m in trained.models for c in m.checks if not c["passed"]]
+    failed = [c["name"] for m in trained.models for c in m.checks if not (c["passed"] or c["waived"])]
     if not any(c["name"] in failed for c in first.checks):
         promote(registry, f"models:/{first.model_id}/{first.version}", approver="demo")
     say(f"running {args.events:,} fresh simulated events")

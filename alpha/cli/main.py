@@ -40,7 +40,10 @@ VERBS = {
 }
 EXTRA_GROUP = "alpha.verbs"
 # verbs of the training package, which this package never imports: found by their entry points when called
-TRAINING_VERBS = {"train": "train, audit and register the models of a recipe"}
+TRAINING_VERBS = {
+    "train": "train, audit and register the models of a recipe",
+    "walkforward": "retrain a recipe's models fold after fold, judge each on what came next",
+}
 
 
 def _extra_verbs() -> dict[str, Any]:
@@ -52,8 +55,8 @@ def _extra_verbs() -> dict[str, Any]:
 
 def _usage() -> str:
     lines = ["usage: alpha VERB [options]", "", "Machine-learned trading signals, from Python. Advisory only.", ""]
-    lines += [f"  {name:<10} {text}" for name, (_, text) in VERBS.items()]
-    lines += [f"  {name:<10} {text}" for name, text in TRAINING_VERBS.items()]
+    lines += [f"  {name:<11} {text}" for name, (_, text) in VERBS.items()]
+    lines += [f"  {name:<11} {text}" for name, text in TRAINING_VERBS.items()]
     lines += ["", "alpha VERB --help tells more; --json prints exactly one JSON object."]
     return "\n".join(lines)
 

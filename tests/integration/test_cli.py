@@ -206,7 +206,7 @@ def test_altered_model_byte_is_refused(capsys: pytest.CaptureFixture[str], ticks
     code, _, err = call(capsys, "run", "--model", "models:/demo/1", "--registry", registry, "--data", ticks, "--json")
     assert code == 2 and "was altered" in err and err.count("\n") <= 2
     code, result, _ = call(capsys, "registry", "verify", "--registry", registry, "--json")
-    assert code == 1 and result["models"] == 2 and len(result["problems"]) == 1
+    assert code == 1 and result["models"] == 3 and len(result["problems"]) == 1
 
 
 def test_altered_metadata_is_refused(capsys: pytest.CaptureFixture[str], ticks: Path, registry: Path) -> None:
@@ -225,7 +225,7 @@ def test_altered_metadata_is_refused(capsys: pytest.CaptureFixture[str], ticks: 
         (["run", "--model", "models:/demo/1", "--registry", "/nowhere.json", "--data", "TICKS"], "does not exist"),
         (
             ["run", "--model", "models:/nothing@production", "--registry", "REG", "--data", "TICKS"],
-            "it has: demo, demo_mlp",
+            "it has: HybridPPO, demo, demo_mlp",
         ),
         (["run", "--model", "models:/demo/9", "--registry", "REG", "--data", "TICKS"], "no version 9"),
         (["run", "--model", "demo", "--registry", "REG", "--data", "TICKS"], "models:/ID@production"),
@@ -267,7 +267,7 @@ def test_promote_archives_the_previous_version_and_writes_history(
 
 def test_committed_registry_is_sound(capsys: pytest.CaptureFixture[str], project_root: Path) -> None:
     code, result, _ = call(capsys, "registry", "verify", "--registry", project_root / "registry.json", "--json")
-    assert code == 0 and result == {"schema": "alpha/registry-verify/1", "models": 2, "problems": []}
+    assert code == 0 and result == {"schema": "alpha/registry-verify/1", "models": 3, "problems": []}
 
 
 @pytest.mark.real_data

@@ -50,7 +50,7 @@ def test_an_interrupt_that_the_classifier_swallows_is_an_interrupt(interrupt_in_
     z, y = rng.normal(size=(3_000, 3)).astype(np.float32), rng.integers(0, 3, 3_000)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        fit.fit(Model(id="m", kind="mlp"), z, y, 1)
+        fit.fit(Model(id="m", kind="mlp"), fit.Task.of_rows(z, y, 1))
     assert signal.getsignal(signal.SIGINT) is handler
 
 
@@ -74,11 +74,11 @@ def test_a_failed_check_is_named_and_nothing_is_recommended(
 ) -> None:
     args = ["train", str(recipe), *SMALL, "--run-dir", str(tmp_path / "run")]
     args += ["--registry", str(tmp_path / "registry.json"), "--set", "gates.min_auc=0.99"]
-    assert main(args) == 1
+    assert main(args) == 0  # a statistical check is recorded; it stands in the way of promotion, not of the candidate
     out, err = capsys.readouterr()
     assert "promote" not in out
-    last = err.strip().splitlines()[-2:]
-    for line, name in zip(last, ("demo", "demo_mlp"), strict=True):
+    lines = [line for line in err.splitlines() if "failed its check auc" in line]
+    for line, name in zip(lines, ("demo", "demo_mlp"), strict=True):
         assert line.startswith(f"{name} v1 failed its check auc: 0.") and ", limit 0.99; " in line
         assert line.endswith("it is registered as a candidate and cannot be promoted")
 
@@ -131,9 +131,9 @@ def test_a_sound_recipe_is_printed(recipe: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_value_that_the_classifier_refuses_names_the_model() -> None:
-    z, y = np.zeros((9, 1), np.float32), np.arange(9) % 3
+    task = fit.Task.of_rows(np.zeros((9, 1), np.float32), np.arange(9) % 3, 1)
     with pytest.raises(DataError, match=r"models\.params of m: .*'C'"):
-        fit.fit(Model(id="m", kind="logistic", params={"C": -1.0}), z, y, 1)
+        fit.fit(Model(id="m", kind="logistic", params={"C": -1.0}), task)
 
 
 @pytest.mark.parametrize(

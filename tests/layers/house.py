@@ -140,7 +140,18 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha",
         ),
     ),
-    ("trading", ("alpha.report", "alpha.strategy", "alpha.backtest", "alpha.replay", "alpha.compare")),
+    (
+        "trading",
+        (
+            "alpha.report",
+            "alpha.strategy",
+            "alpha.backtest.costs",
+            "alpha.backtest.account",
+            "alpha.backtest",
+            "alpha.replay",
+            "alpha.compare",
+        ),
+    ),
     ("doors", ("alpha.cli.show", "alpha.cli", "alpha.integrations", "alpha.ops", "alpha.__main__")),
 )
 

@@ -20,6 +20,8 @@ DISTRIBUTION = {
     "sklearn": "scikit-learn",
     "exchange_calendars": "exchange-calendars",
     "prometheus_client": "prometheus-client",
+    "stable_baselines3": "stable-baselines3",
+    "xgboost": "xgboost-cpu",
 }
 # modules of our own that stand for the package they need
 STANDS_FOR = {"alpha.features._batch_kernels": "numba"}

@@ -147,3 +147,75 @@ def test_what_comes_after_the_horizon_changes_no_label() -> None:
     pending = ~settled & (np.arange(n) < half)  # their horizon reaches into what was changed
     assert np.count_nonzero(pending) > 5
     assert (full.forward[pending] != changed.forward[pending]).all()
+
+
+# -- horizons in rows, barriers, signs and volatility
+
+
+def bars_of(*prices: float, step: int = SECOND) -> np.ndarray:
+    """Quotes a step apart around these mids, 0.2 wide."""
+    return quotes(*((i * step, 0, p - 0.1, p + 0.1) for i, p in enumerate(prices)))
+
+
+def test_a_horizon_of_rows_counts_rows() -> None:
+    made, _ = labelled(bars_of(100, 101, 103, 102, 99), horizon=2, half_spreads=0.0)
+    assert made.forward[:3] == pytest.approx([0.03, 102 / 101 - 1, 99 / 103 - 1])
+    assert made.known.tolist() == [True, True, True, False, False]
+    assert made.end_ns[:3].tolist() == [T0 + 2 * SECOND, T0 + 3 * SECOND, T0 + 4 * SECOND]
+    assert made.y[:3].tolist() == [BUY, BUY, SELL]
+
+
+def test_the_first_barrier_touched_decides_and_ends_the_label() -> None:
+    prices = (100, 100.5, 101.2, 90, 100, 100.2, 100.1)
+    made, _ = labelled(bars_of(*prices), kind="triple_barrier", horizon=3, half_spreads=0.0, fee_bp=100.0)
+    # barriers at +-1 %: row 0 touches the upper one at row 2, before it falls; row 1 the lower one at row 3
+    assert made.y[:4].tolist() == [BUY, SELL, SELL, BUY]
+    assert made.end_ns[:4].tolist() == [T0 + i * SECOND for i in (2, 3, 3, 4)]
+    assert made.forward[0] == pytest.approx(0.012)
+    wide, _ = labelled(bars_of(*prices), kind="triple_barrier", horizon=3, fee_bp=5000.0)
+    assert (wide.y == HOLD).all() and wide.end_ns[0] == T0 + 3 * SECOND
+    own, _ = labelled(bars_of(*prices), kind="triple_barrier", horizon=3, barrier="0.004 + 0.0*mid/mid", take=2.0)
+    assert (own.y[0], own.end_ns[0]) == (BUY, T0 + 2 * SECOND)
+
+
+@given(st.lists(st.floats(90.0, 110.0), min_size=2, max_size=40), st.integers(1, 9), st.floats(0.001, 0.05))
+def test_barriers_against_a_loop(prices: list[float], horizon: int, width: float) -> None:
+    price = np.array(prices)
+    n = len(price)
+    last = np.minimum(np.arange(n) + horizon, n - 1)
+    y, where = labels.first_touch(price, last, price * (1 + width), price * (1 - width))
+    for i in range(n):
+        expected = (HOLD, int(last[i]))
+        for j in range(int(last[i]), i, -1):
+            if price[j] >= price[i] * (1 + width):
+                expected = (BUY, j)
+            elif price[j] <= price[i] * (1 - width):
+                expected = (SELL, j)
+        assert (y[i], where[i]) == expected
+
+
+def test_the_sign_of_the_next_row() -> None:
+    made, _ = labelled(bars_of(100, 101, 101, 100), kind="next_bar_sign", horizon=99)
+    assert made.y[:3].tolist() == [BUY, HOLD, SELL]
+    assert made.known.tolist() == [True, True, True, False]
+
+
+def test_volatility_is_of_the_rows_after() -> None:
+    prices = (100.0, 101.0, 100.0, 103.0, 103.0)
+    made, _ = labelled(bars_of(*prices), kind="volatility", horizon=3)
+    steps = np.diff(np.log(prices)) ** 2
+    assert made.forward[:2] == pytest.approx([np.sqrt(steps[0:3].sum()), np.sqrt(steps[1:4].sum())])
+    assert made.known.tolist() == [True, True, False, False, False]
+
+
+def test_a_label_that_is_no_number_names_its_key() -> None:
+    for spec, words in (
+        (
+            {"price": "mid/(mid - mid)"},
+            r"labels\.price = 'mid/\(mid - mid\)' is not a number at 5 of 5 rows, first at event 0",
+        ),
+        ({"spread": "spread/(mid - mid)"}, r"labels\.spread"),
+        ({"kind": "triple_barrier", "barrier": "spread/(mid - mid)"}, r"labels\.barrier"),
+    ):
+        with pytest.raises(labels.DataError, match=words):
+            labelled(bars_of(100, 101, 102, 101, 100), **spec)

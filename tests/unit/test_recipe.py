@@ -12,6 +12,7 @@ from alpha_training import recipe
 TEXT = """
 seed = 3
 features = "spec"
+assumptions = ["it rains"]
 [data]
 simulate = { n_events = 1000 }
 [labels]
@@ -57,7 +58,19 @@ def test_overrides_come_last_and_are_typed(tmp_path: Path) -> None:
         ("seed=soon", "Expected `int`"),
         ("seed=-1", "seed must not be negative"),
         ("seed", "takes section.key=value"),
-        ("models.0.kind=mlp", "'models' is no table"),
+        ("models.kind=7", r"models\[0\]\.kind"),
+        ("models.0.kind=mlp", "unknown field `0`"),
+        ("assumptions=[]", "assumptions is empty"),
+        ("labels.horizon=0", "labels.horizon must be a duration or at least 1 row"),
+        ("labels.take=0.0", "labels.take must be above 0"),
+        ("costs.impact=-1.0", "costs.impact must be 0 or more"),
+        ("gates.min_auc=inf", "gates.min_auc must be finite"),
+        ("gates.bucket=soon", "gates.bucket: 'soon' is not a duration"),
+        ("split.folds=1", "split.folds must be from 2 to 50"),
+        ("models.window=0", "window of a must be from 1"),
+        ("models.search={trials=0, space={C={low=1,high=2}}}", "search of a needs at least one trial"),
+        ("data.start=yesterday", "data.start: 'yesterday' is no time"),
+        ("data.max_events=0", "data.max_events must be at least 1"),
         ("decision.act_share=7", "act_share must be above 0 and at most 1"),
         ("decision.act_share=0.0", "act_share"),
         ("labels.fee_bp=nan", "fee_bp must be 0 or more"),

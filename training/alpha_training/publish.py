@@ -61,10 +61,11 @@ def write(
     snapshot: str,
     commit: str,
     at: str | None = None,
+    more: dict[str, bytes] | None = None,
 ) -> tuple[Path, Entry]:
     """Write ``artifacts/<id>/v<n>/`` beside the registry, then register it as a candidate.
 
-    ``meta.sha256`` is completed here; ``at``: time of creation (default now). RegistryError if the version's folder already exists.
+    ``meta.sha256`` is completed here; ``at``: time of creation (default now); ``more``: further files. RegistryError if the version's folder already exists.
     """
     root = load(registry).root if registry.exists() else registry.resolve().parent
     folder = root / "artifacts" / meta.model_id / f"v{meta.version}"
@@ -78,6 +79,7 @@ def write(
         "probes.npy": buffer.getvalue(),
         "parity.json": to_json(certificate),
         "card.md": card.encode(),
+        **(more or {}),
     }
     meta = msgspec.structs.replace(
         meta, sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import tomllib
 from pathlib import Path
@@ -17,43 +18,101 @@ from alpha.models.metadata import is_model_id
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Where events come from: ``simulate`` (arguments of the simulator) or ``files`` with reader options."""
+    """Where events come from: ``simulate`` (arguments of the simulator) or ``files`` with reader options.
+
+    ``start`` (inclusive) and ``end`` (exclusive) cut by stream time, e.g. 2022-01-01 or 2022-01-03T15:00:00Z; a time
+    without a zone is UTC. ``max_events`` keeps the first ones of what is left.
+    """
 
     simulate: dict[str, Any] | None = None
     files: list[str] = []
     instrument: str | None = None
     bar_stamp: str | None = None
     levels: int = 1
+    start: str | None = None
+    end: str | None = None
+    max_events: int | None = None
 
 
 class Labels(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Three classes of the forward return of ``price`` over ``horizon`` of stream time.
+    """What is to be predicted from each row.
 
-    HOLD inside the dead band ``half_spreads * spread/2 / price + fee_bp * 1e-4``: what it costs to act.
+    ``kind``: ``return``, three classes of the forward return of ``price`` (an expression: mid, microprice, a bar's
+    close) over ``horizon``; ``triple_barrier``, which of ``price * (1 + take*barrier)`` and
+    ``price * (1 - stop*barrier)`` is touched first within it; ``next_bar_sign``, the sign of the next row's return;
+    ``volatility``, the root of the summed squared log returns over it (for regressions only).
+    ``horizon``: a duration of stream time, or a number of rows.
+    HOLD inside the dead band ``half_spreads * spread/2 / price + fee_bp * 1e-4``: what it costs to act. ``barrier``: an
+    expression for the barriers' width as a share of the price (default: the dead band).
     """
 
+    kind: Literal["return", "triple_barrier", "next_bar_sign", "volatility"] = "return"
     price: str = "mid"
     spread: str | None = "spread"
-    horizon: str
+    horizon: str | int = 1
     half_spreads: float = 1.0
     fee_bp: float = 0.0
+    barrier: str | None = None
+    take: float = 1.0
+    stop: float = 1.0
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Shares of time, in order; at least one label horizon is left out between the parts."""
+    """Shares of time, in order; at least one label horizon is left out between the parts.
+
+    The model that is published is always cut by ``train`` and ``valid``; ``folds``, ``test_groups`` and ``window`` shape
+    the cross-validation of a search and of ``alpha walkforward``. ``cv``: what a search scores by: the validation
+    part, purged k-fold, or combinatorial purged folds.
+    """
 
     train: float = 0.6
     valid: float = 0.2
     embargo: str = "0.001s"
+    cv: Literal["valid", "purged_kfold", "combinatorial"] = "valid"
+    folds: int = 5
+    test_groups: int = 2
+    window: Literal["expanding", "sliding"] = "expanding"
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An optuna search over ``space``: parameter -> ``{low, high, log}`` (whole numbers stay whole) or ``{choices}``."""
+
+    trials: int = 20
+    space: dict[str, dict[str, Any]]
+
+
+Kind = Literal[
+    "logistic",
+    "ridge",
+    "forest",
+    "mlp",
+    "xgboost",
+    "lightgbm",
+    "torch_mlp",
+    "lstm",
+    "lstm_window",
+    "gru",
+    "cnn",
+    "deeplob",
+    "ppo",
+]
 
 
 class Model(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is fitted: ``kind`` and its scikit-learn parameters."""
+    """What is fitted: ``kind``, its library's ``params``, and for models over sequences the ``window`` in rows.
+
+    ``class_weight``: "balanced" weighs classes by their rarity. ``calibrate``: fit a map from the model's probabilities to
+    observed shares on the validation part and append it to the graph.
+    """
 
     id: str
-    kind: Literal["logistic", "mlp"]
+    kind: Kind
     params: dict[str, Any] = {}
     owner: str = ""
+    window: int = 20
+    class_weight: Literal["balanced"] | None = None
+    calibrate: bool = False
+    search: Search | None = None
 
 
 class DecisionRule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -63,24 +122,60 @@ class DecisionRule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     cooldown: str | None = None
 
 
+class CostsOf(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What acting on a signal costs in the audit: ``fees`` (a TOML file of dated fees beside the recipe) or ``fee_bp`` and
+    ``sell_bp`` of the notional; half of ``spread_share`` of the data's spread, or of ``spread_bp`` where it has none; the
+    square-root law's ``impact`` with ``daily_volume`` and ``daily_volatility``."""
+
+    fees: str | None = None
+    fee_bp: float = 0.0
+    sell_bp: float = 0.0
+    spread_share: float = 1.0
+    spread_bp: float = 0.0
+    impact: float = 0.0
+    daily_volume: float = 1e9
+    daily_volatility: float = 0.0
+    qty: float = 1.0
+
+
 class Gates(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Limits of the checks that promotion requires."""
+    """Limits of the audit's checks. ``max_psi`` and ``max_ks`` are each feature's, ``max_drift_share`` is the share of
+    features that may exceed one. ``bucket``: the interval whose profits make one observation of the Sharpe ratio;
+    empty: a thirtieth of the test part."""
 
     min_auc: float = 0.52
     max_shuffled_auc: float = 0.55
     max_export_diff: float = 1e-5
+    max_log_loss_ratio: float = 1.0
+    min_log_loss_t: float = 1.645
+    min_net_sharpe: float = 0.0
+    min_deflated_sharpe: float = 0.95
+    max_pbo: float = 0.5
+    max_calibration_error: float = 0.1
+    min_stable_share: float = 0.5
+    max_psi: float = 0.25
+    max_ks: float = 0.25
+    max_drift_share: float = 0.34
+    min_class_share: float = 0.02
+    max_latency_us: float = 1000.0
+    max_model_mb: float = 64.0
+    lookahead_cuts: int = 3
+    bucket: str = ""
 
 
 class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A whole recipe. ``features``: a catalogued name or a TOML file beside the recipe."""
+    """A whole recipe. ``features``: a catalogued name or a TOML file beside the recipe. ``assumptions``: sentences that
+    must hold for the model to be of use; they open its card."""
 
     seed: int = 7
     data: Data
     features: str
+    assumptions: list[str]
     labels: Labels
     split: Split = msgspec.field(default_factory=Split)
     models: list[Model]
     decision: DecisionRule = msgspec.field(default_factory=DecisionRule)
+    costs: CostsOf = msgspec.field(default_factory=CostsOf)
     gates: Gates = msgspec.field(default_factory=Gates)
     small: dict[str, Any] = {}
 
@@ -135,6 +230,8 @@ def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     *folders, name = key.strip().split(".")
     for folder in folders:
         target = target.setdefault(folder, {})
+        if isinstance(target, list) and len(target) == 1 and folder == "models":
+            target = target[0]  # of a single model the number goes without saying
         if not isinstance(target, dict):
             raise DataError(f"--set {key}: {folder!r} is no table of the recipe")
     target[name] = value
@@ -160,12 +257,63 @@ def _check(recipe: Recipe, what: str) -> None:
             f"{what}: split.train {split.train} and split.valid {split.valid} must be shares above 0 that leave room "
             "for a test part"
         )
-    times = {"labels.horizon": recipe.labels.horizon, "split.embargo": split.embargo}
-    for name, text in (times | {"decision.cooldown": recipe.decision.cooldown or "1s"}).items():
+    times = {"split.embargo": split.embargo}
+    if isinstance(recipe.labels.horizon, str):
+        times["labels.horizon"] = recipe.labels.horizon
+    elif recipe.labels.horizon < 1:
+        raise DataError(f"{what}: labels.horizon must be a duration or at least 1 row, it is {recipe.labels.horizon}")
+    optional = {"decision.cooldown": recipe.decision.cooldown, "gates.bucket": recipe.gates.bucket}
+    times |= {name: text for name, text in optional.items() if text}
+    for name, text in times.items():
         try:
             duration(text)
         except DefinitionError as exc:
             raise DataError(f"{what}: {name}: {exc}") from None
-    for name, number in (("half_spreads", recipe.labels.half_spreads), ("fee_bp", recipe.labels.fee_bp)):
+    labels, costs = recipe.labels, recipe.costs
+    for name, number in (
+        ("labels.half_spreads", labels.half_spreads),
+        ("labels.fee_bp", labels.fee_bp),
+        ("costs.fee_bp", costs.fee_bp),
+        ("costs.spread_bp", costs.spread_bp),
+        ("costs.spread_share", costs.spread_share),
+        ("costs.impact", costs.impact),
+        ("costs.daily_volatility", costs.daily_volatility),
+    ):
         if not (math.isfinite(number) and number >= 0.0):
-            raise DataError(f"{what}: labels.{name} must be 0 or more, it is {number}")
+            raise DataError(f"{what}: {name} must be 0 or more, it is {number}")
+    for name, number in (
+        ("labels.take", labels.take),
+        ("labels.stop", labels.stop),
+        ("costs.daily_volume", costs.daily_volume),
+        ("costs.qty", costs.qty),
+    ):
+        if not (math.isfinite(number) and number > 0.0):
+            raise DataError(f"{what}: {name} must be above 0, it is {number}")
+    for name in recipe.gates.__struct_fields__:
+        limit = getattr(recipe.gates, name)
+        if isinstance(limit, float) and not math.isfinite(limit):
+            raise DataError(f"{what}: gates.{name} must be finite, it is {limit}")
+    if not [text for text in recipe.assumptions if text.strip()]:
+        raise DataError(f"{what}: assumptions is empty: say under what circumstances the model may be used")
+    if not 2 <= split.folds <= 50 or not 1 <= split.test_groups < split.folds:
+        raise DataError(f"{what}: split.folds must be from 2 to 50 and split.test_groups below it")
+    for model in recipe.models:
+        if not 1 <= model.window <= 10_000:
+            raise DataError(f"{what}: window of {model.id} must be from 1 to 10,000 rows, it is {model.window}")
+        if model.search is not None and (model.search.trials < 1 or not model.search.space):
+            raise DataError(f"{what}: search of {model.id} needs at least one trial and a space")
+    for name, when in (("data.start", recipe.data.start), ("data.end", recipe.data.end)):
+        if when is not None:
+            time_ns(when, f"{what}: {name}")
+    if recipe.data.max_events is not None and recipe.data.max_events < 1:
+        raise DataError(f"{what}: data.max_events must be at least 1, it is {recipe.data.max_events}")
+
+
+def time_ns(text: str, what: str) -> int:
+    """A day or time in ISO 8601 as ns UTC; DataError names ``what``."""
+    try:
+        when = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise DataError(f"{what}: {text!r} is no time such as 2022-01-03 or 2022-01-03T14:30:00Z") from None
+    when = when if when.tzinfo is not None else when.replace(tzinfo=dt.UTC)
+    return int((when - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1)) * 1000

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
+import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import numpy.typing as npt
 
 from alpha.data import open_events
 from alpha.data.simulate import simulate, simulate_blocks
-from alpha.errors import DataError, need
+from alpha.errors import DataError
+from alpha.events import stream_time
 from alpha.features import batch, catalog, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
-from alpha_training.recipe import Recipe
+from alpha_training import store
+from alpha_training.recipe import Recipe, time_ns
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,50 @@ def check_simulate(recipe: Recipe) -> None:
     next(simulate_blocks(**{name: value for name, value in given.items() if name != "n_events"}))  # the values' ranges
 
 
+def expanded(name: str) -> str:
+    """A file name with its environment variables filled in, e.g. ${ALPHA_DATA}/bars/x.parquet."""
+    full = os.path.expandvars(name)
+    if "$" in full:
+        raise DataError(f"data.files: {name} names an environment variable that is not set")
+    return full
+
+
 def read(recipe: Recipe, folder: Path) -> Source:
     """The events a recipe names; file names are relative to the recipe's folder."""
     if recipe.data.simulate is not None:
         check_simulate(recipe)
         stream = simulate(**{"seed": recipe.seed, **recipe.data.simulate})
-        digest = hashlib.sha256(stream.events.tobytes()).hexdigest()
-        return Source(stream.events, stream.instruments, digest, True, stream.signal, stream.describe())
-    paths = [folder / f for f in recipe.data.files]
+        keep = chosen(stream.events, recipe)
+        events = stream.events[keep]
+        digest = hashlib.sha256(events.tobytes()).hexdigest()
+        return Source(events, stream.instruments, digest, True, stream.signal[keep], stream.describe())
+    paths = [folder / expanded(f) for f in recipe.data.files]
     source = open_events(
         paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels
     )
     events = source.read_all()
     if source.empty:
         raise DataError(source.why_empty())
+    events = events[chosen(events, recipe)]
+    if not len(events):
+        raise DataError(f"data.start and data.end leave no event of {', '.join(recipe.data.files)}")
     return Source(events, source.instruments, source.data_sha256(), False, None, source.describe())
+
+
+def chosen(events: npt.NDArray[Any], recipe: Recipe) -> slice | npt.NDArray[np.bool_]:
+    """Which events data.start, data.end and data.max_events keep; in stream time of the default clock."""
+    data = recipe.data
+    if data.start is None and data.end is None:
+        return slice(0, data.max_events)
+    ts = stream_time(events, "recv")
+    keep = np.ones(len(events), np.bool_)
+    if data.start is not None:
+        keep &= ts >= time_ns(data.start, "data.start")
+    if data.end is not None:
+        keep &= ts < time_ns(data.end, "data.end")
+    if data.max_events is not None:
+        keep &= np.cumsum(keep) <= data.max_events
+    return keep
 
 
 def make(fs: FeatureSet, source: Source) -> Snapshot:
@@ -101,51 +133,33 @@ def make(fs: FeatureSet, source: Source) -> Snapshot:
 
 
 def git_commit(folder: Path) -> str:
-    """Commit of the definition's repository; empty outside of git, or if the recipe's folder or the feature
-    catalogue differ from it."""
+    """Commit of the feature definition's repository; empty outside of git, or if a tracked file of it differs, or if
+    the feature catalogue's own repository does."""
 
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=30)
+    def git(where: Path, *words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, check=True, timeout=30)
         return done.stdout.strip()
 
     try:
-        top = Path(git("rev-parse", "--show-toplevel")).resolve()
-        defines = [p for p in (folder.resolve(), Path(catalog.__file__).resolve()) if p.is_relative_to(top)]
-        changed = git("status", "--porcelain", "--", *map(str, defines))
-        return "" if changed else git("rev-parse", "HEAD")
+        top = Path(git(folder, "rev-parse", "--show-toplevel")).resolve()
+        catalogue = Path(catalog.__file__).resolve()
+        changed = git(top, "status", "--porcelain", "--untracked-files=no")
+        defines = [p for p in (folder.resolve(), catalogue.parent) if p.is_relative_to(top)]
+        changed += git(top, "status", "--porcelain", "--", *map(str, defines))  # new files count where definitions lie
+        return "" if changed else git(top, "rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
-def write(snapshot: Snapshot, fs: FeatureSet, source: Source, commit: str, path: Path) -> str:
-    """Parquet (zstd) with the lineage in the schema's metadata; returns the file's sha256."""
-    pa, pq = need("pyarrow", "train"), need("pyarrow.parquet", "train")
-    columns: dict[str, Any] = {
-        "ts_ns": snapshot.ts_ns,
-        "instrument": pa.DictionaryArray.from_arrays(
-            snapshot.instrument_id.astype(np.int32), list(source.instruments.symbols)
-        ),
-        "event": snapshot.row_index,
-    }
-    columns |= {name: snapshot.x[:, j] for j, name in enumerate(fs.names)}
-    statistics = {
-        name: {
-            "min": float(c.min()),
-            "max": float(c.max()),
-            "mean": float(c.mean(dtype=np.float64)),
-            "std": float(c.std(dtype=np.float64)),
-        }
-        for name, c in zip(fs.names, snapshot.x.T, strict=True)
-    }
-    lineage = {
-        "definition": fs.canonical(),
-        "definition_hash": fs.definition_hash,
-        "data_sha256": source.sha256,
-        "simulated": source.simulated,
-        "git_commit": commit,
-        "statistics": statistics,
-    }
-    table = pa.table(columns).replace_schema_metadata({"alpha": json.dumps(lineage, sort_keys=True)})
-    pq.write_table(table, path, compression="zstd")
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def make_and_write(
+    fs: FeatureSet, source: Source, commit: str, folder: Path, twin: str, say: Callable[[str], None]
+) -> tuple[Snapshot, str]:
+    """The rows through the store in ``folder``, and the digest of its partitions. Without both twins there is no
+    certificate, and the snapshot says so."""
+    lineage = store.Lineage(source.sha256, source.simulated, commit)
+    manifest = store.build(fs, lambda: [source.events], source.instruments, lineage, folder, twin=twin, say=say)
+    rows = store.load(folder, fs, source.instruments)
+    none = {"share": 0.0, "pass": False, "worst": f"made by the {twin} twin alone: the twins were not compared"}
+    return Snapshot(**rows, all_rows=manifest["all_rows"], certificate=manifest.get("certificate", none)), store.digest(
+        manifest
+    )

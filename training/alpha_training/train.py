@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import datetime as dt
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from alpha.documents import to_json
 from alpha.errors import DataError, need
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
-from alpha.models.score import scores
 from alpha.registry import Check
-from alpha_training import audit, export, fit, labels, publish, snapshot, split
+from alpha_training import audit, card, export, fit, fitting, labels, plots, pnl, publish, search, snapshot, split
+from alpha_training.fitting import Prepared, choose_threshold
 from alpha_training.recipe import Model, Recipe, features_of, load
 
+__all__ = ["TrainResult", "Trained", "check", "choose_threshold", "prepare", "train"]
+
 N_PROBES = 512
+_LIBRARIES = (
+    "alpha-runtime",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "skl2onnx",
+    "onnx",
+    "onnxruntime",
+    "polars",
+    "pyarrow",
+    "numba",
+    "purgedcv",
+    "optuna",
+    "xgboost-cpu",
+    "lightgbm",
+    "torch",
+    "onnxscript",
+    "stable-baselines3",
+    "gymnasium",
+)
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One published candidate."""
+    """One audited model: a published candidate, or, with ``blocked`` checks, one that was not registered (version 0)."""
 
     model_id: str
     version: int
@@ -36,17 +59,7 @@ class Trained:
     checks: list[dict[str, Any]]
     metrics: dict[str, dict[str, float]]
     threshold: float
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A model that is fitted and audited, and not yet registered."""
-
-    spec: Model
-    onnx_bytes: bytes
-    checks: list[Check]
-    quality: dict[str, dict[str, float]]
-    threshold: float
+    blocked: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -60,18 +73,57 @@ class TrainResult:
     test_start_ns: int = 0
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A model that is fitted and audited, and not yet registered."""
+
+    spec: Model
+    case: audit.Case
+    checks: list[Check]
+    quality: dict[str, dict[str, float]]
+    importance: list[tuple[str, float]]
+    picture: bytes | None
+
+
 def check(recipe: Recipe, fs: FeatureSet, path: Path) -> None:
-    """What can be known before any data is read: packages, label expressions, classifiers. AlphaError if not sound."""
+    """What can be known before any data is read: packages, label expressions, model parameters. AlphaError if not sound."""
     need("numba", "train"), need("polars", "train"), need("pyarrow.parquet", "train")
-    need("scipy.stats", "train"), need("skl2onnx", "train"), need("onnx", "train")
+    need("scipy.stats", "train"), need("skl2onnx", "train"), need("onnx", "train"), need("purgedcv", "train")
     labels.expressions(recipe.labels, fs)
+    pnl.Trading.of(recipe.costs, path.parent)
     for spec in recipe.models:
-        fit.estimator(spec, recipe.seed)
+        fit.check(spec)
+        search.check(spec)
     if recipe.data.simulate is not None:
         snapshot.check_simulate(recipe)
     for name in recipe.data.files:
-        if not (path.parent / name).is_file():
-            raise DataError(f"recipe {path}: data file {path.parent / name} does not exist or is no file")
+        if not (path.parent / snapshot.expanded(name)).is_file():
+            raise DataError(
+                f"recipe {path}: data file {path.parent / snapshot.expanded(name)} does not exist or is no file"
+            )
+
+
+def prepare(recipe: Recipe, path: Path, folder: Path, progress: Progress, twin: str = "both") -> Prepared:
+    """Events, snapshot, labels and the time-ordered parts of a recipe."""
+    fs = features_of(recipe, path)
+    check(recipe, fs, path)
+    progress("reading events")
+    source = snapshot.read(recipe, path.parent)
+    commit = snapshot.git_commit(path.parent)
+    progress(f"features of {len(source.events):,} events by {'both twins' if twin == 'both' else f'the {twin} twin'}")
+    snap, digest = snapshot.make_and_write(fs, source, commit, folder / "snapshot", twin, progress)
+    progress("labels and split")
+    labelled = labels.make(recipe.labels, fs, snap, source)
+    parts = split.time_ordered(
+        snap.ts_ns,
+        labelled.end_ns,
+        labelled.known,
+        train=recipe.split.train,
+        valid=recipe.split.valid,
+        embargo_ns=duration(recipe.split.embargo).ns,
+    )
+    trading = pnl.Trading.of(recipe.costs, path.parent)
+    return Prepared(recipe, path, fs, source, snap, labelled, parts, trading, commit, digest)
 
 
 def train(
@@ -83,130 +135,152 @@ def train(
     run_dir: str | Path | None = None,
     at: str | None = None,
     progress: Progress = lambda text: None,
+    watch: fitting.Watch = lambda name, done, total, loss: None,
+    twin: str = "both",
+    waive: dict[str, str] | None = None,
 ) -> TrainResult:
     """Train, audit and register every model of a recipe as a candidate. Raises AlphaError in one sentence.
 
-    ``at``: the time written as created_at and into history (default now).
+    ``at``: the time written as created_at and into history (default now); ``twin``: what computes the features, ``both``
+    with a certificate; ``waive``: name of a statistical check -> why its failure is accepted.
     """
     path = Path(recipe_path)
     recipe = load(path, overrides, small=small)
-    fs = features_of(recipe, path)
-    check(recipe, fs, path)
+    check(recipe, features_of(recipe, path), path)
     publish.check_place(Path(registry))
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     folder = Path(run_dir) if run_dir else Path("runs") / "train" / f"{stamp}-{path.stem}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_bytes(to_json(recipe))
-    progress("reading events")
-    source = snapshot.read(recipe, path.parent)
-    progress(f"features of {len(source.events):,} events by both twins")
-    snap = snapshot.make(fs, source)
-    commit = snapshot.git_commit(path.parent)
-    digest = snapshot.write(snap, fs, source, commit, folder / "snapshot.parquet")
-    progress("labels and split")
-    labelled = labels.make(recipe.labels, fs, snap, source)
-    parts = split.time_ordered(
-        snap.ts_ns,
-        labelled.end_ns,
-        labelled.known,
-        train=recipe.split.train,
-        valid=recipe.split.valid,
-        embargo_ns=duration(recipe.split.embargo).ns,
-    )
-    scaler = fit.Scaler.of(snap.x[parts.train])
-    z = scaler.apply(snap.x)
-    result = TrainResult(folder, source=source, feature_set=fs, test_start_ns=int(snap.ts_ns[parts.test[0]]))
-    drafts: list[_Draft] = []  # nothing is registered before every model is done: an interrupt leaves no trace
-    for spec in recipe.models:
-        progress(f"fitting {spec.id} ({spec.kind}) on {len(parts.train):,} rows")
-        model = fit.fit(spec, z[parts.train], labelled.y[parts.train], recipe.seed)
-        progress(f"exporting and auditing {spec.id}")
-        onnx_bytes = export.to_onnx(model, len(fs.names), spec.id)
-        exported = scores(onnx_bytes, export.OUTPUT, z[parts.valid])
-        threshold = choose_threshold(exported, recipe.decision.act_share)
-        checks = audit.checks(
-            spec, recipe.gates, model, exported, z, labelled, parts, threshold, snap.certificate, recipe.seed
-        )
-        p_test = scores(onnx_bytes, export.OUTPUT, z[parts.test])
-        quality = {
-            "valid": audit.metrics(exported.astype(np.float64), labelled, parts.valid),
-            "test": audit.metrics(p_test.astype(np.float64), labelled, parts.test),
-        }
-        if source.planted is not None:
-            value = p_test[:, 2].astype(np.float64) - p_test[:, 0]
-            planted = source.planted[snap.row_index[parts.test]]
-            quality["test"]["planted_signal_recovered"] = float(np.corrcoef(value, planted)[0, 1])
-        drafts.append(_Draft(spec, onnx_bytes, checks, quality, threshold))
-    probes = z[parts.valid][:: max(1, len(parts.valid) // N_PROBES)][:N_PROBES]
+    (folder / "environment.json").write_bytes(to_json(environment(recipe)))
+    data = prepare(recipe, path, folder, progress, twin)
+    test_from = int(data.snap.ts_ns[data.parts.test[0]])
+    result = TrainResult(folder, source=data.source, feature_set=data.fs, test_start_ns=test_from)
+    # nothing is registered before every model is done: an interrupt leaves no trace
+    drafts = [_draft(spec, data, folder, progress, watch, waive or {}) for spec in recipe.models]
     for draft in drafts:
-        spec, threshold = draft.spec, draft.threshold
-        version = publish.next_version(Path(registry), spec.id)
-        meta = _metadata(spec, version, recipe, fs, snap, source, scaler, parts, threshold)
-        artifact, _ = publish.write(
-            Path(registry),
-            meta,
-            draft.onnx_bytes,
-            probes,
-            snap.certificate,
-            draft.checks,
-            _card(meta, source.description, draft.checks, draft.quality),
-            owner=spec.owner,
-            snapshot=f"snapshot.parquet#sha256={digest}",
-            commit=commit,
-            at=at,
-        )
-        result.models.append(
-            Trained(
-                spec.id, version, artifact, [msgspec.structs.asdict(c) for c in draft.checks], draft.quality, threshold
-            )
-        )
+        result.models.append(_publish(draft, data, Path(registry), folder, at))
     (folder / "metrics.json").write_bytes(
-        to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks} for m in result.models})
+        to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks, "blocked": m.blocked} for m in result.models})
     )
     return result
 
 
-def choose_threshold(p: npt.NDArray[np.float32], act_share: float) -> float:
-    """The confidence that about ``act_share`` of the rows reach with BUY or SELL, to three digits, rounded down."""
-    best = p.argmax(axis=1)
-    confidence = np.sort(p[np.arange(len(p)), best][best != 1])[::-1]
-    if len(confidence) == 0:
-        return 0.0
-    at = min(int(len(p) * act_share), len(confidence) - 1)
-    return float(np.floor(float(confidence[at]) * 1000) / 1000)
+def _draft(
+    spec: Model, data: Prepared, folder: Path, progress: Progress, watch: fitting.Watch, waive: dict[str, str]
+) -> _Draft:
+    spec, trials = fitting.searched(spec, data, folder, progress)
+    progress(f"fitting {spec.id} ({spec.kind}) on {len(data.parts.train):,} rows")
+    case = fitting.case(spec, data, data.parts, trials, watch)
+    progress(f"auditing {spec.id}{f': {case.model.note}' if case.model.note else ''}")
+    checks = fitting.waived(audit.checks(case, data.fs, data.source, bool(data.commit)), waive)
+    quality = audit.summary(case)
+    if data.source.planted is not None and data.recipe.labels.kind != "volatility":
+        value = case.value(case.scores_test)
+        planted = data.source.planted[data.snap.row_index[case.parts.test]]
+        moving = np.ptp(value) > 0 and np.ptp(planted) > 0
+        quality["test"]["planted_signal_recovered"] = float(np.corrcoef(value, planted)[0, 1]) if moving else 0.0
+    importance = audit.importance(case, data.fs.names)
+    picture = plots.draw(case, importance, data.fs.names)
+    return _Draft(spec, case, checks, quality, importance, picture)
 
 
-def _metadata(
-    spec: Model,
-    version: int,
-    recipe: Recipe,
-    fs: FeatureSet,
-    snap: snapshot.Snapshot,
-    source: snapshot.Source,
-    scaler: fit.Scaler,
-    parts: split.Parts,
-    threshold: float,
-) -> Metadata:
-    x = snap.x[parts.train].astype(np.float64)
+def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: str | None) -> Trained:
+    spec, case = draft.spec, draft.case
+    plain = [msgspec.structs.asdict(c) for c in draft.checks]
+    if draft.picture is not None:
+        (folder / f"{spec.id}.png").write_bytes(draft.picture)
+    blocked = audit.blocking(draft.checks)
+    if blocked:
+        return Trained(spec.id, 0, folder, plain, draft.quality, case.threshold, [c.name for c in blocked])
+    version = publish.next_version(registry, spec.id)
+    meta = _metadata(draft, version, data)
+    facts = {
+        "Trained": f"{spec.kind} {spec.params or ''} {case.model.note}".strip(),
+        "Rows": f"train {len(case.parts.train):,}, valid {len(case.parts.valid):,}, test {len(case.parts.test):,}",
+        "Trials": f"{case.trials.tried} configuration{'s' if case.trials.tried > 1 else ''} tried",
+        "Graph": f"{len(case.exported.data):,} bytes; {', '.join(f'{k} {v}' for k, v in export.operators(case.exported.data).items())}",
+        "Definition's commit": data.commit
+        or "none: outside of git or not clean; the definition is embedded in the metadata",
+    }
+    text = card.write(
+        meta,
+        data.recipe,
+        data.source.description,
+        draft.checks,
+        draft.quality,
+        draft.importance,
+        facts,
+        plots=draft.picture is not None,
+    )
+    valid = case.parts.valid
+    probes = valid[:: max(1, len(valid) // N_PROBES)][:N_PROBES]
+    inputs = case.exported.inputs
+    artifact, _ = publish.write(
+        registry,
+        meta,
+        case.exported.data,
+        inputs.windows(probes) if case.model.shape == "window" else inputs.rows(probes),
+        case.snap.certificate,
+        draft.checks,
+        text,
+        owner=spec.owner,
+        snapshot=f"snapshot#sha256={data.digest}",
+        commit=data.commit,
+        at=at,
+        more={"plots.png": draft.picture} if draft.picture is not None else {},
+    )
+    return Trained(spec.id, version, artifact, plain, draft.quality, case.threshold)
+
+
+def environment(recipe: Recipe) -> dict[str, Any]:
+    """What made a run: versions, machine, seed. Fits run on one thread with this seed, so their bytes repeat."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = packages.version(name)
+        except packages.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "seed": recipe.seed,
+        "threads": 1,
+        "versions": versions,
+    }
+
+
+def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
+    recipe, fs, snap, case, model = data.recipe, data.fs, data.snap, draft.case, draft.case.model
+    train = case.parts.train
+    x = snap.x[train].astype(np.float64)
     quantiles = {
         str(q): np.quantile(x, q, axis=0).tolist() for q in (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
     }
-    cooldown = duration(recipe.decision.cooldown).ns if recipe.decision.cooldown else 0
-    actions = ["SELL", "HOLD", "BUY"]
+    n = len(fs.names)
+    names = {"SELL": "probability_down", "HOLD": "probability_flat", "BUY": "probability_up"}
+    value = model.kind == "value"
+    what = "volatility" if recipe.labels.kind == "volatility" else "forward_return"
     return Metadata(
-        model_id=spec.id,
+        model_id=draft.spec.id,
         version=version,
         feature_set={"name": fs.name, **fs.definition()},
         definition_hash=fs.definition_hash,
         feature_names=list(fs.names),
-        mean=scaler.mean.tolist(),
-        std=scaler.std.tolist(),
-        clip=fit.CLIP,
-        input=[1, len(fs.names)],
-        outputs=[Output(name=export.OUTPUT, kind="probabilities")],
-        output_schema=["probability_down", "probability_flat", "probability_up"],
-        actions=actions,
-        decision=Decision(rule="argmax", threshold=threshold, cooldown_ns=cooldown),
+        mean=case.scaler.mean.tolist(),
+        std=case.scaler.std.tolist(),
+        clip=case.scaler.clip,
+        input=[1, draft.spec.window, n] if model.shape == "window" else [1, n],
+        carry=list(model.carry),
+        outputs=[Output(name=case.exported.output, kind=model.kind)],
+        output_schema=[what] if value else [names[a] for a in model.actions],
+        actions=model.actions,
+        decision=Decision(
+            rule="sign" if value else "argmax",
+            threshold=case.threshold,
+            cooldown_ns=duration(recipe.decision.cooldown).ns if recipe.decision.cooldown else 0,
+        ),
         reference=Reference(
             min=x.min(axis=0).tolist(),
             max=x.max(axis=0).tolist(),
@@ -215,40 +289,14 @@ def _metadata(
             quantiles=quantiles,
         ),
         trained_on=TrainedOn(
-            symbols=list(source.instruments.symbols),
-            simulated=source.simulated,
-            data_sha256=[source.sha256],
-            start_ns=int(snap.ts_ns[parts.train[0]]),
-            end_ns=int(snap.ts_ns[parts.train[-1]]),
-            rows=len(parts.train),
+            symbols=list(data.source.instruments.symbols),
+            simulated=data.source.simulated,
+            data_sha256=[data.source.sha256],
+            start_ns=int(snap.ts_ns[train[0]]),
+            end_ns=int(snap.ts_ns[train[-1]]),
+            rows=len(train),
         ),
         opset=export.OPSET,
         ir_version=export.IR_VERSION,
         sha256={"model.onnx": ""},
     )
-
-
-def _card(meta: Metadata, data: str, checks: list[Any], quality: dict[str, dict[str, float]]) -> str:
-    """The model card: what it is, what it saw, what it passed."""
-    lines = [
-        f"# {meta.model_id} v{meta.version}",
-        "",
-        f"Scores: {', '.join(meta.output_schema)}. Acts at a confidence of {meta.decision.threshold:g} or more. Advisory only.",
-        "",
-        f"Data: {data}",
-        f"Features ({len(meta.feature_names)}): {', '.join(meta.feature_names)}",
-        f"Definition: {meta.definition_hash}",
-        "",
-        "| check | value | limit | passed |",
-        "|---|---|---|---|",
-        *(f"| {c.name} | {c.value:.6g} | {c.limit:g} | {'yes' if c.passed else 'NO'} |" for c in checks),
-        "",
-        "| metric | valid | test |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {quality['valid'].get(name, float('nan')):.4f} | {value:.4f} |"
-            for name, value in quality["test"].items()
-        ),
-        "",
-    ]
-    return "\n".join(lines)
