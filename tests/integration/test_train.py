@@ -55,7 +55,7 @@ def test_candidates_are_registered_with_all_their_checks(trained: SimpleNamespac
             "auc_on_shuffled_labels",
         }
         assert [c.name for c in e.checks if not (c.passed or c.waived)] == []
-        assert all(c.why == DIRTY[c.name] for c in e.checks if c.waived)
+        assert all(c.reason == DIRTY[c.name] for c in e.checks if c.waived)
     assert verify(trained.registry) == (2, [])
     assert any("fitting demo_mlp" in text for text in trained.said)
 
