@@ -110,6 +110,8 @@ def test_without_a_certificate_nothing_is_registered(tmp_path: Path, capsys: pyt
 
 def test_a_waiver_is_recorded_and_lets_promotion_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, registry = written(tmp_path), tmp_path / "registry.json"
+    # a waived check is the model owner's word; that no commit is needed is the registry's
+    (tmp_path / "registry.toml").write_text('[policy]\ndefinition_commit = "optional"\n')
     args = ["train", str(file), "--registry", str(registry), "--run-dir", str(tmp_path / "run")]
     loose = ["min_log_loss_t=-99.0", "min_deflated_sharpe=0.0", "min_net_sharpe=-99.0", "max_drift_share=1.0"]
     loose += ["max_calibration_error=1.0", "min_stable_share=0.0", "max_log_loss_ratio=9.0", "max_shuffled_auc=1.0"]
@@ -120,7 +122,7 @@ def test_a_waiver_is_recorded_and_lets_promotion_pass(tmp_path: Path, capsys: py
     )
     (entry,) = load(registry).document.models
     auc = next(c for c in entry.checks if c.name == "auc")
-    assert (auc.passed, auc.waived, auc.why) == (False, True, "a drill")
+    assert (auc.passed, auc.waived, auc.reason) == (False, True, "a drill")
     card = (tmp_path / "artifacts" / "m" / "v1" / "card.md").read_text()
     assert "- auc is waived: a drill" in card and "- The market is simulated." in card
     capsys.readouterr()

@@ -30,10 +30,11 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[
 
 def test_promote_roll_back_archive_and_history(capsys: pytest.CaptureFixture[str], registry: Path) -> None:
     where = ("--registry", registry, "--json")
-    code, done, _ = call(capsys, "promote", "models:/demo_mlp/1", "--approver", "Ada", "--expect-revision", 3, *where)
-    assert (code, done["status"], done["revision"], done["signed"]) == (0, "production", 4, False)
-    code, _, err = call(capsys, "promote", "models:/demo_mlp/1", "--approver", "Bo", "--expect-revision", 3, *where)
-    assert code == 2 and "at revision 4, not 3: somebody else changed it" in err
+    now = json.loads(registry.read_text())["revision"]
+    code, done, _ = call(capsys, "promote", "models:/demo_mlp/1", "--approver", "Ada", "--expect-revision", now, *where)
+    assert (code, done["status"], done["revision"], done["signed"]) == (0, "production", now + 1, False)
+    code, _, err = call(capsys, "promote", "models:/demo_mlp/1", "--approver", "Bo", "--expect-revision", now, *where)
+    assert code == 2 and f"at revision {now + 1}, not {now}: somebody else changed it" in err
     code, done, _ = call(capsys, "archive", "models:/demo_mlp/1", "--approver", "Ada", *where)
     assert (code, done["status"]) == (0, "archived")
     code, _, err = call(capsys, "rollback", "demo", "--approver", "Ada", *where)
@@ -80,7 +81,8 @@ def test_revalidate(capsys: pytest.CaptureFixture[str], registry: Path, tmp_path
     columns = {"ts": quotes["ts_event_ns"]} | {n: quotes["v"][:, i] for i, n in enumerate(names)}
     pq.write_table(pa.table(columns), tmp_path / "day.parquet")
     words = ("models:/demo/1", "--approver", "Ada", "--registry", registry, "--json")
+    before = json.loads(registry.read_text())["revision"]
     code, done, err = call(capsys, "revalidate", *words, "--data", tmp_path / "day.parquet")
     assert (code, done["pass"]) == (0, True), err
-    assert done["values"] > 10_000 and done["revision"] == 4
+    assert done["values"] > 10_000 and done["revision"] == before + 1
     assert call(capsys, "history", "demo", "--registry", registry, "--json")[1]["history"][-1]["action"] == "revalidate"

@@ -14,7 +14,22 @@ import pytest
 
 from alpha.errors import AlphaError, MissingExtraError, need
 
-EXTRAS = {"cli", "data", "train", "torch", "boost", "rl", "report", "signing", "ops", "dist", "mlflow", "test", "dev"}
+EXTRAS = {
+    "bench",
+    "cli",
+    "data",
+    "train",
+    "torch",
+    "boost",
+    "rl",
+    "report",
+    "signing",
+    "ops",
+    "dist",
+    "mlflow",
+    "test",
+    "dev",
+}
 # import name -> distribution, where they differ
 DISTRIBUTION = {
     "sklearn": "scikit-learn",

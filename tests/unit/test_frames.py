@@ -126,9 +126,9 @@ def test_only_what_is_asked_for_is_computed(monkeypatch: pytest.MonkeyPatch, tmp
     asked: list[tuple[str, ...]] = []
     compute = batch.compute_detail
 
-    def noted(fs: FeatureSet, *rest: object) -> batch.Detail:
+    def noted(fs: FeatureSet, *rest: object, **more: object) -> batch.Detail:
         asked.append(fs.names)
-        return compute(fs, *rest)  # type: ignore[arg-type]
+        return compute(fs, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch, "compute_detail", noted)
     lazy = features_of(SIMPLE, tmp_path / "q.parquet")
@@ -202,9 +202,9 @@ def test_events_of_past_sessions_are_let_go(monkeypatch: pytest.MonkeyPatch) -> 
     longest: list[int] = []
     compute = batch.compute_detail
 
-    def noted(fs: FeatureSet, events: np.ndarray, *rest: object) -> batch.Detail:
+    def noted(fs: FeatureSet, events: np.ndarray, *rest: object, **more: object) -> batch.Detail:
         longest.append(len(events))
-        return compute(fs, events, *rest)  # type: ignore[arg-type]
+        return compute(fs, events, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch, "compute_detail", noted)
     fs = _set({"m": "ema(mid, span=3)"}, **SESSIONS)

@@ -206,7 +206,7 @@ def test_windows_and_probes() -> None:
 def test_normalised_rows_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
     meta = loaded.metadata
     x = np.random.default_rng(0).standard_normal((200, len(meta.mean))).astype(np.float32) * 100
-    from alpha.runtime import normalised as one
+    from alpha.explanation import normalised as one
 
     z = normalised(x, meta)
     expected = [[one(float(v), m, s, meta.clip) for v, m, s in zip(row, meta.mean, meta.std, strict=True)] for row in x]
