@@ -37,8 +37,9 @@ def _quotes(n: int) -> list[tuple[int, float, float, float, float]]:
 def measure() -> list[Result]:
     """Median ns an event of each stack, net of the loop around it, and ours against each of them."""
     rows = _quotes(N * (N_BLOCKS + 3))
-    made: dict[str, stack.Decide] = {
-        "ours": stack.ours(),
+    keep = {name: stack.ours(engine) for name, engine in (("ours", "plan"), ("ours, ONNX Runtime", "ort"))}
+    made: dict[str, Any] = {
+        **{name: on_quote for name, (_, on_quote) in keep.items()},
         "features in C + IOBinding": stack.native_features_and_binding(),
         "hand-written Python + IOBinding": stack.hand_written(),
         "numba, one call": one_call(),
@@ -57,7 +58,10 @@ def measure() -> list[Result]:
         def turn(i: int) -> None:
             actions[name] = [step(*row) for row in rows[N * (i + 1) : N * (i + 2)]]
 
-        return turn
+        def ours(i: int) -> None:
+            actions[name] = [step(*row).action for row in rows[N * (i + 1) : N * (i + 2)]]
+
+        return ours if name in keep else turn
 
     def compare(i: int) -> None:
         seen.update(actions["ours"])
@@ -74,7 +78,7 @@ def measure() -> list[Result]:
     idle = float(np.median(times.pop("nothing")))
     medians = {name: float(np.median(t)) - idle for name, t in times.items()}
     return [
-        result("stack", medians["ours"]),
+        result("stack", medians["ours"], medians["ours, ONNX Runtime"], "the same through ONNX Runtime's C API"),
         *(
             result(f"stack_against_{key}", medians["ours"], medians[name], f"{name} ({differ[name]} flips)")
             for key, name in (

@@ -56,11 +56,11 @@ SET = FeatureSet.from_dict(
 
 @cache
 def weights() -> dict[str, npt.NDArray[np.float32]]:
-    """Seeded weights and the normalisation; the last layer is strong enough that all three actions occur."""
+    """Seeded weights of the size that training gives; all three actions occur."""
     rng = np.random.default_rng(17)
     out: dict[str, npt.NDArray[np.float32]] = {}
     for k, (n, m) in enumerate(itertools.pairwise(SIZES)):
-        out[f"w{k}"] = (rng.standard_normal((n, m)) * np.sqrt(2.0 / n)).astype(np.float32)
+        out[f"w{k}"] = (rng.standard_normal((n, m)) / np.sqrt(n)).astype(np.float32)
         out[f"b{k}"] = (rng.standard_normal(m) * 0.1).astype(np.float32)
     return out
 
@@ -138,17 +138,10 @@ def decide(p: npt.NDArray[np.float32]) -> int:
     return k - 1 if p[k] >= np.float32(THRESHOLD) else 0
 
 
-def ours(engine: str = "auto") -> Decide:
-    """The runtime's inline call."""
-    rt = alpha.Runtime.from_artifact(artifact(), instruments=["X"])
-    on_quote = rt.instrument("X").on_quote
-
-    def step(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
-        signal = on_quote(ts, bid, ask, bid_qty, ask_qty)
-        return 0 if signal is None else int(signal.action)
-
-    step.runtime = rt  # type: ignore[attr-defined]
-    return step
+def ours(engine: str = "auto") -> tuple[alpha.Runtime, Callable[..., alpha.Signal | None]]:
+    """The runtime and its inline call, as a loop uses it: ``on_quote(*row).action``."""
+    rt = alpha.Runtime.from_artifact(artifact(), instruments=["X"], engine=engine)
+    return rt, rt.instrument("X").on_quote
 
 
 class Bound:
