@@ -1,38 +1,22 @@
-"""An artifact folder and its registry entry, each written atomically."""
+"""What training made, written as an artifact and registered."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from alpha.documents import sync_folder, to_json
+from alpha.documents import to_json
 from alpha.errors import RegistryError
-from alpha.models.metadata import Metadata, encode
-from alpha.registry import Check, Entry, FeatureDefinition, load, register
-from alpha.registry.lifecycle import utc_now
+from alpha.models.metadata import Metadata
+from alpha.registry import Check, Entry, load
+from alpha.registry.artifact import next_version, publish
 
-
-def next_version(registry: Path, model_id: str) -> int:
-    """One above the highest version of this id, registered or on disk."""
-    versions = [0]
-    root = registry.parent
-    if registry.exists():
-        book = load(registry)
-        root = book.root
-        versions += [e.number for e in book.document.models if e.id == model_id]
-    folder = root / "artifacts" / model_id
-    if folder.is_dir():
-        versions += [int(p.name[1:]) for p in folder.iterdir() if p.name.startswith("v") and p.name[1:].isdigit()]
-    return max(versions) + 1
+__all__ = ["check_place", "next_version", "write"]
 
 
 def check_place(registry: Path) -> None:
@@ -63,15 +47,10 @@ def write(
     at: str | None = None,
     more: dict[str, bytes] | None = None,
 ) -> tuple[Path, Entry]:
-    """Write ``artifacts/<id>/v<n>/`` beside the registry, then register it as a candidate.
+    """Publish what training made as a candidate; see :func:`alpha.registry.artifact.publish`.
 
-    ``meta.sha256`` is completed here; ``at``: time of creation (default now); ``more``: further files. RegistryError if the version's folder already exists.
+    ``at``: time of creation (default now); ``more``: further files.
     """
-    root = load(registry).root if registry.exists() else registry.resolve().parent
-    folder = root / "artifacts" / meta.model_id / f"v{meta.version}"
-    if folder.exists():
-        raise RegistryError(f"artifact folder {folder} already exists")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, probes)
     files = {
@@ -81,42 +60,4 @@ def write(
         "card.md": card.encode(),
         **(more or {}),
     }
-    meta = msgspec.structs.replace(
-        meta, sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    )
-    files["metadata.json"] = encode(meta)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-    try:
-        for name, data in files.items():
-            with (draft / name).open("wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-        draft.chmod(0o755)
-        draft.rename(folder)
-    except OSError as exc:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise RegistryError(
-            f"artifact folder {folder} cannot be written: {(exc.strerror or str(exc)).lower()}"
-        ) from None
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
-    entry = Entry(
-        id=meta.model_id,
-        version=meta.version,
-        status="candidate",
-        path=(folder / "model.onnx").relative_to(root).as_posix(),
-        sha256=meta.sha256["model.onnx"],
-        input_features=meta.feature_names,
-        output_schema=meta.output_schema,
-        created_at=at or utc_now(),
-        owner=owner,
-        training_data_snapshot=snapshot,
-        feature_definition=FeatureDefinition(commit=commit, hash=meta.definition_hash),
-        metadata_sha256=hashlib.sha256(files["metadata.json"]).hexdigest(),
-        checks=checks,
-    )
-    register(registry, entry, by=owner, at=at)
-    return folder, entry
+    return publish(registry, meta, files, checks=checks, owner=owner, snapshot=snapshot, commit=commit, at=at)
