@@ -38,7 +38,7 @@ def test_every_family_has_a_recipe(project_root: Path) -> None:
 
 def unseen(name: str, data_dir: Path, folder: Path) -> tuple[list[Path], dict[str, object]]:
     """Data that the recipe's small variant has not touched: another day, another year, the end of the session."""
-    if name not in ("lightgbm", "hybrid_ppo"):
+    if name not in ("lightgbm", "hybrid_ppo", *SEQUENCES):
         return [data_dir / "binance" / "spot_btcusdt_20240809_l1.parquet"], {"instrument": "BTCUSDT"}
     import polars as pl
 
@@ -80,8 +80,8 @@ def test_from_recipe_to_signals(name: str, recipes: Path, data_dir: Path, tmp_pa
         assert meta.input == ([1, n] if name == "lstm" else [1, probes.shape[1], n])
         assert [c.input for c in meta.carry] == (["h", "c"] if name == "lstm" else [])
         _serves_as_declared(made.artifact, meta, probes)
-        return
-    assert meta.input == [1, n]
+    else:
+        assert meta.input == [1, n]
     files, options = unseen(name, data_dir, tmp_path)
     source = alpha.open_events(files, **options)  # type: ignore[arg-type]
     events = source.read_all()[:20_000]
