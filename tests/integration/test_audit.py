@@ -93,8 +93,24 @@ def test_an_export_that_is_another_model_is_found(case: audit.Case, prepared: fi
     other = case.scores_valid.copy()
     other[:, 0], other[:, 2] = case.scores_valid[:, 2], case.scores_valid[:, 0]
     assert failed(replace(case, scores_valid=other), prepared) == {"export_max_difference", "export_decision_flips"}
+    assert audit.decision_flips(case.scores_valid, other, case.model, case.threshold)[0] > 0
     heavy = case.scores_valid * np.float32(1.01)
     assert "probabilities_sum_to_one" in failed(replace(case, scores_valid=heavy), prepared)
+
+
+def test_a_tie_in_the_last_bit_is_no_flip(case: audit.Case) -> None:
+    """One row exactly at the threshold in the source, one float32 below it in the export: counted apart, within a limit."""
+    assert case.scores_valid.shape[1] == 3
+    own = np.array([[0.5, 0.3, 0.2]] * 2000, np.float32)
+    served = own.copy()
+    served[7, 0] = np.nextafter(np.float32(0.5), np.float32(0))
+    assert audit.decision_flips(own, served, case.model, 0.5) == (0, 1)
+    served[8, 0] = np.float32(0.5 - 2e-6)
+    assert audit.decision_flips(own, served, case.model, 0.5) == (1, 1)
+    twins = np.array([[0.4, 0.2, 0.4]], np.float32)
+    swapped = twins.copy()
+    swapped[0, 2] = np.nextafter(np.float32(0.4), np.float32(1))
+    assert audit.decision_flips(twins, swapped, case.model, 0.0) == (0, 1)
 
 
 def test_without_a_certificate_nothing_is_registered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

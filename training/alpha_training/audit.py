@@ -18,6 +18,7 @@ import numpy.typing as npt
 from alpha.errors import need
 from alpha.features import causality
 from alpha.features.feature_set import FeatureSet
+from alpha.models import judge
 from alpha.registry import Check
 from alpha_training import fit, metrics, pnl
 from alpha_training.labels import BUY, HOLD, SELL, Labelled
@@ -31,6 +32,7 @@ STRUCTURAL = (
     "causality_violations",
     "export_max_difference",
     "export_decision_flips",
+    "export_tied_share",
     "probabilities_sum_to_one",
     "purging_leaks",
     "normalisation_error",
@@ -40,6 +42,8 @@ BLIND_FITS = 8
 INTERVALS = 30
 STABILITY_BLOCKS = 5
 CAUSALITY_EVENTS = 40_000
+MAX_TIED_SHARE = 1e-3
+"""Of rows whose decision the export changes because two scores, or a score and the threshold, are equal but for rounding."""
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -148,6 +152,30 @@ def decide(scores: npt.NDArray[np.float32], model: fit.Fitted, threshold: float)
     return np.where(scores[np.arange(len(scores)), best] >= np.float32(threshold), codes[best], 0)
 
 
+def margins(scores: npt.NDArray[np.float32], model: fit.Fitted, threshold: float) -> Floats:
+    """Per row: how far the scores are from another decision of :func:`decide`, as the judge of plans measures it."""
+    y = scores.astype(np.float64)
+    if model.kind == "value":
+        v = np.abs(y[:, 0])
+        return np.asarray(np.minimum(np.abs(v - threshold), v) / np.maximum(1.0, v))
+    ordered = np.sort(y, axis=1)
+    out = np.abs(ordered[:, -1] - threshold)
+    return np.asarray(np.minimum(out, ordered[:, -1] - ordered[:, -2]) if y.shape[1] > 1 else out)
+
+
+def decision_flips(
+    own: npt.NDArray[np.float32], served: npt.NDArray[np.float32], model: fit.Fitted, threshold: float
+) -> tuple[int, int]:
+    """(decisions that the export changed, those that it changed within 1e-6 of a tie): source scores against served ones.
+
+    A tie is decided by the last bit of a float32, which source and export need not share; anything farther is another model.
+    """
+    other = decide(own, model, threshold) != decide(served, model, threshold)
+    far = np.maximum(margins(own, model, threshold), margins(served, model, threshold))
+    tied = other & (far <= judge.TOLERANCE)
+    return int(np.count_nonzero(other & ~tied)), int(np.count_nonzero(tied))
+
+
 def net_profit(
     action: Ints, rows: Ints, snap: Snapshot, labels: Labelled, trading: pnl.Trading, hold: str | int | None
 ) -> Floats:
@@ -201,13 +229,14 @@ def _structural(case: Case, fs: FeatureSet, source: Source) -> list[Check]:
         fs, source.events[:CAUSALITY_EVENTS], source.instruments, cuts=gates.lookahead_cuts, seed=case.seed
     )
     seen = Check(name="causality_violations", value=float(look["violations"]), limit=0.0, passed=bool(look["pass"]))
-    flips = np.count_nonzero(case.decisions(own.astype(np.float32)) != case.decisions(served))
+    flips, ties = decision_flips(own.astype(np.float32), served, case.model, case.threshold)
     scale = 1.0 if case.model.kind == "probabilities" else max(float(np.abs(own).max()), 1e-12)
     out = [
         share,
         seen,
         at_most("export_max_difference", float(np.abs(own - served).max()) / scale, gates.max_export_diff),
         at_most("export_decision_flips", float(flips), 0.0),
+        at_most("export_tied_share", ties / max(len(served), 1), MAX_TIED_SHARE),
     ]
     if case.model.kind == "probabilities":
         total = np.abs(served.astype(np.float64).sum(axis=1) - 1.0).max()
