@@ -144,8 +144,11 @@ class Runtime:
     ) -> Runtime:
         """Serve an artifact folder without a registry, or several as a desk; marked ungoverned. ``engine``: auto, plan or
         ort."""
-        single = isinstance(directory, (str, Path))
-        bundle = ungoverned(directory, engine) if single else ungoverned_group(directory, engine)
+        bundle: Bundle
+        if isinstance(directory, (str, Path)):
+            bundle = ungoverned(directory, engine)
+        else:
+            bundle = ungoverned_group(directory, engine)
         return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
 
     @classmethod

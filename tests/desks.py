@@ -128,20 +128,19 @@ def random_models(
 
 
 def with_controls(events: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    """Kills and halts between the events."""
-    out = [events]
-    spots = []
-    for at in sorted(rng.choice(len(events), 6, replace=False)):
-        code = rng.choice([Control.KILL, Control.REVIVE, Control.REVIVE, Control.HALT, Control.RESUME, Control.RESUME])
-        control = events[at : at + 1].copy()
-        control["kind"], control["v"] = Kind.CONTROL, 0.0
-        control["v"][0, 0] = float(code)
-        spots.append((at, control))
+    """Kills and halts between the events, each taken back a little later."""
     pieces, begin = [], 0
-    for at, control in spots:
-        pieces += [out[0][begin:at], control]
-        begin = at
-    return np.concatenate([*pieces, out[0][begin:]])
+    for at in sorted(rng.choice(len(events) - 60, 3, replace=False)):
+        first, second = (Control.KILL, Control.REVIVE) if rng.random() < 0.5 else (Control.HALT, Control.RESUME)
+        for where, code in ((int(at), first), (int(at) + int(rng.integers(1, 60)), second)):
+            if where < begin:
+                continue
+            control = events[where : where + 1].copy()
+            control["kind"], control["v"] = Kind.CONTROL, 0.0
+            control["v"][0, 0] = float(code)
+            pieces += [events[begin:where], control]
+            begin = where
+    return np.concatenate([*pieces, events[begin:]])
 
 
 def inputs_for(events: npt.NDArray[Any], union: FeatureSet, fs: FeatureSet) -> npt.NDArray[Any]:
