@@ -113,6 +113,7 @@ EXTENSIONS = [
     extension("ort", "dl"),
     extension("plan", "m"),
     extension("pipeline", "m"),
+    extension("seats", "m"),
     extension("worker", "m"),
 ]
 

@@ -22,7 +22,9 @@ _PUBLIC = {
     "AlphaError": "alpha.errors",
     "AlphaWarning": "alpha.errors",
     "Control": "alpha.events",
+    "Desk": "alpha.desk",
     "EVENT_DTYPE": "alpha.events",
+    "Ensemble": "alpha.desk",
     "EventSource": "alpha.data",
     "FeatureSet": "alpha.features.feature_set",
     "Flag": "alpha.events",
@@ -30,11 +32,14 @@ _PUBLIC = {
     "Instruments": "alpha.instruments",
     "KillLatch": "alpha.risk.kill",
     "Kind": "alpha.events",
+    "Model": "alpha.desk",
     "Reason": "alpha.events",
     "Ring": "alpha._core.ring",
     "Runtime": "alpha.runtime",
     "SIGNAL_DTYPE": "alpha.events",
     "Signal": "alpha._core.signal",
+    "SignalFlag": "alpha.events",
+    "Split": "alpha.desk",
     "Status": "alpha.events",
     "f": "alpha.features.language",
     "features_of": "alpha.features.frames",
@@ -45,8 +50,9 @@ if TYPE_CHECKING:
     from alpha._core.ring import Ring
     from alpha._core.signal import Signal
     from alpha.data import EventSource, open_events
+    from alpha.desk import Desk, Ensemble, Model, Split
     from alpha.errors import AlphaError, AlphaWarning
-    from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, Status
+    from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, SignalFlag, Status
     from alpha.features.feature_set import FeatureSet
     from alpha.features.frames import features_of
     from alpha.features.language import f
@@ -61,6 +67,8 @@ __all__ = [
     "AlphaError",
     "AlphaWarning",
     "Control",
+    "Desk",
+    "Ensemble",
     "EventSource",
     "FeatureSet",
     "Flag",
@@ -68,10 +76,13 @@ __all__ = [
     "Instruments",
     "KillLatch",
     "Kind",
+    "Model",
     "Reason",
     "Ring",
     "Runtime",
     "Signal",
+    "SignalFlag",
+    "Split",
     "Status",
     "__version__",
     "f",

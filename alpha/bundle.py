@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import parse
 from alpha.features.native import surroundings
 from alpha.instruments import Instruments
-from alpha.models.load import LoadedModel
+from alpha.models.load import LoadedModel, load_artifact
 from alpha.models.metadata import Decision, Metadata
 from alpha.registry import find, load_policy, load_trusted, objections
+
+NOT_LOADED = "it is lazy and was not loaded yet: call load()"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Bundle:
     precision: str = "float32"
     valid_until_ns: int | None = None
     loaded: LoadedModel | None = None
+    deferred: bool = False
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -67,6 +71,7 @@ class Bundle:
         engine: str = "auto",
         precision: str = "float32",
         valid_until_ns: int | None = None,
+        deferred: bool = False,
     ) -> Bundle:
         """A verified artifact; ModelError if the graph does not fit its metadata.
 
@@ -74,11 +79,14 @@ class Bundle:
         ``ort`` and ``plan`` insist, and ``plan`` raises ModelError with the reason if there is no good plan.
         ``precision``: ``bf16`` rounds the plan's weights to bfloat16; never chosen by itself. Without ONNX Runtime
         and without a stored verdict every decision is HOLD with NO_ORT, with a changed feature definition HOLD with
-        DEFINITION_CHANGED, after ``valid_until_ns`` of stream time HOLD with MODEL_EXPIRED.
+        DEFINITION_CHANGED, after ``valid_until_ns`` of stream time HOLD with MODEL_EXPIRED. ``deferred``: no engine is
+        made, every decision is HOLD with NO_MODEL.
         """
-        chosen = NO_ENGINE if loaded.changed else choose_engine(loaded, engine, precision)
+        chosen = NO_ENGINE if loaded.changed or deferred else choose_engine(loaded, engine, precision)
         meta, fs = loaded.metadata, loaded.feature_set
         model, missing = chosen.model, Reason.DEFINITION_CHANGED if loaded.changed else Reason.NO_ORT
+        if deferred and not loaded.changed:
+            missing = Reason.NO_MODEL
         if model is not None:
             what = f"model {meta.model_id} v{meta.version}"
             takes = math.prod(meta.input[1:])
@@ -93,7 +101,7 @@ class Bundle:
             model,
             loaded.sha256,
             no_model=Reason.NO_MODEL if model is not None else missing,
-            why="" if model is not None else loaded.changed or chosen.reason,
+            why="" if model is not None else loaded.changed or (NOT_LOADED if deferred else chosen.reason),
             name=name,
             governed=governed,
             revision=revision,
@@ -101,6 +109,7 @@ class Bundle:
             precision=precision,
             valid_until_ns=valid_until_ns,
             loaded=loaded,
+            deferred=deferred,
         )
 
     def kernel(self) -> ModelKernel | None:
@@ -111,13 +120,19 @@ class Bundle:
         kernel.run(np.zeros((8, self.model.n_in), dtype=np.float32))
         return kernel
 
-    def pipeline(self, instruments: Instruments) -> Pipeline:
-        """A fresh pipeline over these instruments; errors as in :func:`alpha.features.native.surroundings`."""
+    def pipeline(
+        self, instruments: Instruments, *, program: Program | None = None, columns: Sequence[int] | None = None
+    ) -> Pipeline:
+        """A fresh pipeline over these instruments; errors as in :func:`alpha.features.native.surroundings`.
+
+        ``program``, ``columns``: it sits behind a lead that runs this program, and reads these columns of its rows.
+        """
         fs, meta = self.feature_set, self.metadata
-        n = len(fs.names)
+        n = len(fs.names if columns is None else columns)
         decision = meta.decision if meta else Decision()
         return Pipeline(
-            self.program,
+            program or self.program,
+            columns=columns,
             **surroundings(fs, instruments),
             mean=np.array(meta.mean) if meta else np.zeros(n),
             std=np.array(meta.std) if meta else np.ones(n),
@@ -138,9 +153,9 @@ class Bundle:
         )
 
 
-def governed(registry: str | Path | None, uri: str, engine: str = "auto") -> Bundle:
+def governed(registry: str | Path | None, uri: str, engine: str = "auto", *, deferred: bool = False) -> Bundle:
     """What a URI of a registry serves; RegistryError or ModelError if registry, signature, approval or bytes cannot
-    be trusted. ``registry=None``: found as by the command line."""
+    be trusted. ``registry=None``: found as by the command line. ``deferred``: as of :meth:`Bundle.from_model`."""
     book = load_trusted(find(registry))
     entry, model = book.load_model(uri)
     for objection in objections(entry, load_policy(book.path)):
@@ -152,4 +167,14 @@ def governed(registry: str | Path | None, uri: str, engine: str = "auto") -> Bun
         revision=book.document.revision,
         valid_until_ns=entry.valid_until_ns,
         engine=engine,
+        deferred=deferred,
+    )
+
+
+def ungoverned(directory: str | Path, engine: str = "auto", *, deferred: bool = False) -> Bundle:
+    """What an artifact folder serves without a registry."""
+    model = load_artifact(directory)
+    meta = model.metadata
+    return Bundle.from_model(
+        model, name=f"{meta.model_id}/{meta.version}", governed=False, engine=engine, deferred=deferred
     )

@@ -38,6 +38,12 @@ class Flag(IntFlag):
     LOCKED = 1 << 7
 
 
+class SignalFlag(IntFlag):
+    """Bits of a Signal's ``flags`` above those it has of its event."""
+
+    SHADOW = 1 << 16  # computed and logged, never emitted
+
+
 class Status(IntEnum):
     """Codes of a STATUS event."""
 

@@ -14,9 +14,11 @@ import alpha._core
 from alpha._core import ort
 from alpha._core.program import isa
 from alpha.bundle import Bundle
+from alpha.desk import Desk
 from alpha.documents import read_json
 from alpha.errors import DataError, ModelError
 from alpha.features.feature_set import FeatureSet
+from alpha.group import Group
 from alpha.instruments import Instrument, Instruments
 from alpha.models.load import LoadedModel, read_file
 from alpha.models.metadata import decode
@@ -71,9 +73,10 @@ def sessions_of(bundle: Bundle, instruments: Instruments) -> list[str]:
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """The BUNDLE frame: which model, by its hashes, with what it was told beside its files."""
+    """The BUNDLE frame: which model, by its hashes, with what it was told beside its files. Of several models ``seats``
+    says the same of each, in the order of model_slot, and ``desk`` how they were declared."""
     meta = bundle.metadata
-    return {
+    told = {
         "name": bundle.name,
         "governed": bundle.governed,
         "revision": bundle.revision,
@@ -87,7 +90,27 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "features": list(bundle.feature_set.names),
         "feature_set": None if meta else {"name": bundle.feature_set.name, **bundle.feature_set.definition()},
         "threshold": meta.decision.threshold if meta else None,
+        "deferred": bundle.deferred,
     }
+    return {**told, **_describe_group(bundle)} if isinstance(bundle, Group) else told
+
+
+def _describe_group(group: Group) -> dict[str, Any]:
+    desk, bundles, _ = group.seated
+    seats = [{"seat": name, **describe(bundles[name]), "blind": not group.columns_of(name)} for name in desk.models]
+    seats += [
+        {
+            "seat": name,
+            "name": name,
+            "model_sha256": "",
+            "metadata_sha256": "",
+            "ensemble_sha256": group.ensemble_sha256(name),
+            "features": list(group.features_of(name)),
+            "threshold": ensemble.threshold,
+        }
+        for name, ensemble in desk.ensembles.items()
+    ]
+    return {"desk": desk.plain(), "seats": seats}
 
 
 def description(bundle: Bundle) -> tuple[bytes, bytes]:
@@ -115,6 +138,8 @@ def incoming_of(folder: Path, sha256: bytes) -> Bundle:
 
 def keep_model(log: AuditLog, bundle: Bundle) -> None:
     """Model and metadata beside the log, named by their hashes, so that it can be replayed by itself."""
+    for one in bundle.seated[1].values() if isinstance(bundle, Group) else ():
+        keep_model(log, one)
     if bundle.loaded is not None:
         log.keep(f"{bundle.loaded.sha256}.onnx", bundle.loaded.model_bytes)
         log.keep(f"{bundle.loaded.metadata_sha256}.json", bundle.loaded.metadata_bytes)
@@ -141,6 +166,14 @@ def instruments_of(head: dict[str, Any]) -> Instruments:
 
 def bundle_of(folder: Path, told: dict[str, Any]) -> Bundle:
     """The Bundle of a BUNDLE frame, from the model that the log kept; ModelError if it is not the one that decided."""
+    if "desk" in told:
+        desk = Desk.from_dict(told["desk"], "the desk of this log")
+        group = Group.of(desk, {name: bundle_of(folder, told["seats"][desk.slot(name)]) for name in desk.models})
+        if group.model_sha256 != told["model_sha256"] or group.feature_set.definition_hash != told["definition_hash"]:
+            raise ModelError("the models of this log are put together in another way by this build")
+        return group
+    if told.get("blind"):
+        return Bundle.without_anything(told["why"])
     if not told["model_sha256"]:
         fs = FeatureSet.from_dict(told["feature_set"])
         if fs.definition_hash != told["definition_hash"]:
@@ -166,6 +199,7 @@ def bundle_of(folder: Path, told: dict[str, Any]) -> Bundle:
         governed=told["governed"],
         revision=told["revision"],
         valid_until_ns=told["valid_until_ns"],
+        deferred=told.get("deferred", False),
     )
 
 

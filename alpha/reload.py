@@ -16,7 +16,9 @@ from alpha import recording
 from alpha._core.pipeline import Pipeline
 from alpha.audit.write import AuditLog
 from alpha.bundle import Bundle, governed
+from alpha.desk import Desk, Model
 from alpha.errors import AlphaError, ModelError, StateError
+from alpha.group import Group, governed_group, loaded_now
 from alpha.instruments import Instruments
 from alpha.models.judge import probe_rows
 from alpha.models.load import read_file
@@ -46,12 +48,26 @@ def judge(bundle: Bundle) -> None:
 
 def same(a: Bundle, b: Bundle) -> bool:
     """Whether a reload would change nothing."""
+    if isinstance(a, Group) and isinstance(b, Group):
+        (desk, ours, _), (other_desk, theirs, _) = a.seated, b.seated
+        return desk == other_desk and all(same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours)
     return (a.model_sha256, a.name, a.valid_until_ns, a.no_model if a.model is None else None) == (
         b.model_sha256,
         b.name,
         b.valid_until_ns,
         b.no_model if b.model is None else None,
     ) and a.feature_set.definition_hash == b.feature_set.definition_hash
+
+
+def judge_changes(serving: Bundle, bundle: Bundle) -> None:
+    """:func:`judge`; of several models each that does not serve already and is to be loaded."""
+    if not isinstance(bundle, Group):
+        judge(bundle)
+        return
+    before = serving.seated[1] if isinstance(serving, Group) else {}
+    for name, one in bundle.seated[1].items():
+        if not one.deferred and (name not in before or not same(before[name], one) or before[name].deferred):
+            judge(one)
 
 
 class Serving:
@@ -64,7 +80,7 @@ class Serving:
         self._previous: Bundle | None = None
         self._why = ""
         self._lock = threading.Lock()
-        self.source: tuple[str | Path | None, str] | None = None
+        self.source: tuple[str | Path | None, str | Desk] | None = None
 
     @property
     def bundle(self) -> Bundle:
@@ -73,17 +89,49 @@ class Serving:
             self._previous, self._bundle, self._next = self._bundle, self._next, None
         return self._bundle
 
-    def reload(self, uri: str | None, audit: AuditLog | None) -> dict[str, Any]:
+    def reload(self, uri: str | None, audit: AuditLog | None, model: str | None = None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.reload`."""
         if self.source is None:
             raise StateError("this runtime does not reload: make it with from_registry(..., reload='explicit')")
-        registry, own = self.source
         with self._lock:
             try:
-                return self._offer(governed(registry, uri or own), audit)
+                return self._offer(self._fresh(*self.source, uri, model), audit)
             except AlphaError as exc:
                 self._why = str(exc)
                 return {"status": "failed", "why": str(exc), "model": self.bundle.name}
+
+    def _fresh(self, registry: str | Path | None, own: str | Desk, uri: str | None, model: str | None) -> Bundle:
+        """What a reload would serve."""
+        if not isinstance(own, Desk):
+            if model is not None:
+                raise StateError("this runtime serves one model: reload(uri) without model=")
+            return governed(registry, uri or own)
+        serving = self.bundle
+        assert isinstance(serving, Group)
+        desk, bundles, _ = serving.seated
+        if model is None:
+            if uri is not None:
+                raise StateError(f"which of {', '.join(desk.models)} is to become {uri}? reload(uri, model=NAME)")
+            return governed_group(registry, desk, serving=serving)
+        now = desk.model(model)
+        desk = Desk({**desk.models, model: Model(uri or now.uri, now.mode, now.lazy)}, desk.ensembles, desk.splits)
+        lazy = now.lazy and bundles[model].deferred
+        return Group.of(desk, {**bundles, model: governed(registry, uri or now.uri, deferred=lazy)})
+
+    def load(self, model: str, audit: AuditLog | None) -> dict[str, Any]:
+        """See :meth:`alpha.Runtime.load`."""
+        with self._lock:
+            serving = self.bundle
+            if not isinstance(serving, Group):
+                raise StateError("this runtime serves one model, which is loaded")
+            desk, bundles, _ = serving.seated
+            if not bundles[desk.checked(model)].deferred:
+                return {"status": "unchanged", "why": "", "model": serving.name}
+            try:
+                return self._offer(serving.with_bundle(model, loaded_now(bundles[model])), audit)
+            except AlphaError as exc:
+                self._why = str(exc)
+                return {"status": "failed", "why": str(exc), "model": serving.name}
 
     def rollback(self, audit: AuditLog | None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.rollback`."""
@@ -100,7 +148,7 @@ class Serving:
             return {"status": "busy", "why": f"{waiting} is warming up", "model": serving.name}
         if same(serving, bundle):
             return {"status": "unchanged", "why": "", "model": serving.name}
-        judge(bundle)
+        judge_changes(serving, bundle)
         if audit is not None:
             recording.keep_incoming(audit, bundle)
         fresh = bundle.pipeline(self._instruments)

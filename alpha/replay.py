@@ -17,11 +17,20 @@ import numpy.typing as npt
 
 from alpha import recording
 from alpha._core.log import Log, records
-from alpha.audit.frames import CONTROL_DTYPE, DECISION_DTYPE, FEATURES_DTYPE, RELOAD_DTYPE, STREAM, Frame, FrameFlag
+from alpha.audit.frames import (
+    CONTROL_DTYPE,
+    DECISION_DTYPE,
+    FEATURES_DTYPE,
+    KILL_SEAT_SHIFT,
+    RELOAD_DTYPE,
+    STREAM,
+    Frame,
+    FrameFlag,
+)
 from alpha.audit.read import LogFile, open_all
 from alpha.bundle import Bundle
 from alpha.errors import DataError
-from alpha.events import Action, Kind, Reason
+from alpha.events import Action, Kind, Reason, SignalFlag
 from alpha.runtime import Runtime
 
 CHUNK = 4096
@@ -100,13 +109,19 @@ class _Player:
         self.rt, self.file, self.out = rt, file, out
         self.pipeline = rt._pipeline
         n = len(rt.instruments)
-        width = DECISION_DTYPE.itemsize + 8 + 4 * (len(rt.bundle.feature_set.names) + 8)
+        models = 1 if self.pipeline.seats is None else len(self.pipeline.seats)
+        # of an ensemble: three numbers of each member
+        width = models * (DECISION_DTYPE.itemsize + 8 + 4 * (max(len(rt.bundle.feature_set.names), 3 * models) + 8))
         # a chunk's records must lie in the ring at once; an event for all makes a decision for each
         self.log = Log(
             policy="wait", capacity=1 << max(14, (CHUNK * (width + 96) + (n + 2) * (width + 64)).bit_length())
         )
-        self.latch = bytearray(n + 1)  # the last byte is never set
-        self.pipeline.attach_latch(memoryview(self.latch), [[n, n, i] for i in range(n)])
+        self.latch = bytearray((models + 1) * n + 1)  # of all models, then of each; the last byte is never set
+        never = len(self.latch) - 1
+        self.pipeline.attach_latch(memoryview(self.latch), [[never, never, i] for i in range(n)])
+        for slot in range(models if self.pipeline.seats is not None else 0):
+            own = [[never, never, (slot + 1) * n + i] for i in range(n)]
+            self.pipeline.seats.attach_latch(slot, memoryview(self.latch), own)
         self.pipeline.attach_log(self.log)
         kinds = file.headers["type"]
         self.stream = np.flatnonzero(np.isin(kinds, STREAM))
@@ -159,7 +174,8 @@ class _Player:
                 self.pipeline.offer(bundle.pipeline(self.rt.instruments), sha256)
         elif kind == Frame.CONTROL:
             told = np.frombuffer(raw, CONTROL_DTYPE, count=1)[0]
-            self.latch[int(told["instrument_id"])] = int(told["killed"])
+            seat, killed = divmod(int(told["killed"]), 1 << KILL_SEAT_SHIFT)
+            self.latch[seat * len(self.rt.instruments) + int(told["instrument_id"])] = killed
         else:
             told = np.frombuffer(raw, FEATURES_DTYPE, count=1)[0]
             x = np.frombuffer(raw, np.float32, count=int(told["n"]), offset=FEATURES_DTYPE.itemsize)
@@ -231,6 +247,7 @@ def what_if(folder: str | Path, bundle: Bundle) -> dict[str, Any]:
         if rt is None or [i["symbol"] for i in head["instruments"]] != list(rt.instruments.symbols):
             rt = Runtime(bundle, recording.instruments_of(head))
         logged = file.decisions()["signal"]
+        logged = logged[(logged["flags"] & SignalFlag.SHADOW) == 0]  # what was emitted
         events = file.events()
         made = rt.run(events)
         first = rt.stats()["events"] - len(events)

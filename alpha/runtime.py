@@ -11,7 +11,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,23 +19,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpha import recording
+from alpha import recording, seating
 from alpha._core.pipeline import Instrument as InstrumentHandle
 from alpha._core.pipeline import Pipeline
 from alpha._core.ring import Ring
 from alpha._core.signal import Signal
 from alpha._core.worker import Worker
 from alpha.audit.write import AuditLog
-from alpha.bundle import Bundle, governed
+from alpha.bundle import Bundle, governed, ungoverned
 from alpha.data import EventSource, open_events
 from alpha.data.inputs import input_events, series_number
+from alpha.desk import Desk, Model
 from alpha.errors import AlphaError, AlphaWarning, StateError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
 from alpha.explanation import explained
 from alpha.features.feature_set import FeatureSet
+from alpha.group import Group, governed_group, ungoverned_group
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
-from alpha.models.load import load_artifact
 from alpha.registry.store import find
 from alpha.reload import Serving, Watch
 from alpha.risk.kill import KillLatch
@@ -75,7 +76,10 @@ class Runtime:
         self._latch: KillLatch | None = None
         if kill_file is not None:
             self._latch = KillLatch(kill_file)
-            self._pipeline.attach_latch(*self._latch.bytes_of(bundle.name, table.symbols))
+            if isinstance(bundle, Group):
+                seating.attach_latch(self._pipeline, bundle, self._latch, table.symbols)
+            else:
+                self._pipeline.attach_latch(*self._latch.bytes_of(bundle.name, table.symbols))
         self._audit: AuditLog | None = None
         if audit is not None:
             self._audit = audit if isinstance(audit, AuditLog) else AuditLog(audit)
@@ -85,7 +89,7 @@ class Runtime:
     def from_registry(
         cls,
         registry: str | Path | None,
-        uri: str,
+        uri: str | Desk | Mapping[str, str | Model],
         *,
         instruments: Instruments | Sequence[str | Instrument],
         missing: str = "raise",
@@ -95,7 +99,8 @@ class Runtime:
         reload: str = "none",
         every_s: float = 1.0,
     ) -> Runtime:
-        """Serve a registered model, e.g. ``models:/momentum@production``. ``registry=None``: found as by the command line.
+        """Serve a registered model, e.g. ``models:/momentum@production``, or several (a :class:`alpha.Desk`, or a mapping
+        of names to URIs) that decide on the same events. ``registry=None``: found as by the command line.
 
         ``audit``: a folder, or an :class:`alpha.audit.AuditLog`, into which every event and decision is written.
         ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill` (default: $ALPHA_KILL).
@@ -110,15 +115,19 @@ class Runtime:
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
         if reload not in ("none", "explicit", "poll"):
             raise AlphaError(f"reload must be 'none', 'explicit' or 'poll', not {reload!r}")
+        what = uri if isinstance(uri, str) else Desk.of(uri)
         try:
-            bundle = governed(registry, uri, engine)
+            if isinstance(what, Desk):
+                bundle: Bundle = governed_group(registry, what, engine, hold=missing == "hold")
+            else:
+                bundle = governed(registry, what, engine)
         except AlphaError as exc:
-            if missing == "raise":
+            if missing == "raise" or isinstance(what, Desk):
                 raise
             bundle = Bundle.without_anything(str(exc))
         rt = cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
         if reload != "none":
-            rt._serving.source = registry, uri
+            rt._serving.source = registry, what
         if reload == "poll":
             rt._watch = Watch(find(registry), rt.reload, every_s)
         return rt
@@ -126,17 +135,20 @@ class Runtime:
     @classmethod
     def from_artifact(
         cls,
-        directory: str | Path,
+        directory: str | Path | Desk | Mapping[str, str | Model],
         *,
         instruments: Instruments | Sequence[str | Instrument],
         engine: str = "auto",
         audit: str | Path | AuditLog | None = None,
         kill_file: str | Path | None = None,
     ) -> Runtime:
-        """Serve an artifact folder without a registry; marked ungoverned. ``engine``: auto, plan or ort."""
-        model = load_artifact(directory)
-        meta = model.metadata
-        bundle = Bundle.from_model(model, name=f"{meta.model_id}/{meta.version}", governed=False, engine=engine)
+        """Serve an artifact folder without a registry, or several as a desk; marked ungoverned. ``engine``: auto, plan or
+        ort."""
+        bundle: Bundle
+        if isinstance(directory, (str, Path)):
+            bundle = ungoverned(directory, engine)
+        else:
+            bundle = ungoverned_group(directory, engine)
         return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
 
     @classmethod
@@ -151,17 +163,22 @@ class Runtime:
         return cls(Bundle.from_features(features), instruments, audit=audit)
 
     def _warn_untrained(self) -> None:
-        meta = self.bundle.metadata
+        serving = self.bundle
+        for bundle in serving.seated[1].values() if isinstance(serving, Group) else (serving,):
+            self._warn_of(bundle)
+
+    def _warn_of(self, bundle: Bundle) -> None:
+        meta = bundle.metadata
         if meta is None or not meta.trained_on.symbols:
             return
         strangers = [s for s in self.instruments.symbols if s not in meta.trained_on.symbols]
         if strangers:
             kind = "simulated data" if meta.trained_on.simulated else "other instruments"
             warnings.warn(
-                f"model {self.bundle.name} was trained on {kind} ({', '.join(meta.trained_on.symbols[:5])}) "
+                f"model {bundle.name} was trained on {kind} ({', '.join(meta.trained_on.symbols[:5])}) "
                 f"and now serves {', '.join(strangers[:5])}",
                 AlphaWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # -- one event at a time
@@ -226,9 +243,15 @@ class Runtime:
         table = None if symbol is None else self.instruments
         return input_events(self.bundle.feature_set, {name: ([ts_ns], [value])}, symbol=symbol, instruments=table)
 
-    def on_features(self, symbol: str, ts_ns: int, values: npt.ArrayLike) -> Signal:
-        """Your own raw features (float32 [F], the model's order) through the same model and gate."""
+    def on_features(self, symbol: str, ts_ns: int, values: npt.ArrayLike) -> Signal | None:
+        """Your own raw features (float32 [F], the model's order, of several ``feature_names``) through the same model and
+        gate. Of several models: the first Signal that is emitted, see :meth:`signals`."""
         return self._pipeline.on_features(self.instruments.id(symbol), ts_ns, values)
+
+    def signals(self) -> list[Signal]:
+        """Every Signal of the last ``on_quote``, ``on_trade``, …, ``on_event`` or ``on_features`` call, of any handle: several
+        where several models are emitted; those calls return the first."""
+        return self._pipeline.signals()
 
     # -- whole streams
 
@@ -305,20 +328,42 @@ class Runtime:
     # -- looking
 
     def latest(self, symbol: str) -> Signal | None:
-        """The last Signal of an instrument, or None before any."""
+        """The last Signal of an instrument, or None before any; of several that one event made, the first."""
         return self._pipeline.latest(self.instruments.id(symbol))
+
+    def latest_of(self, symbol: str, model: str) -> Signal | None:
+        """The last decision of one of several models, also of a shadow (``signal.shadow``: it was not emitted)."""
+        group = seating.group_of(self.bundle)
+        seats = seating.seats_of(self._pipeline)
+        return seats.latest(self._pipeline, group.seated[0].slot(model), self.instruments.id(symbol))
 
     def feature_vector(self, symbol: str, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32] | None:
         """Raw features of the last row, float32 [F] (into ``out`` if given); None before any row."""
         row = self._pipeline.features(self.instruments.id(symbol), out)
         return None if row is None else row[0]
 
-    def explain(self, symbol: str) -> dict[str, Any]:
-        """The last decision taken apart: each feature raw and normalised with its training range, scores, gates."""
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What a row holds, in its order; of several models all that any of them reads."""
+        return self.bundle.feature_set.names
+
+    def explain(self, symbol: str, model: str | None = None) -> dict[str, Any]:
+        """The last decision taken apart: each feature raw and normalised with its training range, scores, gates.
+
+        ``model``: one of several, by default the one that was emitted last; ``models`` of the result: what each said;
+        ``members`` of an ensemble's: each member's share.
+        """
+        serving = self.bundle
+        if isinstance(serving, Group):
+            return seating.explain(self._pipeline, serving, symbol, self.instruments.id(symbol), model)
+        if model is not None:
+            seating.group_of(serving)
         return explained(self.bundle, self._pipeline, symbol, self.instruments.id(symbol))
 
     def stats(self) -> dict[str, Any]:
-        """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost."""
+        """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost. Of several
+        models these are of what was emitted, and ``models`` holds each one's own."""
+        serving = self.bundle
         counts, largest = self._pipeline.latency_counts()
         worker = self._worker
         return {
@@ -336,6 +381,7 @@ class Runtime:
             "isa": self.bundle.program.isa,
             "engine": self.bundle.engine.name,
             "engine_reason": self.bundle.engine.reason,
+            "models": seating.stats(self._pipeline, serving) if isinstance(serving, Group) else {},
         }
 
     def measure_latency(self, on: bool = True) -> None:
@@ -440,14 +486,20 @@ class Runtime:
         """What serves now."""
         return self._serving.bundle
 
-    def reload(self, uri: str | None = None) -> dict[str, Any]:
+    def reload(self, uri: str | None = None, model: str | None = None) -> dict[str, Any]:
         """Take up what the registry says now (or ``uri``): load, verify and judge it here, let it run silently until it is
-        warm, then swap it in between two events. From any thread, also beside a worker.
+        warm, then swap it in between two events. From any thread, also beside a worker. Of several models all are looked
+        up anew, or only ``model``; they are swapped together.
 
         ``status``: ``offered`` (warming up, or taken over already), ``unchanged``, ``busy`` (one is still warming up), or
         ``failed``: the old one goes on, and ``why`` says what was wrong. StateError without ``reload="explicit"`` or ``"poll"``.
         """
-        return self._serving.reload(uri, self._audit)
+        return self._serving.reload(uri, self._audit, model)
+
+    def load(self, model: str) -> dict[str, Any]:
+        """Load a lazy model of several: here, off the hot path, then it is swapped in as by :meth:`reload`, whose answers
+        it gives. From any thread."""
+        return self._serving.load(model, self._audit)
 
     def rollback(self) -> dict[str, Any]:
         """Swap the version that served before back in, warm and between two events; answers as :meth:`reload`."""
@@ -472,14 +524,21 @@ class Runtime:
 
     # -- control
 
-    def kill(self, reason: str) -> None:
-        """From the next decision on HOLD with KILLED, until :meth:`revive`. Works beside a running worker."""
+    def kill(self, reason: str, model: str | None = None) -> None:
+        """From the next decision on HOLD with KILLED, until :meth:`revive`. Works beside a running worker. ``model``: only
+        this one of several."""
+        if model is not None:
+            seating.kill(self._pipeline, seating.group_of(self.bundle), model, True)
+            return
         self._kills += 1
         self._pipeline.kill(True)
         self._kill_reason = reason
 
-    def revive(self) -> None:
-        """Take the kill back."""
+    def revive(self, model: str | None = None) -> None:
+        """Take the kill back: the one of all, or of one of several models."""
+        if model is not None:
+            seating.kill(self._pipeline, seating.group_of(self.bundle), model, False)
+            return
         self._pipeline.kill(False)
         self._kill_reason = ""
 

@@ -1,5 +1,5 @@
 # Binding of include/alpha_pipeline.h. Floor 4.
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
 from alpha._core.log cimport Log, alpha_audit
 from alpha._core.model cimport ModelKernel, alpha_model
@@ -55,6 +55,38 @@ cdef extern from "alpha_pipeline.h" nogil:
     enum:
         ALPHA_LATCHES
 
+    ctypedef struct alpha_ensemble:
+        uint32_t n
+        int32_t combine
+        const double *weight
+        const uint8_t *may_veto
+
+    ctypedef struct alpha_split:
+        const uint64_t *symbols
+        int64_t bucket_ns
+
+    ctypedef struct alpha_seat:
+        alpha_pipeline *p
+        const uint32_t *columns
+        float *x
+        uint8_t *killed
+        int32_t mode
+        uint32_t split
+        uint64_t from_ "from"
+        uint64_t upto
+        const alpha_ensemble *ensemble
+        const uint32_t *members
+        int32_t skips
+        uint64_t emitted
+
+    ctypedef struct alpha_group:
+        uint32_t n
+        uint32_t n_splits
+        uint32_t most
+        uint8_t *ready_each
+        alpha_split *splits
+        alpha_seat seats[32]
+
     ctypedef struct alpha_pipeline:
         const alpha_program *program
         const alpha_kernels *kernels
@@ -87,15 +119,24 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_signal *silent
         uint64_t swaps
         uint8_t description[32]
+        uint32_t killed_seats
+        alpha_group *group
 
-    void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    uint32_t alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id)
+    void alpha_kill_seat(alpha_pipeline *p, uint32_t slot, int killed)
+    void alpha_share(alpha_pipeline *p, int told)
+    uint64_t alpha_split_at(const alpha_split *c, uint32_t id, int64_t now)
+    int alpha_ensemble_run(const void *self, const float *x, const float *carry_in, float *carry_out, void *scratch,
+                           float *out, uint32_t rows) noexcept
+    const uint32_t ALPHA_SEATS
     void alpha_offer(alpha_pipeline *p, alpha_pipeline *next)
     uint64_t alpha_swaps(const alpha_pipeline *p)
     int alpha_read_latest(const alpha_instrument *in_, alpha_signal *s)
     void alpha_bind_peers(alpha_pipeline *p)
     void alpha_set_killed(alpha_pipeline *p, int killed)
-    void alpha_keep_latest(alpha_pipeline *p)
-    void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
+    void alpha_keep_all(alpha_pipeline *p)
+    void alpha_keep(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 
 cdef extern from "alpha_resume.h" nogil:
@@ -116,8 +157,15 @@ cdef class Pipeline:
     cdef alpha_signal *scratch  # room for what one event can produce
     cdef readonly bint closed
     cdef readonly bint busy     # a worker owns it
+    cdef readonly object seats  # owner of p.group, see seats.pyx; None: one model
+    cdef alpha_program view     # what p.program points to if it is a seat
+    cdef readonly bint is_seat
+    cdef uint32_t made          # Signals of the last call, in scratch
     cdef int check_free(self) except -1
     cdef bint silent(self, uint32_t id) noexcept  # an instrument's decisions are killed now
+    cdef bint silenced(self, const alpha_signal *s) noexcept  # the same, or those of the model that decided
+    cdef uint32_t most(self) noexcept  # Signals that one row can emit
+    cdef int take_group(self, alpha_group *group, owner) except -1
 
 cdef class Instrument:
     cdef readonly Pipeline pipeline

@@ -48,22 +48,25 @@ cdef class Pipeline:
     ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown); ``ticks``, ``sessions``, ``peers``: see
     :class:`alpha._core.program.Surroundings`. ``mean``, ``std``: float64 ``[F]``;
     ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns, valid_until_ns (or None).
-    Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT).
+    Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT). ``columns``: it sits behind another
+    pipeline of this program (see :mod:`alpha._core.seats`) and reads these columns of its row; it has no blocks.
     """
 
     def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, mean, std, clip, gate,
                   ModelKernel model=None, int no_model=12, bytes model_hash=bytes(16), bytes definition_hash=bytes(16),
-                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=()):
-        cdef uint32_t f = program.c.n_features
+                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=(), columns=None):
+        cdef uint32_t f = program.c.n_features if columns is None else <uint32_t>len(columns)
         cdef Py_ssize_t i, n = len(lots)
         cdef size_t remembered
-        cdef Tensor z, y
+        cdef Tensor x, y, z
         cdef const double[::1] view
+        cdef const uint16_t[::1] slots
         cdef alpha_pipeline *p
         if n < 1 or n >= 1 << 24:
             raise AlphaError(f"a pipeline serves from 1 to 2**24 instruments, not {n}")
         self.program = program
-        self.around = Surroundings(program, lots, ticks, sessions, peers)
+        self.is_seat = columns is not None
+        self.around = None if self.is_seat else Surroundings(program, lots, ticks, sessions, peers)
         self.model = model
         p = self.p = <alpha_pipeline *>calloc(1, sizeof(alpha_pipeline))
         self.scratch = <alpha_signal *>malloc((n + 1) * sizeof(alpha_signal))
@@ -77,19 +80,32 @@ cdef class Pipeline:
         stds = np.ascontiguousarray(std, dtype=np.float64)
         if means.shape != (f,) or stds.shape != (f,):
             raise AlphaError(f"mean and std must have {f} values, one per feature, not {means.shape} and {stds.shape}")
-        view = means
-        p.mean = &view[0]
-        view = stds
-        p.std = &view[0]
+        if f:
+            view = means
+            p.mean = &view[0]
+            view = stds
+            p.std = &view[0]
         p.clip_lo, p.clip_hi = clip
-        z = Tensor(1, f)
+        z = Tensor(1, max(f, 1))
         y = Tensor(1, max(8, model.c.n_out if model is not None else 1))
+        x = Tensor(1, max(f, 1))  # of a seat: all instruments share it
         p.z, p.out = z.data, y.data
-        self.owners = (means, stds, z, y)
+        features = np.zeros(max(f, 1), dtype=np.uint16)
+        for i in range(<Py_ssize_t>f if self.is_seat else 0):
+            if not 0 <= columns[i] < program.c.n_features:
+                raise AlphaError(f"there is no column {columns[i]}: the program makes {program.c.n_features} features")
+            features[i] = program.c.features[<Py_ssize_t>columns[i]]
+        self.owners = (means, stds, z, y, x, features)
+        if self.is_seat:
+            self.view = program.c
+            self.view.n_features, self.view.in_order = f, 0
+            slots = features
+            self.view.features = &slots[0]
+            p.program = &self.view
         self._gate(gate)
         p.shape.width, p.shape.window = f, 1
         if model is not None:
-            if model.c.n_in == 0 or model.c.n_in % f:
+            if model.c.n_in == 0 or f == 0 or model.c.n_in % f:
                 raise AlphaError(f"the model takes {model.c.n_in} features, the feature set makes {f}")
             p.shape.window, p.shape.n_carry = model.c.n_in // f, model.c.n_carry
             if model.c.n_out != p.gate.n_scores:
@@ -102,17 +118,21 @@ cdef class Pipeline:
         if p.instruments == NULL:
             raise MemoryError()
         p.n_instruments = <uint32_t>n
-        p.around = self.around.each
-        p.peers, p.peer_ids, p.n_peers = self.around.peers, self.around.peer_ids, self.around.n_peers
+        if not self.is_seat:
+            p.around = self.around.each
+            p.peers, p.peer_ids, p.n_peers = self.around.peers, self.around.peer_ids, self.around.n_peers
         for i in range(n):
             alpha_guard_reset(&p.instruments[i].guard)
             p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
-            p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
-            p.instruments[i].x = <float *>calloc(f, sizeof(float))
+            if self.is_seat:
+                p.instruments[i].x = x.data
+            else:
+                p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
+                p.instruments[i].x = <float *>calloc(f, sizeof(float))
             remembered = alpha_sequence_bytes(&p.shape)
             if remembered:
                 p.instruments[i].sequence.values = <float *>calloc(1, remembered)
-            if (p.instruments[i].block == NULL or p.instruments[i].x == NULL
+            if (p.instruments[i].block == NULL and not self.is_seat or p.instruments[i].x == NULL
                     or (remembered and p.instruments[i].sequence.values == NULL)):
                 raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes + remembered} bytes each")
         alpha_bind_peers(p)
@@ -139,11 +159,13 @@ cdef class Pipeline:
             return
         if self.p.instruments != NULL:
             for i in range(self.p.n_instruments):
-                alpha_block_free(self.p.program, self.p.instruments[i].block)
-                free(self.p.instruments[i].x)
+                if not self.is_seat:
+                    alpha_block_free(self.p.program, self.p.instruments[i].block)
+                    free(self.p.instruments[i].x)
                 free(self.p.instruments[i].sequence.values)
             free(self.p.instruments)
-        free(self.p.latency)
+        if not self.is_seat:  # a seat's is the lead's
+            free(self.p.latency)
         free(self.p.latches)
         free(self.p.silent)
         free(self.p)
@@ -160,10 +182,12 @@ cdef class Pipeline:
         self.check_free()
         free(self.p.latency)
         self.p.latency = NULL
+        alpha_share(self.p, 0)
         if on:
             self.p.latency = <alpha_latency *>calloc(1, sizeof(alpha_latency))
             if self.p.latency == NULL:
                 raise MemoryError()
+            alpha_share(self.p, 0)
 
     def latency_counts(self):
         """(bin counts uint64, largest ns) of the latency histogram; (None, 0) if not measured."""
@@ -176,7 +200,8 @@ cdef class Pipeline:
         """Process an EVENT_DTYPE array; returns the Signals as a SIGNAL_DTYPE array.
 
         ``out``: preallocated SIGNAL_DTYPE array to fill (the returned array is a view of it); it needs room
-        for one Signal per event, and ``n_instruments`` more where TIMER events address all instruments.
+        for one Signal per event, and ``n_instruments`` more where TIMER events address all instruments; of several
+        models each that may be emitted counts (:meth:`room_for`).
         """
         cdef const unsigned char[::1] raw
         cdef unsigned char[::1] raw_out
@@ -205,13 +230,29 @@ cdef class Pipeline:
                     alpha_fetch(ahead.block, self.p.program.block_bytes)
                     alpha_fetch(ahead, sizeof(alpha_instrument))
                 made += alpha_process(self.p, e + i, s + made)
-            alpha_keep_latest(self.p)
+            alpha_keep_all(self.p)
         return out[:made]
 
     def room_for(self, events):
         """Largest number of Signals that these events can produce; at least 1."""
         to_all = int(np.count_nonzero(events["instrument_id"] >= self.p.n_instruments))
-        return max(1, len(events) + to_all * (self.p.n_instruments - 1))
+        return max(1, self.most() * (len(events) + to_all * (self.p.n_instruments - 1)))
+
+    cdef uint32_t most(self) noexcept:
+        return self.p.group.most if self.p.group != NULL and self.p.group.most > 1 else 1
+
+    cdef int take_group(self, alpha_group *group, owner) except -1:
+        """Serve these models instead of one of its own, from the beginning of the stream on."""
+        cdef alpha_signal *room
+        self.check_free()
+        if self.p.event_index or self.p.group != NULL or self.model is not None or self.p.log != NULL:
+            raise AlphaError("several models sit down behind a fresh pipeline without one")
+        room = <alpha_signal *>malloc((self.p.n_instruments + 1) * (group.most + 1) * sizeof(alpha_signal))
+        if room == NULL:
+            raise MemoryError()
+        free(self.scratch)
+        self.scratch, self.p.group, self.seats = room, group, owner
+        return 0
 
     def on_event(self, event):
         """One event (0-d or 1-element EVENT_DTYPE array): the last Signal it produced, or None."""
@@ -224,7 +265,10 @@ cdef class Pipeline:
             raise AlphaError(f"on_event takes one event, not {len(one)}: use run() for arrays")
         raw = one.view(np.uint8).reshape(-1)
         made = alpha_process(self.p, <const alpha_event *>&raw[0], self.scratch)
-        alpha_keep_made(self.p, self.scratch, made)
+        alpha_keep(self.p, self.scratch, made)
+        self.made = made
+        if self.p.group != NULL:
+            return make_signal(self.scratch) if made else None
         return make_signal(self.scratch + made - 1) if made else None
 
     def on_time(self, int64_t ts_ns):
@@ -235,7 +279,7 @@ cdef class Pipeline:
         memset(&e, 0, sizeof(e))
         e.kind, e.instrument_id, e.ts_event_ns = ALPHA_TIMER, 0xFFFFFFFF, ts_ns
         made = alpha_process(self.p, &e, self.scratch)
-        alpha_keep_made(self.p, self.scratch, made)
+        alpha_keep(self.p, self.scratch, made)
         return [make_signal(self.scratch + i) for i in range(made)]
 
     def on_input(self, uint32_t instrument_id, uint32_t series, double value, int64_t ts_ns):
@@ -248,7 +292,7 @@ cdef class Pipeline:
         e.kind, e.instrument_id, e.ts_event_ns = ALPHA_INPUT, instrument_id, ts_ns
         e.v[0], e.v[1] = series, value
         made = alpha_process(self.p, &e, self.scratch)
-        alpha_keep_made(self.p, self.scratch, made)
+        alpha_keep(self.p, self.scratch, made)
         return [make_signal(self.scratch + i) for i in range(made)]
 
     def on_features(self, uint32_t instrument_id, int64_t ts_ns, values):
@@ -260,9 +304,14 @@ cdef class Pipeline:
         if x.shape != (self.p.program.n_features,):
             raise AlphaError(f"the model takes {self.p.program.n_features} features, not an array of shape {x.shape}")
         cdef const float[::1] view = x
-        alpha_process_features(self.p, instrument_id, ts_ns, &view[0], self.scratch)
-        alpha_keep_made(self.p, self.scratch, 1)
-        return make_signal(self.scratch)
+        self.made = alpha_process_features(self.p, instrument_id, ts_ns, &view[0], self.scratch)
+        alpha_keep(self.p, self.scratch, self.made)
+        return make_signal(self.scratch) if self.made else None
+
+    def signals(self):
+        """Every Signal of the last on_event or on_features call, or of an instrument's: one per model that was emitted."""
+        cdef uint32_t i
+        return [make_signal(self.scratch + i) for i in range(self.made)]
 
     def kill(self, bint on=True):
         """Set or clear the kill byte: from the next decision on HOLD with KILLED. Any thread, also beside a worker."""
@@ -276,6 +325,7 @@ cdef class Pipeline:
         self.p.log = log.c if log is not None else NULL
         for i in range(self.p.n_instruments):
             self.p.instruments[i].killed = 0
+        alpha_share(self.p, 1)
 
     def offer(self, Pipeline incoming not None, bytes description not None):
         """Let another pipeline over the same instruments run silently, and take over between two events once it is warm.
@@ -289,12 +339,15 @@ cdef class Pipeline:
             raise AlphaError("a pipeline that takes over must be a fresh one")
         if incoming.p.n_instruments != self.p.n_instruments:
             raise AlphaError(f"the new pipeline serves {incoming.p.n_instruments} instruments, not {self.p.n_instruments}")
+        if (incoming.p.group == NULL) != (self.p.group == NULL) or (
+                self.p.group != NULL and (incoming.p.group.n, incoming.p.group.most) != (self.p.group.n, self.p.group.most)):
+            raise AlphaError("as many models take over as serve now, and as many of them are emitted")
         if len(description) != 32:
             raise AlphaError("the description is a sha256 of 32 bytes")
         if self.pending:
             raise StateError("another Bundle is still warming up")
         if self.p.silent == NULL:
-            self.p.silent = <alpha_signal *>calloc(self.p.n_instruments + 1, sizeof(alpha_signal))
+            self.p.silent = <alpha_signal *>calloc((self.p.n_instruments + 1) * self.most(), sizeof(alpha_signal))
             if self.p.silent == NULL:
                 raise MemoryError()
         memcpy(incoming.p.description, <const char *>description, 32)
@@ -316,6 +369,7 @@ cdef class Pipeline:
         self.model, other.model = other.model, self.model
         self.owners, other.owners = other.owners, self.owners
         self.around, other.around = other.around, self.around
+        self.seats, other.seats = other.seats, self.seats
         return True
 
     def attach_latch(self, const uint8_t[::1] latch, offsets):
@@ -346,13 +400,17 @@ cdef class Pipeline:
             self.p.latches[id * ALPHA_LATCHES][0] or self.p.latches[id * ALPHA_LATCHES + 1][0]
             or self.p.latches[id * ALPHA_LATCHES + 2][0]))
 
+    cdef bint silenced(self, const alpha_signal *s) noexcept:
+        return self.silent(s.instrument_id) or (self.p.group != NULL and s.model_slot < self.p.group.n and (
+            alpha_read_kill_of(self.p, s.model_slot, s.instrument_id) != 0))
+
     @property
     def n_instruments(self):
         return self.p.n_instruments
 
     @property
     def has_model(self):
-        return self.model is not None
+        return self.model is not None or self.seats is not None
 
     def latest(self, uint32_t instrument_id):
         """The last Signal of an instrument, or None; HOLD, KILLED while killed. Any thread, also beside a worker."""
@@ -361,7 +419,7 @@ cdef class Pipeline:
         cdef Signal out = Signal.__new__(Signal)
         if not alpha_read_latest(&self.p.instruments[instrument_id], &out.c):
             return None
-        if self.silent(instrument_id):
+        if self.silenced(&out.c):
             out.c.action, out.c.reason = ALPHA_HOLD, ALPHA_KILLED
         return out
 
@@ -468,7 +526,8 @@ cdef class Instrument:
             pipeline.check_free()
         e.instrument_id = self.id
         made = alpha_process(pipeline.p, e, pipeline.scratch)
-        alpha_keep_made(pipeline.p, pipeline.scratch, made)
+        alpha_keep(pipeline.p, pipeline.scratch, made)
+        pipeline.made = made
         return make_signal(pipeline.scratch) if made else None
 
     def on_quote(self, int64_t ts_ns, double bid_px, double ask_px, double bid_qty, double ask_qty,

@@ -5,6 +5,7 @@ from libc.string cimport memcmp
 
 import cython
 
+from alpha._core.types cimport ALPHA_SHADOW
 from alpha.events import Action, Reason
 
 _ACTIONS = {int(a): a for a in Action}
@@ -83,6 +84,11 @@ cdef class Signal:
     @property
     def bundle_revision(self):
         return self.c.bundle_revision
+
+    @property
+    def shadow(self):
+        """True if it was computed and logged beside what is emitted, and is no advice."""
+        return (self.c.flags & ALPHA_SHADOW) != 0
 
     @property
     def flags(self):

@@ -25,6 +25,9 @@ cdef extern from "alpha_types.h" nogil:
         ALPHA_LOCKED
 
     enum:
+        ALPHA_SHADOW
+
+    enum:
         ALPHA_STATUS_LOST
         ALPHA_CONTROL_KILL
         ALPHA_CONTROL_REVIVE

@@ -81,7 +81,7 @@ cdef class Worker:
         self.w.n_parcels = signals
         self.w.cpu = -1 if cpu is None else cpu
         self.w.parcels = <alpha_parcel *>calloc(signals, sizeof(alpha_parcel))
-        self.w.scratch = <alpha_signal *>calloc(pipeline.p.n_instruments + 1, sizeof(alpha_signal))
+        self.w.scratch = <alpha_signal *>calloc(pipeline.most() * (pipeline.p.n_instruments + 1), sizeof(alpha_signal))
         if self.w.parcels == NULL or self.w.scratch == NULL:
             raise MemoryError()
         self._own(True)
@@ -159,7 +159,7 @@ cdef class Worker:
         cdef Signal out = Signal.__new__(Signal)
         if not alpha_worker_poll(self.w, &out.c, &age):
             return None
-        if self.pipeline.silent(out.c.instrument_id):
+        if self.pipeline.silenced(&out.c):
             silence(&out.c, REASON_KILLED)
         elif max_age_ns > 0 and age > max_age_ns:
             silence(&out.c, REASON_STALE)

@@ -42,6 +42,9 @@ class FrameFlag(IntFlag):
     DROPPED = 1  # frames before this one were lost (policy count_drops)
 
 
+KILL_SEAT_SHIFT = 16
+"""A CONTROL record's ``killed``: 0 or 1 below this bit; above it 0, or 1 + the model_slot that it speaks of."""
+
 STREAM = (Frame.EVENT, Frame.FEATURES, Frame.CONTROL, Frame.RELOAD, Frame.DECISION)
 """What a replay reproduces."""
 

@@ -13,7 +13,7 @@ from c_program import INCLUDE, run_c
 
 from alpha import events
 from alpha._core import pipeline, program
-from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, Status
+from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, SignalFlag, Status
 from alpha.features import compile as compiler
 from alpha.features.compile import INSTR_DTYPE
 
@@ -35,6 +35,7 @@ _TRIGGERS = {
 ENUMS: dict[str, tuple[str, str, dict[str, int], dict[str, str], set[str]]] = {
     "alpha_kind": ("alpha_types.h", "", {m.name: m.value for m in Kind}, {}, {"KINDS"}),
     "alpha_flag": ("alpha_types.h", "", {str(m.name): m.value for m in Flag}, {}, set()),
+    "alpha_signal_flag": ("alpha_types.h", "", {str(m.name): m.value for m in SignalFlag}, {}, set()),
     "alpha_status_code": ("alpha_types.h", "STATUS_", {m.name: m.value for m in Status}, {}, set()),
     "alpha_control_code": ("alpha_types.h", "CONTROL_", {m.name: m.value for m in Control}, {}, set()),
     "alpha_action": ("alpha_types.h", "", {m.name: m.value for m in Action}, {}, set()),
@@ -129,7 +130,7 @@ def test_nothing_of_the_events_module_is_left_out() -> None:
     dtypes = {n for n, v in vars(events).items() if isinstance(v, np.dtype)}
     assert dtypes == {"EVENT_DTYPE", "SIGNAL_DTYPE"}
     named = {v for v in vars(events).values() if isinstance(v, type) and issubclass(v, IntEnum | IntFlag)}
-    assert named - {IntEnum, IntFlag} == {Kind, Flag, Status, Control, Action, Reason}
+    assert named - {IntEnum, IntFlag} == {Kind, Flag, SignalFlag, Status, Control, Action, Reason}
 
 
 @pytest.mark.parametrize("struct", STRUCTS)

@@ -39,9 +39,12 @@ typedef struct alpha_decision_record {
     uint32_t n_x, n_out;
 } alpha_decision_record;
 
+#define ALPHA_KILL_SEAT_SHIFT 16
+
 typedef struct alpha_control_record {
     uint64_t event_index; /* of the event before which it was seen */
-    uint32_t instrument_id, killed;
+    uint32_t instrument_id;
+    uint32_t killed; /* 0 or 1; from bit ALPHA_KILL_SEAT_SHIFT on: 0, or 1 + the model_slot that it speaks of */
 } alpha_control_record;
 
 typedef struct alpha_reload_record {

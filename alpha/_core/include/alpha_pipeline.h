@@ -25,7 +25,7 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     alpha_gate_state gate;
     uint32_t halted;     /* STATUS HALT or CONTROL HALT until RESUME or OPEN */
     uint32_t killed;     /* the kill bytes as the present event found them */
-    uint32_t ready;      /* the last row was warm */
+    uint32_t ready;      /* the last row was warm; of a lead of several models: a bit for each */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
     alpha_sequence sequence; /* what the model remembers of it */
@@ -68,6 +68,8 @@ typedef struct alpha_pipeline {
     alpha_signal *silent;    /* room for what it decides */
     uint64_t swaps;
     uint8_t description[32]; /* sha256 of what it is, for the log */
+    uint32_t killed_seats;     /* a kill byte, here a bit, for each of several models; any thread may set it */
+    struct alpha_group *group; /* several models behind this program, see alpha_seats.h; NULL = its own one */
 } alpha_pipeline;
 
 /* Whenever blocks were made or replaced: where each instrument finds the others. */
@@ -78,6 +80,11 @@ static inline void alpha_bind_peers(alpha_pipeline *p)
 }
 static void alpha_take_over(struct alpha_pipeline *p, struct alpha_pipeline *next);
 static void alpha_reload(struct alpha_pipeline *p, struct alpha_pipeline *next, const alpha_event *e); /* alpha_swap.h */
+static inline void alpha_sample_seats(alpha_pipeline *p, uint32_t id); /* alpha_seats.h */
+static inline uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id);
+static inline uint8_t *alpha_ready_each_of(const alpha_pipeline *p);
+static uint32_t alpha_group_decide(alpha_pipeline *p, const alpha_event *e, uint32_t id, uint32_t flags, int refused,
+                                   const alpha_row *row, alpha_signal *out);
 
 /* From any thread, also while another owns the pipeline. */
 static inline void alpha_set_killed(alpha_pipeline *p, int killed)
@@ -85,14 +92,21 @@ static inline void alpha_set_killed(alpha_pipeline *p, int killed)
     __atomic_store_n(&p->killed, killed ? 1u : 0u, __ATOMIC_RELEASE);
 }
 
-/* Kill bytes are read once per event and instrument: what changes meanwhile counts from the next event, and the log
- * knows between which two events that was. */
-static inline void alpha_sample_kill(alpha_pipeline *p, uint32_t id)
+/* The kill bytes of an instrument now. */
+static inline uint32_t alpha_read_kill(const alpha_pipeline *p, uint32_t id)
 {
     uint32_t killed = __atomic_load_n(&p->killed, __ATOMIC_ACQUIRE);
     if (p->latches)
         for (const uint8_t **byte = p->latches + id * ALPHA_LATCHES; byte < p->latches + (id + 1) * ALPHA_LATCHES; byte++)
             killed |= __atomic_load_n(*byte, __ATOMIC_ACQUIRE);
+    return killed;
+}
+
+/* Kill bytes are read once per event and instrument: what changes meanwhile counts from the next event, and the log
+ * knows between which two events that was. */
+static inline void alpha_sample_kill(alpha_pipeline *p, uint32_t id)
+{
+    const uint32_t killed = alpha_read_kill(p, id);
     if (__builtin_expect(killed != p->instruments[id].killed, 0)) {
         p->instruments[id].killed = killed;
         if (p->log)
@@ -100,14 +114,16 @@ static inline void alpha_sample_kill(alpha_pipeline *p, uint32_t id)
     }
 }
 
-/* Before an event is looked at. */
-static inline void alpha_before(alpha_pipeline *p, const alpha_event *e)
+/* Before an event is looked at. `group`: whether p has one; a constant where this is inlined. */
+static inline void alpha_before(alpha_pipeline *p, const alpha_event *e, const int group)
 {
     if (__builtin_expect(e->instrument_id < p->n_instruments, 1))
         alpha_sample_kill(p, e->instrument_id);
     else
         for (uint32_t id = 0; id < p->n_instruments; id++)
             alpha_sample_kill(p, id);
+    if (group)
+        alpha_sample_seats(p, e->instrument_id);
     if (p->log)
         alpha_log_event(p->log, e);
 }
@@ -262,8 +278,9 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
     }
 }
 
-/* An event of one instrument. Returns 1 if *s holds a new Signal. */
-static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uint32_t id, alpha_signal *s)
+/* An event of one instrument. How many new Signals *s and what follows it hold: at most 1 without a group. */
+static inline uint32_t alpha_process_one(alpha_pipeline *p, const alpha_event *e, uint32_t id, alpha_signal *s,
+                                         const int group)
 {
     alpha_instrument *in = &p->instruments[id];
     int64_t t;
@@ -274,6 +291,8 @@ static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uin
         p->counters.rejected_by[reason]++;
         if (!alpha_would_decide(p->program, e))
             return 0;
+        if (group)
+            return alpha_group_decide(p, e, id, e->flags, reason, (const alpha_row *)0, s);
         alpha_blank(p, e, id, e->flags, s);
         s->reason = (uint8_t)reason;
         alpha_emit(p, in, s);
@@ -286,9 +305,11 @@ static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uin
         else if (e->v[0] == ALPHA_STATUS_RESUME || e->v[0] == ALPHA_STATUS_OPEN)
             in->halted = 0;
     }
-    alpha_row row = {in->x, (uint8_t *)0, 0, 0};
+    alpha_row row = {in->x, group ? alpha_ready_each_of(p) : (uint8_t *)0, 0, 0};
     if (!p->kernels->step(p->program, in->block, e, t, &row))
         return 0;
+    if (group)
+        return alpha_group_decide(p, e, id, flags, 0, &row, s);
     alpha_blank(p, e, id, flags, s);
     alpha_decide(p, in, &row, s);
     alpha_emit(p, in, s);
@@ -324,7 +345,8 @@ static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_
         for (uint32_t id = 0; id < p->n_instruments; id++) {
             alpha_event own;
             if (alpha_own_event(e, id, p->guard.use_recv, p->instruments[id].guard.last_ns, &own))
-                made += (uint32_t)alpha_process_one(p, &own, id, out + made);
+                made += p->group ? alpha_process_one(p, &own, id, out + made, 1)
+                                 : alpha_process_one(p, &own, id, out + made, 0);
         }
     } else {
         p->counters.rejected++;
@@ -333,16 +355,20 @@ static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_
     return made;
 }
 
-/* The caller's own feature values through the same clock, model, gate and counters; no feature program. */
-static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns,
-                                                           const float *x, alpha_signal *s)
+/* The caller's own feature values through the same clock, model, gate and counters; no feature program. How many Signals:
+ * 1 without a group. */
+static __attribute__((unused)) uint32_t alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns,
+                                                               const float *x, alpha_signal *s)
 {
+    uint32_t made = 1;
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
     alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
     if (__builtin_expect(next && next->event_index == 0, 0))
         alpha_take_over(p, next); /* the caller's features are warm by definition */
     alpha_sample_kill(p, id);
+    if (p->group)
+        alpha_sample_seats(p, id);
     if (p->log)
         alpha_log_features(p->log, id, ts_ns, x, p->program->n_features);
     alpha_blank(p, &e, id, 0, s);
@@ -356,16 +382,21 @@ static __attribute__((unused)) void alpha_process_features(alpha_pipeline *p, ui
         in->guard.ahead_ns = ALPHA_NO_TIME;
         memcpy(in->x, x, p->program->n_features * sizeof(float));
         in->own_row = 1;
-        alpha_row row = {in->x, (uint8_t *)0, ts_ns, 1};
-        alpha_decide(p, in, &row, s);
     }
-    alpha_emit(p, in, s);
+    alpha_row row = {in->x, (uint8_t *)0, ts_ns, 1};
+    if (p->group) {
+        made = alpha_group_decide(p, &e, id, 0, reason, &row, s);
+    } else {
+        if (!reason)
+            alpha_decide(p, in, &row, s);
+        alpha_emit(p, in, s);
+    }
     p->event_index++;
     p->counters.events++;
+    return made;
 }
 
-/* One event. Writes 0 or 1 Signal, up to n_instruments for an event that addresses all; returns how many. */
-static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
+static inline uint32_t alpha_process_as(alpha_pipeline *p, const alpha_event *e, alpha_signal *out, const int group)
 {
     int64_t begin = p->latency ? alpha_now_ns() : 0;
     uint32_t made;
@@ -374,11 +405,11 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
     alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
     if (__builtin_expect(next != (alpha_pipeline *)0, 0))
         alpha_reload(p, next, e);
-    alpha_before(p, e);
+    alpha_before(p, e, group);
     if (__builtin_expect(e->instrument_id >= p->n_instruments || e->kind == ALPHA_CONTROL, 0))
         made = alpha_process_odd(p, e, out);
     else
-        made = (uint32_t)alpha_process_one(p, e, e->instrument_id, out);
+        made = alpha_process_one(p, e, e->instrument_id, out, group);
     p->last = *e;
     p->event_index++;
     p->counters.events++;
@@ -387,6 +418,21 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
     return made;
 }
 
+static __attribute__((noinline, unused)) uint32_t alpha_process_group(alpha_pipeline *p, const alpha_event *e,
+                                                                      alpha_signal *out)
+{
+    return alpha_process_as(p, e, out, 1);
+}
+
+/* One event. Writes 0 or 1 Signal per instrument that it addresses (of a group: up to `most`); returns how many. */
+static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
+{
+    if (__builtin_expect(p->group != (struct alpha_group *)0, 0))
+        return alpha_process_group(p, e, out);
+    return alpha_process_as(p, e, out, 0);
+}
+
+#include "alpha_seats.h"
 #include "alpha_swap.h"
 
 #endif

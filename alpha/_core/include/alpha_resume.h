@@ -4,6 +4,7 @@
 #define ALPHA_RESUME_H
 
 #include "alpha_pipeline.h"
+#include "alpha_seats_state.h"
 #include "alpha_state.h"
 
 typedef struct alpha_saved { /* what is not an instrument's */
@@ -28,7 +29,7 @@ static inline size_t alpha_pipeline_saved_bytes(const alpha_pipeline *p)
     size_t total = sizeof(alpha_saved) + p->n_instruments * alpha_fixed_bytes(p);
     for (uint32_t id = 0; id < p->n_instruments; id++)
         total += alpha_block_saved_bytes(p->program, p->instruments[id].block);
-    return total;
+    return total + alpha_group_saved_bytes(p);
 }
 
 static inline void alpha_pipeline_save(const alpha_pipeline *p, char *out)
@@ -39,13 +40,7 @@ static inline void alpha_pipeline_save(const alpha_pipeline *p, char *out)
     for (uint32_t id = 0; id < p->n_instruments; id++) {
         const alpha_instrument *in = &p->instruments[id];
         alpha_instrument copy;
-        memcpy(&copy, in, sizeof copy); /* padding too: equal states give equal bytes */
-        copy.block = NULL;
-        copy.x = NULL;
-        copy.latest_at = NULL;
-        copy.sequence.values = NULL;
-        copy.killed = 0; /* no part of the stream either: read anew before the next event */
-        copy.latest_version = in->latest_version ? 2 : 0; /* how often it was written is no part of the stream */
+        alpha_instrument_to_save(&copy, in);
         memcpy(out, &copy, sizeof copy);
         out += sizeof copy;
         memcpy(out, in->x, alpha_row_bytes(p));
@@ -56,6 +51,7 @@ static inline void alpha_pipeline_save(const alpha_pipeline *p, char *out)
         alpha_block_save(p->program, in->block, out);
         out += alpha_block_saved_bytes(p->program, in->block);
     }
+    alpha_group_save(p, out);
 }
 
 /* 0, or -1 with the pipeline as it was: the bytes are not a state of it, or memory is short. */
@@ -76,7 +72,8 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
         bad = !blocks[id];
         used += fixed + own;
     }
-    bad = bad || used != bytes;
+    const size_t seats = alpha_group_saved_bytes(p);
+    bad = bad || bytes - used != seats;
     for (uint32_t id = 0; id < p->n_instruments && !bad; id++) {
         alpha_instrument *to = &p->instruments[id];
         float *const x = to->x, *const remembered = to->sequence.values;
@@ -96,6 +93,7 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
         p->last = head.last;
         p->counters = head.counters;
         alpha_bind_peers(p);
+        alpha_group_restore(p, in + used);
     }
     for (uint32_t id = 0; blocks && id < p->n_instruments; id++)
         if (blocks[id])

@@ -18,7 +18,7 @@
 static inline int alpha_is_warm(const alpha_pipeline *p, const alpha_pipeline *next)
 {
     for (uint32_t id = 0; id < p->n_instruments; id++)
-        if (p->instruments[id].ready && !next->instruments[id].ready)
+        if (p->instruments[id].ready & ~next->instruments[id].ready)
             return 0;
     return 1;
 }
@@ -47,6 +47,9 @@ static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_
         memcpy(to->latest, from->latest, sizeof to->latest);
         to->latest_version = from->latest_version;
     }
+    if (p->group)
+        alpha_hand_over(p, next);
+    ALPHA_EXCHANGE(group);
     ALPHA_EXCHANGE(program);
     ALPHA_EXCHANGE(kernels);
     ALPHA_EXCHANGE(model);

@@ -30,6 +30,9 @@ enum alpha_flag {
     ALPHA_LOCKED = 1 << 7       /* set by the guard: bid == ask */
 };
 
+/* Bits of a Signal's flags above those that it has of its event. */
+enum alpha_signal_flag { ALPHA_SHADOW = 1 << 16 /* computed and logged, never emitted */ };
+
 enum alpha_status_code {
     ALPHA_STATUS_OPEN = 1,
     ALPHA_STATUS_CLOSE = 2,

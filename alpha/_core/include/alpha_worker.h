@@ -74,7 +74,7 @@ static void *alpha_worker_main(void *argument)
         alpha_event event = *e;
         alpha_ring_release(w->ring, w->ring_mask);
         uint32_t made = alpha_process(w->pipeline, &event, w->scratch);
-        alpha_keep_made(w->pipeline, w->scratch, made);
+        alpha_keep(w->pipeline, w->scratch, made);
         for (uint32_t i = 0; i < made; i++)
             alpha_worker_emit(w, &w->scratch[i]);
         __atomic_store_n(&w->processed, w->processed + 1, __ATOMIC_RELEASE);

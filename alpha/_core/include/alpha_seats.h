@@ -1,0 +1,294 @@
+/* Several models behind one feature program. Floor 4; the tail of alpha_pipeline.h, behind one branch of alpha_process().
+ *
+ * The lead pipeline guards the events and steps a program whose row holds the features of all models. It has no model of
+ * its own. Each seat is a pipeline without blocks: its model, gate and per-instrument state. Its row is picked from the
+ * lead's, its readiness is that of its own columns; it decides by the same alpha_decide() as a pipeline that serves alone. */
+#ifndef ALPHA_SEATS_H
+#define ALPHA_SEATS_H
+
+#include "alpha_ensemble.h"
+
+#define ALPHA_SEATS 32 /* at most: one bit each in alpha_instrument.ready */
+
+enum alpha_seat_mode {
+    ALPHA_SEAT_LIVE = 0,
+    ALPHA_SEAT_SHADOW = 1, /* decides and is logged, never emitted */
+    ALPHA_SEAT_ARM = 2     /* emitted where its split says so */
+};
+
+typedef struct alpha_split {  /* which of several seats is emitted */
+    const uint64_t *symbols;  /* [n_instruments] a hash of salt and symbol, or of the salt alone */
+    int64_t bucket_ns;        /* length of a piece of stream time, 0: time does not count */
+} alpha_split;
+
+typedef struct alpha_seat {
+    alpha_pipeline *p;        /* no blocks of its own; its program is a view of the lead's */
+    const uint32_t *columns;  /* [n_features] of the lead's row; unused by an ensemble */
+    float *x;                 /* [n_features] the row that is being decided */
+    uint8_t *killed;          /* [n_instruments] its own kill bytes as they were last seen */
+    int32_t mode;
+    uint32_t split;           /* of an arm */
+    uint64_t from, upto;      /* an arm's share of the hashes, both inclusive */
+    const alpha_ensemble *ensemble; /* NULL: a model */
+    const uint32_t *members;  /* [ensemble->n] seats before this one */
+    int32_t skips;            /* an ensemble goes on without a member that has no answer */
+    const alpha_signal *made; /* what it said to the present event */
+    alpha_signal hidden;      /* room for that where it is not emitted */
+    uint64_t emitted;         /* decisions that were */
+} alpha_seat;
+
+typedef struct alpha_group {
+    uint32_t n, n_splits;
+    uint32_t most;            /* Signals that one row can emit */
+    uint8_t *ready_each;      /* [n_features of the lead] */
+    alpha_split *splits;
+    alpha_seat seats[ALPHA_SEATS];
+} alpha_group;
+
+/* The finaliser of splitmix64: every bit of the result hangs on every bit of x. */
+static inline uint64_t alpha_mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* Where in 0 to 2^64 - 1 a row falls; `now`: stream time of the decision. */
+static inline uint64_t alpha_split_at(const alpha_split *c, uint32_t id, int64_t now)
+{
+    uint64_t at = c->symbols[id];
+    if (c->bucket_ns) {
+        const int64_t piece = now / c->bucket_ns - (now % c->bucket_ns < 0);
+        at = alpha_mix(at ^ alpha_mix((uint64_t)piece + 0x9e3779b97f4a7c15u));
+    }
+    return at;
+}
+
+static inline int alpha_seat_emits(const alpha_group *g, const alpha_seat *seat, uint32_t id, int64_t now)
+{
+    if (__builtin_expect(seat->mode == ALPHA_SEAT_ARM, 0)) {
+        const uint64_t at = alpha_split_at(&g->splits[seat->split], id, now);
+        return at >= seat->from && at <= seat->upto;
+    }
+    return seat->mode == ALPHA_SEAT_LIVE;
+}
+
+/* What kills one of the models, the lead's kill bytes apart. */
+static inline uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id)
+{
+    return alpha_read_kill(p->group->seats[slot].p, id) |
+           (__atomic_load_n(&p->killed_seats, __ATOMIC_ACQUIRE) >> slot & 1);
+}
+
+/* From any thread. The bit is the service's, so that a swap at this moment cannot lose it. */
+static inline void alpha_kill_seat(alpha_pipeline *p, uint32_t slot, int killed)
+{
+    if (killed)
+        __atomic_fetch_or(&p->killed_seats, (uint32_t)1 << slot, __ATOMIC_ACQ_REL);
+    else
+        __atomic_fetch_and(&p->killed_seats, ~((uint32_t)1 << slot), __ATOMIC_ACQ_REL);
+}
+
+/* As alpha_sample_kill(), for the seats: what is killed is the lead's or the seat's own; the log knows which seat.
+ * `instrument_id`: as in an event, one or all. */
+static inline void alpha_sample_seats(alpha_pipeline *p, uint32_t instrument_id)
+{
+    alpha_group *g = p->group;
+    const int one = instrument_id < p->n_instruments;
+    for (uint32_t id = one ? instrument_id : 0; id < (one ? instrument_id + 1 : p->n_instruments); id++)
+        for (uint32_t k = 0; k < g->n; k++) {
+            alpha_seat *seat = &g->seats[k];
+            const uint32_t own = alpha_read_kill_of(p, k, id);
+            if (__builtin_expect(own != seat->killed[id], 0)) {
+                seat->killed[id] = (uint8_t)own;
+                if (p->log)
+                    alpha_log_control(p->log, p->event_index, id, own | (k + 1) << ALPHA_KILL_SEAT_SHIFT);
+            }
+            seat->p->instruments[id].killed = own | p->instruments[id].killed;
+        }
+}
+
+/* P(SELL), P(HOLD), P(BUY) of what a member said. 0, or the reason why it has none. */
+static inline int alpha_member_row(const alpha_seat *member, float *p)
+{
+    const alpha_signal *s = member->made;
+    p[0] = p[1] = p[2] = 0.0f;
+    if (s->reason != ALPHA_MODEL && s->reason != ALPHA_BELOW_THRESHOLD && s->reason != ALPHA_COOLDOWN)
+        return s->reason;
+    for (uint32_t j = 0; j < s->n_scores; j++) {
+        const float v = s->scores[j];
+        p[member->p->gate.actions[j] + 1] += v < 0.0f ? 0.0f : v > 1.0f ? 1.0f : v;
+    }
+    return 0;
+}
+
+/* The members' answers become the ensemble's row. 0, or the reason of the first member that keeps it from deciding. */
+static inline int alpha_ensemble_row(const alpha_group *g, alpha_seat *seat)
+{
+    int fault = 0, present = 0;
+    for (uint32_t m = 0; m < seat->ensemble->n; m++) {
+        const int none = alpha_member_row(&g->seats[seat->members[m]], seat->x + 3 * m);
+        fault = fault ? fault : none;
+        present |= !none && !seat->ensemble->may_veto[m];
+    }
+    return seat->skips && present ? 0 : fault;
+}
+
+static inline uint8_t *alpha_ready_each_of(const alpha_pipeline *p)
+{
+    return p->group->ready_each;
+}
+
+/* Its columns of the lead's row. */
+static inline void alpha_seat_row(const alpha_group *g, const alpha_seat *seat, const alpha_block *b,
+                                  const alpha_row *row, alpha_row *own)
+{
+    const uint32_t n = seat->p->program->n_features;
+    uint32_t ready = row->ready;
+    for (uint32_t j = 0; j < n; j++)
+        seat->x[j] = row->x[seat->columns[j]];
+    if (__builtin_expect(!ready, 0)) {
+        ready = !b->failed;
+        for (uint32_t j = 0; j < n; j++)
+            ready &= g->ready_each[seat->columns[j]];
+    }
+    *own = (alpha_row){seat->x, (uint8_t *)0, row->ts_ns, ready};
+}
+
+/* The guard refused the event (`refused` says why), or a row is made: every seat decides, in order. How many Signals were
+ * emitted, from out[0] on. */
+static __attribute__((noinline, unused)) uint32_t alpha_group_decide(alpha_pipeline *p, const alpha_event *e, uint32_t id,
+                                                                     uint32_t flags, int refused, const alpha_row *row,
+                                                                     alpha_signal *out)
+{
+    alpha_group *g = p->group;
+    alpha_instrument *in = &p->instruments[id];
+    const int64_t now = refused ? in->guard.last_ns : row->ts_ns;
+    uint32_t made = 0, ready = 0;
+    for (uint32_t k = 0; k < g->n; k++) {
+        alpha_seat *seat = &g->seats[k];
+        alpha_pipeline *q = seat->p;
+        alpha_instrument *own = &q->instruments[id];
+        const int emits = alpha_seat_emits(g, seat, id, now);
+        alpha_signal *s = emits ? out + made : &seat->hidden;
+        own->block = in->block; /* which may have been made anew */
+        own->halted = in->halted;
+        own->own_row = in->own_row;
+        q->event_index = p->event_index;
+        alpha_blank(q, e, id, emits ? flags : flags | ALPHA_SHADOW, s);
+        if (refused) {
+            s->reason = (uint8_t)refused;
+        } else {
+            alpha_row picked = {seat->x, (uint8_t *)0, row->ts_ns, 1};
+            int fault = 0;
+            if (seat->ensemble)
+                fault = alpha_ensemble_row(g, seat);
+            else
+                alpha_seat_row(g, seat, in->block, row, &picked);
+            if (fault && !own->killed && !own->halted) {
+                own->rows++;
+                own->ready = fault != ALPHA_NOT_WARM;
+                own->row_ts_ns = row->ts_ns;
+                q->counters.rows++;
+                s->reason = (uint8_t)fault;
+            } else {
+                alpha_decide(q, own, &picked, s);
+            }
+            ready |= (uint32_t)(own->ready != 0) << k;
+        }
+        alpha_emit(q, own, s);
+        seat->made = s;
+        if (emits) {
+            if (!made)
+                in->latest_at = s; /* the lead's latest is what a call returns: the first */
+            p->counters.decisions++;
+            p->counters.by_reason[s->reason]++;
+            p->counters.by_action[s->action + 1]++;
+            seat->emitted++;
+            made++;
+        } else {
+            alpha_store_latest(own, s);
+            own->latest_at = (const alpha_signal *)0;
+        }
+    }
+    if (!refused) {
+        in->rows++;
+        in->ready = ready;
+        in->row_ts_ns = row->ts_ns;
+        p->counters.rows++;
+    }
+    return made;
+}
+
+/* As alpha_keep_latest(), of every seat. */
+static inline void alpha_keep_seats(alpha_pipeline *p)
+{
+    for (uint32_t k = 0; k < p->group->n; k++)
+        alpha_keep_latest(p->group->seats[k].p);
+}
+
+/* As alpha_keep_made(): backwards, so that the lead keeps the first of an instrument. */
+static __attribute__((unused)) void alpha_keep_made_seats(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
+{
+    while (n-- > 0) {
+        alpha_keep_made(p->group->seats[made[n].model_slot].p, made + n, 1);
+        alpha_keep_made(p, made + n, 1);
+    }
+}
+
+/* Where all that was made is kept: the caller's buffer goes away. */
+static inline void alpha_keep_all(alpha_pipeline *p)
+{
+    if (__builtin_expect(p->group != (alpha_group *)0, 0))
+        alpha_keep_seats(p);
+    alpha_keep_latest(p);
+}
+
+static inline void alpha_keep(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
+{
+    if (__builtin_expect(p->group != (alpha_group *)0, 0))
+        alpha_keep_made_seats(p, made, n);
+    else
+        alpha_keep_made(p, made, n);
+}
+
+/* Log and latency histogram are the lead's; `told`: the log is a new one and must hear again what is killed. */
+static __attribute__((cold, unused)) void alpha_share(alpha_pipeline *p, int told)
+{
+    for (uint32_t k = 0; p->group && k < p->group->n; k++) {
+        alpha_seat *seat = &p->group->seats[k];
+        seat->p->log = p->log;
+        seat->p->latency = p->latency;
+        if (told)
+            memset(seat->killed, 0, p->n_instruments);
+    }
+}
+
+/* At a swap: what belongs to the service goes from each seat to the one that takes its place. */
+static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *p, alpha_pipeline *next)
+{
+    for (uint32_t k = 0; k < p->group->n && k < next->group->n; k++) {
+        alpha_seat *from = &p->group->seats[k], *to = &next->group->seats[k];
+        const uint8_t **latches = to->p->latches;
+        for (uint32_t id = 0; id < p->n_instruments; id++) {
+            const alpha_instrument *a = &from->p->instruments[id];
+            alpha_instrument *b = &to->p->instruments[id];
+            b->killed = a->killed;
+            b->gate = a->gate;
+            b->latest_at = a->latest_at;
+            memcpy(b->latest, a->latest, sizeof b->latest);
+            b->latest_version = a->latest_version;
+            to->killed[id] = from->killed[id];
+        }
+        to->p->latches = from->p->latches;
+        from->p->latches = latches;
+        to->p->counters = from->p->counters;
+        to->emitted = from->emitted;
+        to->p->log = p->log;
+        to->p->latency = p->latency;
+        from->p->log = (alpha_audit *)0;
+        from->p->latency = (alpha_latency *)0;
+    }
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* What the seats of a group know about their stream, as bytes and back. Floor 4; part of alpha_resume.h. */
+#ifndef ALPHA_SEATS_STATE_H
+#define ALPHA_SEATS_STATE_H
+
+#include "alpha_pipeline.h"
+
+typedef struct alpha_saved_seat { /* what is not an instrument's */
+    alpha_counters counters;
+    uint64_t emitted;
+} alpha_saved_seat;
+
+/* An instrument without what is no part of the stream: addresses, kill bytes, how often its latest was written. Padding
+ * is copied too: equal states give equal bytes. */
+static inline void alpha_instrument_to_save(alpha_instrument *copy, const alpha_instrument *in)
+{
+    memcpy(copy, in, sizeof *copy);
+    copy->block = NULL;
+    copy->x = NULL;
+    copy->latest_at = NULL;
+    copy->sequence.values = NULL;
+    copy->killed = 0; /* read anew before the next event */
+    copy->latest_version = in->latest_version ? 2 : 0;
+}
+
+static inline size_t alpha_seat_saved_bytes(const alpha_pipeline *q)
+{
+    return sizeof(alpha_saved_seat) + q->n_instruments * (sizeof(alpha_instrument) + alpha_sequence_bytes(&q->shape));
+}
+
+/* 0 without a group. */
+static inline size_t alpha_group_saved_bytes(const alpha_pipeline *p)
+{
+    size_t total = 0;
+    for (uint32_t k = 0; p->group && k < p->group->n; k++)
+        total += alpha_seat_saved_bytes(p->group->seats[k].p);
+    return total;
+}
+
+static inline void alpha_group_save(const alpha_pipeline *p, char *out)
+{
+    for (uint32_t k = 0; p->group && k < p->group->n; k++) {
+        const alpha_pipeline *q = p->group->seats[k].p;
+        const size_t remembered = alpha_sequence_bytes(&q->shape);
+        const alpha_saved_seat head = {q->counters, p->group->seats[k].emitted};
+        memcpy(out, &head, sizeof head);
+        out += sizeof head;
+        for (uint32_t id = 0; id < q->n_instruments; id++) {
+            alpha_instrument copy;
+            alpha_instrument_to_save(&copy, &q->instruments[id]);
+            memcpy(out, &copy, sizeof copy);
+            out += sizeof copy;
+            if (remembered)
+                memcpy(out, q->instruments[id].sequence.values, remembered);
+            out += remembered;
+        }
+    }
+}
+
+/* `in`: alpha_group_saved_bytes() of them. */
+static inline void alpha_group_restore(alpha_pipeline *p, const char *in)
+{
+    for (uint32_t k = 0; p->group && k < p->group->n; k++) {
+        alpha_pipeline *q = p->group->seats[k].p;
+        const size_t remembered = alpha_sequence_bytes(&q->shape);
+        alpha_saved_seat head;
+        memcpy(&head, in, sizeof head);
+        in += sizeof head;
+        q->counters = head.counters;
+        p->group->seats[k].emitted = head.emitted;
+        for (uint32_t id = 0; id < q->n_instruments; id++) {
+            alpha_instrument *to = &q->instruments[id];
+            float *const x = to->x, *const values = to->sequence.values;
+            memcpy(to, in, sizeof *to);
+            in += sizeof *to;
+            to->block = p->instruments[id].block;
+            to->x = x;
+            to->sequence.values = values;
+            if (remembered)
+                memcpy(values, in, remembered);
+            in += remembered;
+        }
+    }
+}
+
+#endif
