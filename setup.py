@@ -110,6 +110,7 @@ EXTENSIONS = [
     extension("model"),
     extension("program", "m"),
     extension("rows", "m"),
+    extension("checks", "m"),
     extension("ort", "dl"),
     extension("plan", "m"),
     extension("pipeline", "m"),

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from alpha._core.checks import Checks
 from alpha._core.model import ModelKernel
 from alpha._core.ort import OrtModel
 from alpha._core.pipeline import Pipeline
@@ -23,9 +25,11 @@ from alpha.features.feature_set import FeatureSet, Trigger
 from alpha.features.language import parse
 from alpha.features.native import surroundings
 from alpha.instruments import Instruments
+from alpha.models import limits
 from alpha.models.load import LoadedModel, load_artifact
 from alpha.models.metadata import Decision, Metadata
-from alpha.registry import find, load_policy, load_trusted, objections
+from alpha.registry import find, inactive_reason, load_policy, load_trusted, objections
+from alpha.sessions import SessionTable, session_table, tables_for
 
 NOT_LOADED = "it is lazy and was not loaded yet: call load()"
 
@@ -49,6 +53,8 @@ class Bundle:
     valid_until_ns: int | None = None
     loaded: LoadedModel | None = None
     deferred: bool = False
+    inactive: str = ""
+    """Why the registry forbids that it decides, empty if it does not: every decision is then HOLD, MODEL_INACTIVE."""
 
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
@@ -72,6 +78,7 @@ class Bundle:
         precision: str = "float32",
         valid_until_ns: int | None = None,
         deferred: bool = False,
+        inactive: str = "",
     ) -> Bundle:
         """A verified artifact; ModelError if the graph does not fit its metadata.
 
@@ -110,6 +117,7 @@ class Bundle:
             valid_until_ns=valid_until_ns,
             loaded=loaded,
             deferred=deferred,
+            inactive=inactive,
         )
 
     def kernel(self) -> ModelKernel | None:
@@ -150,12 +158,49 @@ class Bundle:
             model_hash=bytes.fromhex(self.model_sha256)[:16] if self.model_sha256 else bytes(16),
             definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
             bundle_revision=self.revision,
+            checks=self.checks(instruments),
+        )
+
+    def gate_sessions(self, instruments: Instruments) -> list[SessionTable | None] | None:
+        """The sessions outside of which an instrument's decisions are held, None where there are none; None: nowhere.
+
+        An instrument that is declared with ``sessions = "regular"`` is held by its own calendar, every other one by the
+        stream's if the model's metadata say so.
+        """
+        own = [i.sessions == "regular" for i in instruments]
+        everyone = self.metadata is not None and self.metadata.limits.sessions == "regular"
+        if not everyone and not any(own):
+            return None
+        shared = tables_for(self.feature_set.stream.calendar, instruments) if everyone else [None] * len(own)
+        return [
+            session_table(i.calendar) if is_own else table
+            for i, is_own, table in zip(instruments, own, shared, strict=True)
+        ]
+
+    def checks(self, instruments: Instruments) -> Checks:
+        """What the gate asks of a row besides the model; DataError for a calendar that nobody knows."""
+        declared = self.metadata.limits if self.metadata is not None else limits.Limits()
+        return Checks(
+            len(instruments),
+            sessions=self.gate_sessions(instruments),
+            inactive=bool(self.inactive),
+            max_age_ns=declared.max_age_ns if self.feature_set.trigger.waits else None,
+            max_age_peers_ns=declared.max_age_peers_ns,
+            max_age_inputs_ns=declared.max_age_inputs_ns,
+            n_inputs=len(self.feature_set.inputs),
+            drift=None
+            if self.metadata is None
+            else limits.drift(declared, self.metadata.reference, len(self.feature_set.names)),
+            breaker=msgspec.structs.asdict(declared.breaker),
         )
 
 
-def governed(registry: str | Path | None, uri: str, engine: str = "auto", *, deferred: bool = False) -> Bundle:
+def governed(
+    registry: str | Path | None, uri: str, engine: str = "auto", *, deferred: bool = False, backtest: bool = False
+) -> Bundle:
     """What a URI of a registry serves; RegistryError or ModelError if registry, signature, approval or bytes cannot
-    be trusted. ``registry=None``: found as by the command line. ``deferred``: as of :meth:`Bundle.from_model`."""
+    be trusted. ``registry=None``: found as by the command line. ``deferred``: as of :meth:`Bundle.from_model`;
+    ``backtest``: an archived version may decide, too."""
     book = load_trusted(find(registry))
     entry, model = book.load_model(uri)
     for objection in objections(entry, load_policy(book.path)):
@@ -168,6 +213,7 @@ def governed(registry: str | Path | None, uri: str, engine: str = "auto", *, def
         valid_until_ns=entry.valid_until_ns,
         engine=engine,
         deferred=deferred,
+        inactive="" if backtest else inactive_reason(entry, load_policy(book.path)),
     )
 
 

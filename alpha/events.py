@@ -63,7 +63,8 @@ class Control(IntEnum):
     HALT = 3
     RESUME = 4
     SWAP = 5
-    BREAKER = 6
+    BREAKER = 6  # argument: 0 reset, 1 errors, 2 latency
+    THRESHOLD = 7  # argument: the threshold, NaN for the declared one
 
 
 class Action(IntEnum):

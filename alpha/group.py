@@ -91,6 +91,7 @@ class Group(Bundle):
             {
                 "pipeline": bundles[name].pipeline(instruments, program=self.program, columns=columns[name]),
                 "columns": columns[name],
+                "series": [self.feature_set.inputs.index(s) for s in bundles[name].feature_set.inputs],
                 **_mode(desk, name),
             }
             for name in desk.models
@@ -168,11 +169,14 @@ def governed_group(
     *,
     hold: bool = False,
     serving: Group | None = None,
+    backtest: bool = False,
 ) -> Group:
     """The desk's models from a registry, see :func:`alpha.bundle.governed`."""
-    return load_group(
-        told, lambda uri, deferred: governed(registry, uri, engine, deferred=deferred), hold=hold, serving=serving
-    )
+
+    def load(uri: str, *, deferred: bool) -> Bundle:
+        return governed(registry, uri, engine, deferred=deferred, backtest=backtest)
+
+    return load_group(told, load, hold=hold, serving=serving)
 
 
 def ungoverned_group(told: Desk | Mapping[str, Any], engine: str = "auto") -> Group:
@@ -191,6 +195,7 @@ def loaded_now(bundle: Bundle) -> Bundle:
         revision=bundle.revision,
         precision=bundle.precision,
         valid_until_ns=bundle.valid_until_ns,
+        inactive=bundle.inactive,
     )
 
 

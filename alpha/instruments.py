@@ -53,7 +53,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     ``tick_size`` and ``lot_size`` are increments of price and quantity (None: unknown). ``path`` is a
     file name or pattern (``bars/QQQ_1m_*.parquet``) whose rows belong to this instrument.
     ``clock_offset_ns`` is the exchange clock minus the local clock. ``bar_stamp`` says whether a bar's
-    time is its ``start`` or its ``close``, ``bar`` how long it is. ``source`` tells a declared
+    time is its ``start`` or its ``close``, ``bar`` how long it is. ``sessions``: ``regular`` lets models decide in the
+    regular sessions of ``calendar`` only. ``source`` tells a declared
     instrument from one inferred from data.
     """
 
@@ -67,6 +68,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_ns: int = 0
     bar_stamp: Literal["start", "close"] | None = None
     bar: str = "1m"
+    sessions: Literal["any", "regular"] = "any"
     family: dict[str, Any] | None = None
     source: Literal["declared", "inferred"] = "declared"
 

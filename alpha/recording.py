@@ -59,6 +59,7 @@ def header(bundle: Bundle, instruments: Instruments) -> dict[str, Any]:
                 "tick": repr(math.nan if i.tick_size is None else i.tick_size),
                 "calendar": i.calendar,
                 "clock_offset_ns": i.clock_offset_ns,
+                "sessions": i.sessions,
             }
             for i in instruments
         ],
@@ -67,9 +68,12 @@ def header(bundle: Bundle, instruments: Instruments) -> dict[str, Any]:
 
 
 def sessions_of(bundle: Bundle, instruments: Instruments) -> list[str]:
-    """sha256 of each instrument's session table, empty where no feature looks at one."""
+    """sha256 of each instrument's session table that features look at, then of each that the gate does; empty where
+    neither does."""
     fs = bundle.feature_set
-    return [t.sha256 for t in tables_for(fs.stream.calendar, instruments)] if fs.needs_sessions else []
+    gate = bundle.gate_sessions(instruments) or []
+    features = tables_for(fs.stream.calendar, instruments) if fs.needs_sessions else []
+    return [*(t.sha256 for t in features), *("" if t is None else t.sha256 for t in gate)]
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
@@ -82,6 +86,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "revision": bundle.revision,
         "valid_until_ns": bundle.valid_until_ns,
         "why": bundle.why,
+        "inactive": bundle.inactive,
         "engine": bundle.engine.name,
         "precision": bundle.precision,
         "model_sha256": bundle.model_sha256,
@@ -156,6 +161,7 @@ def instruments_of(head: dict[str, Any]) -> Instruments:
                     tick_size=None if i["tick"] == "nan" else float(i["tick"]),
                     calendar=i["calendar"],
                     clock_offset_ns=int(i["clock_offset_ns"]),
+                    sessions=i.get("sessions", "any"),
                 )
                 for i in head["instruments"]
             )
@@ -200,6 +206,7 @@ def bundle_of(folder: Path, told: dict[str, Any]) -> Bundle:
         revision=told["revision"],
         valid_until_ns=told["valid_until_ns"],
         deferred=told.get("deferred", False),
+        inactive=told.get("inactive", ""),
     )
 
 

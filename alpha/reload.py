@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from alpha.group import Group, governed_group, loaded_now
 from alpha.instruments import Instruments
 from alpha.models.judge import probe_rows
 from alpha.models.load import read_file
+from alpha.registry import Registry, find, inactive_reason, load_policy, load_trusted
 
 
 def judge(bundle: Bundle) -> None:
@@ -51,10 +53,11 @@ def same(a: Bundle, b: Bundle) -> bool:
     if isinstance(a, Group) and isinstance(b, Group):
         (desk, ours, _), (other_desk, theirs, _) = a.seated, b.seated
         return desk == other_desk and all(same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours)
-    return (a.model_sha256, a.name, a.valid_until_ns, a.no_model if a.model is None else None) == (
+    return (a.model_sha256, a.name, a.valid_until_ns, a.inactive, a.no_model if a.model is None else None) == (
         b.model_sha256,
         b.name,
         b.valid_until_ns,
+        b.inactive,
         b.no_model if b.model is None else None,
     ) and a.feature_set.definition_hash == b.feature_set.definition_hash
 
@@ -70,6 +73,21 @@ def judge_changes(serving: Bundle, bundle: Bundle) -> None:
             judge(one)
 
 
+def _inactive(book: Registry, uri: str, serving: Bundle) -> Bundle | None:
+    """What serves for ``uri``, marked inactive; None where the registry does not forbid it."""
+    if not serving.governed:
+        return None
+    try:
+        book.resolve(uri)
+    except AlphaError:
+        try:
+            why = inactive_reason(book.resolve(f"models:/{serving.name}"), load_policy(book.path))
+        except AlphaError:
+            return None
+        return replace(serving, inactive=why) if why and not serving.inactive else None
+    return None
+
+
 class Serving:
     """The Bundle that a pipeline serves, the one before it, and the one that is coming in. ``source``: registry and URI
     that :meth:`reload` takes up, None where a runtime does not reload."""
@@ -79,6 +97,7 @@ class Serving:
         self._next: Bundle | None = None
         self._previous: Bundle | None = None
         self._why = ""
+        self._broken: Bundle | None = None  # what the breaker rolled back
         self._lock = threading.Lock()
         self.source: tuple[str | Path | None, str | Desk] | None = None
 
@@ -86,7 +105,9 @@ class Serving:
     def bundle(self) -> Bundle:
         """What serves now."""
         if self._pipeline.settle() and self._next is not None:
-            self._previous, self._bundle, self._next = self._bundle, self._next, None
+            # what the breaker rolled back is not kept: it would be the next to come back
+            self._previous = None if self._bundle is self._broken else self._bundle
+            self._bundle, self._next = self._next, None
         return self._bundle
 
     def reload(self, uri: str | None, audit: AuditLog | None, model: str | None = None) -> dict[str, Any]:
@@ -95,8 +116,15 @@ class Serving:
             raise StateError("this runtime does not reload: make it with from_registry(..., reload='explicit')")
         with self._lock:
             try:
-                return self._offer(self._fresh(*self.source, uri, model), audit)
+                bundle = self._fresh(*self.source, uri, model)
+                if self._broken is not None and same(bundle, self._broken):
+                    raise ModelError(
+                        f"the breaker rolled {bundle.name} back: promote another version, or reset_breaker() to allow it"
+                    )
+                return self._offer(bundle, audit)
             except AlphaError as exc:
+                if uri is None and model is None and (gone := self._withdrawn(*self.source)) is not None:
+                    return self._offer(gone, audit)
                 self._why = str(exc)
                 return {"status": "failed", "why": str(exc), "model": self.bundle.name}
 
@@ -132,6 +160,47 @@ class Serving:
             except AlphaError as exc:
                 self._why = str(exc)
                 return {"status": "failed", "why": str(exc), "model": serving.name}
+    def _withdrawn(self, registry: str | Path | None, own: str | Desk) -> Bundle | None:
+        """What serves, marked inactive, if the registry can be trusted, has nothing for its URI any more, and no longer lets
+        this version decide; of several models those of which that is so. A version that merely cannot be loaded is no reason
+        to stop the one that serves."""
+        serving = self.bundle
+        try:
+            book = load_trusted(find(registry))
+        except AlphaError:
+            return None
+        if isinstance(own, str):
+            return _inactive(book, own, serving)
+        assert isinstance(serving, Group)
+        desk, bundles, _ = serving.seated
+        gone = {name: _inactive(book, desk.model(name).uri, bundles[name]) for name in desk.models}
+        if not any(gone.values()):
+            return None
+        return Group.of(desk, {name: gone[name] or bundles[name] for name in desk.models})
+
+    def tend(self, audit: AuditLog | None) -> dict[str, Any] | None:
+        """Where the breaker has tripped and the version before is kept: offer that one. None if there is nothing to do."""
+        tripped, _ = self._pipeline.breaker
+        if not tripped or self._pipeline.pending:
+            return None
+        with self._lock:
+            broken = self.bundle
+            if self._previous is None or not self._pipeline.breaker[0]:
+                return None
+            try:
+                answer = self._offer(self._previous, audit)
+            except AlphaError as exc:
+                self._why, self._previous = str(exc), None
+                return {"status": "failed", "why": str(exc), "model": broken.name}
+            if answer["status"] == "offered":
+                self._broken = broken
+                self._why = f"the breaker rolled {broken.name} back to {answer['model']}"
+                answer["why"] = self._why
+            return answer
+
+    def forgive(self) -> None:
+        """What the breaker rolled back may be taken up again."""
+        self._broken = None
 
     def rollback(self, audit: AuditLog | None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.rollback`."""
@@ -157,18 +226,32 @@ class Serving:
         return {"status": "offered", "why": "", "model": bundle.name}
 
     def stats(self) -> dict[str, Any]:
-        """Takeovers so far, what is warming up, and why the last reload failed."""
+        """Takeovers so far, what is warming up, why the last reload failed, and what the first events after the last
+        takeover took: ``events`` (at most 100), ``signals`` among them, ``p50_ns``, ``max_ns``."""
         pending = self._next.name if self._pipeline.pending and self._next else ""
-        return {"swaps": self._pipeline.swaps, "pending": pending, "failed": self._why}
+        took, made = self._pipeline.after_swap()
+        after = {
+            "events": len(took),
+            "signals": made,
+            "p50_ns": int(np.median(took)) if len(took) else None,
+            "max_ns": int(took.max()) if len(took) else None,
+        }
+        return {"swaps": self._pipeline.swaps, "pending": pending, "failed": self._why, "after_swap": after}
 
 
 class Watch:
-    """A thread that calls ``reload`` when the registry file has changed. It ends with :meth:`stop`."""
+    """A thread that calls ``reload`` when the registry file has changed, and ``tend`` each time. It ends with :meth:`stop`."""
 
-    def __init__(self, registry: Path, reload: Callable[[], dict[str, Any]], every_s: float) -> None:
+    def __init__(
+        self,
+        registry: Path,
+        reload: Callable[[], dict[str, Any]],
+        every_s: float,
+        tend: Callable[[], object] = lambda: None,
+    ) -> None:
         if not 0.01 <= every_s <= 3600:
             raise AlphaError(f"the registry can be looked at every 0.01 to 3600 s, not {every_s}")
-        self._registry, self._reload, self._every_s = registry, reload, every_s
+        self._registry, self._reload, self._every_s, self._tend = registry, reload, every_s, tend
         self._seen = self._look()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alpha-reload", daemon=True)
@@ -183,6 +266,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._end.wait(self._every_s):
+            self._tend()
             now = self._look()
             if now != self._seen and self._reload()["status"] != "busy":
                 self._seen = now

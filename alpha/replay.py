@@ -123,6 +123,7 @@ class _Player:
             own = [[never, never, (slot + 1) * n + i] for i in range(n)]
             self.pipeline.seats.attach_latch(slot, memoryview(self.latch), own)
         self.pipeline.attach_log(self.log)
+        self.pipeline.follow()  # the breaker trips where the log says so: latency never repeats
         kinds = file.headers["type"]
         self.stream = np.flatnonzero(np.isin(kinds, STREAM))
         self.kinds = kinds[self.stream]

@@ -8,6 +8,7 @@ function. Whatever goes wrong while it serves is HOLD with a counted reason, nev
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections import Counter
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,7 +33,7 @@ from alpha.data import EventSource, open_events
 from alpha.data.inputs import input_events, series_number
 from alpha.desk import Desk, Model
 from alpha.errors import AlphaError, AlphaWarning, StateError
-from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Flag, Kind, Status
+from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Control, Flag, Kind, Status
 from alpha.explanation import explained
 from alpha.features.feature_set import FeatureSet
 from alpha.group import Group, governed_group, ungoverned_group
@@ -40,7 +42,6 @@ from alpha.latency import percentiles
 from alpha.registry.store import find
 from alpha.reload import Serving, Watch
 from alpha.risk.kill import KillLatch
-from alpha.sessions import tables_for
 from alpha.state import pack, unpack
 
 Signals = npt.NDArray[Any]
@@ -56,6 +57,8 @@ class Runtime:
         *,
         audit: str | Path | AuditLog | None = None,
         kill_file: str | Path | None = None,
+        threshold: float | None = None,
+        backtest: bool = False,
     ) -> None:
         if instruments is None:
             raise AlphaError("a runtime needs its instruments: instruments=['BTCUSDT']")
@@ -73,6 +76,15 @@ class Runtime:
         self._kill_reason = ""
         self._kills = 0
         self._warn_untrained()
+        if isinstance(bundle, Group):
+            if threshold is not None:
+                raise AlphaError("each of several models has a threshold of its own: set_threshold(VALUE, model=NAME)")
+            if backtest:
+                seating.seats_of(self._pipeline).allow_lower()
+        elif threshold is not None or backtest:
+            if threshold is not None:
+                self._check_threshold(threshold, self._pipeline.threshold[1], backtest)
+            self._pipeline.set_threshold(math.nan if threshold is None else threshold, backtest)
         self._latch: KillLatch | None = None
         if kill_file is not None:
             self._latch = KillLatch(kill_file)
@@ -98,6 +110,8 @@ class Runtime:
         kill_file: str | Path | None = None,
         reload: str = "none",
         every_s: float = 1.0,
+        threshold: float | None = None,
+        backtest: bool = False,
     ) -> Runtime:
         """Serve a registered model, e.g. ``models:/momentum@production``, or several (a :class:`alpha.Desk`, or a mapping
         of names to URIs) that decide on the same events. ``registry=None``: found as by the command line.
@@ -106,6 +120,10 @@ class Runtime:
         ``kill_file``: a latch that ``alpha kill`` sets from outside, see :mod:`alpha.risk.kill` (default: $ALPHA_KILL).
         ``reload``: ``none``; ``explicit``: :meth:`reload` takes up what the registry says now; ``poll``: a thread looks at
         the registry every ``every_s`` seconds and does it.
+
+        ``threshold``: in force instead of the one that the model declares; live it may only be higher. ``backtest=True``
+        says that nobody acts on the Signals: then it may be lower, and ``stats()["threshold"]`` says so, and a version that the
+        registry has archived may decide.
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
@@ -118,18 +136,25 @@ class Runtime:
         what = uri if isinstance(uri, str) else Desk.of(uri)
         try:
             if isinstance(what, Desk):
-                bundle: Bundle = governed_group(registry, what, engine, hold=missing == "hold")
+                bundle: Bundle = governed_group(registry, what, engine, hold=missing == "hold", backtest=backtest)
             else:
-                bundle = governed(registry, what, engine)
+                bundle = governed(registry, what, engine, backtest=backtest)
         except AlphaError as exc:
             if missing == "raise" or isinstance(what, Desk):
                 raise
             bundle = Bundle.without_anything(str(exc))
-        rt = cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
+        rt = cls(
+            bundle,
+            instruments,
+            audit=audit,
+            kill_file=kill_file or os.environ.get("ALPHA_KILL") or None,
+            threshold=threshold,
+            backtest=backtest,
+        )
         if reload != "none":
             rt._serving.source = registry, what
         if reload == "poll":
-            rt._watch = Watch(find(registry), rt.reload, every_s)
+            rt._watch = Watch(find(registry), rt.reload, every_s, rt.tend)
         return rt
 
     @classmethod
@@ -288,6 +313,7 @@ class Runtime:
             yield self._run(chunk)
 
     def _run(self, chunk: npt.NDArray[Any]) -> Signals:
+        self.tend()
         if self._audit is not None and self._audit.full and not self._pipeline.pending:
             self.rotate_audit()
         return self._pipeline.run(chunk)
@@ -363,6 +389,7 @@ class Runtime:
     def stats(self) -> dict[str, Any]:
         """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost. Of several
         models these are of what was emitted, and ``models`` holds each one's own."""
+        self.tend()
         serving = self.bundle
         counts, largest = self._pipeline.latency_counts()
         worker = self._worker
@@ -376,6 +403,9 @@ class Runtime:
             "why": self.why,
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
+            "threshold": seating.threshold(*self._pipeline.threshold),
+            "breaker": seating.breaker(*self._pipeline.breaker),
+            "inactive": self.bundle.inactive,
             "reload": self._serving.stats(),
             "audit": None if self._audit is None else self._audit.stats(),
             "isa": self.bundle.program.isa,
@@ -466,7 +496,7 @@ class Runtime:
 
     def _binding(self) -> dict[str, Any]:
         table, fs = self.instruments, self.bundle.feature_set
-        sessions = tables_for(fs.stream.calendar, table) if fs.needs_sessions else []
+        limits = b"" if self.bundle.metadata is None else msgspec.json.encode(self.bundle.metadata.limits)
         lots, ticks, offsets = table.lots().tolist(), table.ticks().tolist(), table.clock_offsets_ns().tolist()
         return {
             "definition": self.definition_hash,
@@ -475,7 +505,8 @@ class Runtime:
                 [symbol, repr(lot), repr(tick), offset]
                 for symbol, lot, tick, offset in zip(table.symbols, lots, ticks, offsets, strict=True)
             ],
-            "sessions": [t.sha256 for t in sessions],
+            "sessions": recording.sessions_of(self.bundle, table),
+            "limits": hashlib.sha256(limits).hexdigest(),
             "layout": self.bundle.program.layout,
         }
 
@@ -504,6 +535,56 @@ class Runtime:
     def rollback(self) -> dict[str, Any]:
         """Swap the version that served before back in, warm and between two events; answers as :meth:`reload`."""
         return self._serving.rollback(self._audit)
+
+    # -- breaker and threshold
+
+    def tend(self) -> dict[str, Any] | None:
+        """If the breaker has tripped and the version that served before is kept, swap that one in: the answer as
+        :meth:`reload`'s, else None. ``run``, ``stats`` and the thread of ``reload="poll"`` do it by themselves."""
+        return self._serving.tend(self._audit)
+
+    def reset_breaker(self) -> None:
+        """Listen to the model again from the next event on. From any thread, also beside a worker."""
+        self._serving.forgive()
+        self._pipeline.reset_breaker()
+
+    def set_threshold(self, threshold: float | None, model: str | None = None) -> None:
+        """From the next event on the threshold is this one instead of the declared; None: the declared one again.
+
+        It goes through the stream as a CONTROL event, so it is logged and replayed in its place. ``model``: which of
+        several. AlphaError if it is lower than the declared one (a backtest's may be), StateError while a worker runs: push
+        :meth:`threshold_event` then.
+        """
+        self._pipeline.on_event(self.threshold_event(threshold, model))
+
+    def threshold_event(self, threshold: float | None, model: str | None = None) -> npt.NDArray[Any]:
+        """What :meth:`set_threshold` sends, EVENT_DTYPE ``[1]``, for a worker's ring."""
+        serving, slot = self.bundle, 0
+        if isinstance(serving, Group):
+            if model is None:
+                raise AlphaError(f"the threshold of which of {', '.join(serving.seated[0].names)}? set_threshold(VALUE, model=NAME)")
+            slot = serving.seated[0].slot(model) + 1
+            _, declared, may_lower = seating.seats_of(self._pipeline).threshold(slot - 1)
+        else:
+            if model is not None:
+                seating.group_of(serving)
+            declared, may_lower = self._pipeline.threshold[1], self._pipeline.may_lower
+        if threshold is not None:
+            self._check_threshold(threshold, declared, may_lower)
+        event = np.zeros(1, EVENT_DTYPE)
+        event["kind"], event["instrument_id"] = Kind.CONTROL, ALL_INSTRUMENTS
+        event["v"][0, :3] = Control.THRESHOLD, np.nan if threshold is None else threshold, slot
+        return event
+
+    @staticmethod
+    def _check_threshold(threshold: float, declared: float, may_lower: bool) -> None:
+        if not (math.isfinite(threshold) and 0 <= threshold <= 3e38):
+            raise AlphaError(f"a threshold is a finite number, 0 or more, not {threshold}")
+        if np.float32(threshold) < np.float32(declared) and not may_lower:
+            raise AlphaError(
+                f"the model declares the threshold {declared:.6g}: live it may be raised, not lowered to {threshold:.6g}; "
+                "a backtest may (backtest=True)"
+            )
 
     # -- the audit log
 

@@ -20,7 +20,7 @@ from alpha.models.ensemble import shares_of
 from alpha.models.metadata import ACTIONS
 from alpha.risk.kill import KillLatch
 
-ANSWERS = (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN)
+ANSWERS = (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN, Reason.DUPLICATE_BAR)
 """Reasons under which a model gave scores that count."""
 
 
@@ -48,6 +48,17 @@ class _Seat:
     def killed(self) -> bool:
         return self._seats.is_killed(self._lead, self._slot)
 
+    def watched(self, instrument_id: int) -> dict[str, Any]:
+        return self._seats.watched(self._lead, self._slot, instrument_id)
+
+    @property
+    def threshold(self) -> tuple[float, float]:
+        return self._seats.threshold(self._slot)[:2]
+
+    @property
+    def breaker(self) -> tuple[int, int]:
+        return self._seats.breaker(self._slot)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lead, name)
 
@@ -71,6 +82,16 @@ def kill(lead: Pipeline, group: Group, name: str, on: bool) -> None:
     seats_of(lead).kill(lead, group.seated[0].slot(name), on)
 
 
+def threshold(in_force: float, declared: float) -> dict[str, Any]:
+    """What ``stats`` says of a threshold."""
+    return {"in_force": in_force, "declared": declared, "lowered": in_force < declared}
+
+
+def breaker(tripped: int, trips: int) -> dict[str, Any]:
+    """What ``stats`` says of a breaker."""
+    return {"tripped": ("", "errors", "latency")[tripped], "trips": trips}
+
+
 def stats(lead: Pipeline, group: Group) -> dict[str, Any]:
     """Of each model: its place, what becomes of what it says, what serves there, and its counters."""
     desk, bundles, _ = group.seated
@@ -81,6 +102,8 @@ def stats(lead: Pipeline, group: Group) -> dict[str, Any]:
             "slot": slot,
             "mode": "arm" if desk.arm(name) else desk.mode(name),
             "killed": seats_of(lead).is_killed(lead, slot),
+            "threshold": threshold(*seats_of(lead).threshold(slot)[:2]),
+            "breaker": breaker(*seats_of(lead).breaker(slot)),
             **seats_of(lead).counters(slot),
         }
         if b is None:
@@ -91,6 +114,7 @@ def stats(lead: Pipeline, group: Group) -> dict[str, Any]:
                 "model_sha256": b.model_sha256,
                 "governed": b.governed,
                 "why": b.why,
+                "inactive": b.inactive,
                 "loaded": b.model is not None,
                 "engine": b.engine.name,
                 "engine_reason": b.engine.reason,

@@ -58,6 +58,30 @@ def graph(rng: np.random.Generator, kind: str, n: int, outputs: int, window: int
     return model([*nodes, *head], [value("x", 1, n)], [value(last, 1, outputs)], initial)
 
 
+def demands(rng: np.random.Generator, n: int) -> dict[str, Any]:
+    """Random limits on a row and the training figures that they need; of every other model none."""
+    if rng.random() < 0.5:
+        return {}
+    low = rng.normal(size=n)
+    modes = [str(m) for m in rng.choice(["off", "count", "hold"], 3)]
+    return {
+        "limits": {
+            "max_age_ns": int(rng.choice([10**8, 10**10])),
+            "max_age_peers_ns": int(rng.choice([10**9, 2**61])),
+            "max_age_inputs_ns": int(rng.choice([10**9, 2**61])),
+            "ranges": {"mode": modes[0], "margin": float(rng.choice([0.0, 50.0]))},
+            "distance": {"mode": modes[1], "limit": float(rng.uniform(1.0, 9.0))},
+            "psi": {"mode": modes[2], "limit": float(rng.uniform(0.5, 8.0)), "window": 16},
+        },
+        "reference": {
+            "min": low.tolist(),
+            "max": (low + rng.exponential(size=n)).tolist(),
+            "edges": np.sort(rng.normal(size=(n, 9)), axis=1).tolist(),
+            "shares": np.full((n, 10), 0.1).tolist(),
+        },
+    }
+
+
 def artifact(folder: Path, fs: FeatureSet, rng: np.random.Generator, kind: str = "rows", **more: Any) -> Path:
     """A random model of this kind over these features, as an artifact folder."""
     n, window = len(fs.names), int(rng.integers(2, 5))
@@ -89,6 +113,7 @@ def artifact(folder: Path, fs: FeatureSet, rng: np.random.Generator, kind: str =
             "cooldown_ns": int(rng.choice([0, 10**9])),
         },
         "sha256": {"model.onnx": hashlib.sha256(data).hexdigest()},
+        **demands(rng, n),
         **more,
     }
     (folder / "metadata.json").write_text(json.dumps(meta))

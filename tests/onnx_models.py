@@ -58,6 +58,16 @@ def softmax(features: int = 2, classes: int = 3, *, batch: Any = "N", seed: int 
     return model(nodes, [value("x", batch, features)], [value("p", batch, classes)], floats)
 
 
+def square_roots(features: int, scores: int) -> bytes:
+    """``x`` [1, features] -> ``y`` [1, scores]: the roots of the first ones, NaN where they are negative."""
+    nodes = [
+        helper.make_node("Slice", ["x", "from", "to", "axis"], ["s"]),
+        helper.make_node("Sqrt", ["s"], ["y"]),
+    ]
+    places = {"from": np.array([0]), "to": np.array([scores]), "axis": np.array([1])}
+    return model(nodes, [value("x", 1, features)], [value("y", 1, scores)], places)
+
+
 def lstm(features: int = N_FEATURES, hidden: int = 4) -> bytes:
     """One LSTM step that carries no state, and a head."""
     rng = np.random.default_rng(5)

@@ -249,4 +249,9 @@ static int normalise(const float *restrict x, const double *restrict mean, const
     return !bad;
 }
 
-const alpha_kernels ALPHA_CAT(alpha_kernels_, ALPHA_ISA) = {ALPHA_STR(ALPHA_ISA), step, normalise, places};
+static uint32_t drift(const alpha_drift *d, alpha_drift_seen *s, uint16_t *counts, const float *x, const float *z)
+{
+    return alpha_drift_look(d, s, counts, x, z);
+}
+
+const alpha_kernels ALPHA_CAT(alpha_kernels_, ALPHA_ISA) = {ALPHA_STR(ALPHA_ISA), step, normalise, places, drift};

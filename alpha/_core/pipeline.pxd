@@ -1,8 +1,14 @@
 # Binding of include/alpha_pipeline.h. Floor 4.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from alpha._core.checks cimport Checks, alpha_breaker_limits, alpha_checks, alpha_watch
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
 from alpha._core.log cimport Log, alpha_audit
 from alpha._core.model cimport ModelKernel, alpha_model
+from alpha._core.program cimport (
+    ALPHA_TRIGGER_BAR_CLOCK,
+    ALPHA_TRIGGER_BAR_CLOSE,
+    ALPHA_TRIGGER_BAR_FEED,
+)
 from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_kernels, alpha_program, alpha_surroundings
 from alpha._core.signal cimport Signal
 from alpha._core.types cimport alpha_event, alpha_signal
@@ -14,8 +20,28 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint32_t n_scores
         int8_t actions[8]
         float threshold
+        float declared_threshold
+        uint32_t by_bar
+        uint32_t tripped
         int64_t cooldown_ns
         int64_t valid_until_ns
+
+    ctypedef struct alpha_gate_state:
+        int64_t last_action_ns
+        int64_t last_bar_ns
+        uint32_t acted
+        uint32_t decided
+
+    ctypedef struct alpha_breaker:
+        alpha_breaker_limits limits
+        uint32_t due
+        uint32_t follows
+        uint64_t trips
+
+    ctypedef struct alpha_after:
+        uint32_t left
+        uint32_t made
+        int64_t took_ns[100]
 
     ctypedef struct alpha_latency:
         uint64_t count[1920]
@@ -38,10 +64,13 @@ cdef extern from "alpha_pipeline.h" nogil:
         float *x
         uint32_t own_row
         alpha_guard_state guard
+        alpha_gate_state gate
+        uint32_t halted
         uint32_t killed
         uint64_t rows
         int64_t row_ts_ns
         alpha_sequence sequence
+        alpha_watch watch
 
     ctypedef struct alpha_counters:
         uint64_t events
@@ -51,6 +80,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint64_t by_reason[64]
         uint64_t by_action[3]
         uint64_t rejected_by[64]
+        uint64_t unlike[3]
 
     enum:
         ALPHA_LATCHES
@@ -77,6 +107,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         const alpha_ensemble *ensemble
         const uint32_t *members
         int32_t skips
+        const uint32_t *series
         uint64_t emitted
 
     ctypedef struct alpha_group:
@@ -101,6 +132,10 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint32_t n_peers
         alpha_guard_config guard
         alpha_gate_config gate
+        alpha_checks checks
+        alpha_breaker breaker
+        float override
+        uint32_t may_lower
         const double *mean
         const double *std
         float clip_lo
@@ -118,11 +153,13 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_pipeline *incoming
         alpha_signal *silent
         uint64_t swaps
+        alpha_after after
         uint8_t description[32]
         uint32_t killed_seats
         alpha_group *group
 
     uint32_t alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
+    void alpha_ask_reset(alpha_pipeline *p)
     uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id)
     void alpha_kill_seat(alpha_pipeline *p, uint32_t slot, int killed)
     void alpha_share(alpha_pipeline *p, int told)
@@ -149,6 +186,7 @@ cdef class Pipeline:
     cdef readonly Program program
     cdef Surroundings around
     cdef ModelKernel model
+    cdef Checks checks
     cdef object owners          # arrays and tensors p points into
     cdef Log log                # the audit log, or None
     cdef object latch           # owner of the bytes that p.latches points to

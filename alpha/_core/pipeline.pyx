@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 import cython
 import numpy as np
 
+from alpha._core.checks cimport Checks, alpha_checks_bytes, alpha_threshold, alpha_watch_reset
 from alpha._core.guard cimport alpha_guard_reset, fill_config
 from alpha._core.log cimport Log
 from alpha._core.program cimport (
@@ -48,13 +49,14 @@ cdef class Pipeline:
     ``lots``, ``clock_offsets_ns``: per instrument (NaN lot = unknown); ``ticks``, ``sessions``, ``peers``: see
     :class:`alpha._core.program.Surroundings`. ``mean``, ``std``: float64 ``[F]``;
     ``clip``: (lo, hi). ``gate``: dict of output_kind, rule, actions, threshold, cooldown_ns, valid_until_ns (or None).
+    ``checks``: what else a row must meet, and the breaker's limits (None: nothing).
     Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT). ``columns``: it sits behind another
     pipeline of this program (see :mod:`alpha._core.seats`) and reads these columns of its row; it has no blocks.
     """
 
     def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, mean, std, clip, gate,
                   ModelKernel model=None, int no_model=12, bytes model_hash=bytes(16), bytes definition_hash=bytes(16),
-                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=(), columns=None):
+                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=(), Checks checks=None, columns=None):
         cdef uint32_t f = program.c.n_features if columns is None else <uint32_t>len(columns)
         cdef Py_ssize_t i, n = len(lots)
         cdef size_t remembered
@@ -102,7 +104,13 @@ cdef class Pipeline:
             slots = features
             self.view.features = &slots[0]
             p.program = &self.view
+        p.override = float("nan")
         self._gate(gate)
+        self.checks = checks if checks is not None else Checks(n)
+        if self.checks.n_instruments != n or (self.checks.c.drift.on and self.checks.c.drift.n != f):
+            raise AlphaError(f"these checks are not for {n} instruments and {f} features")
+        p.checks, p.breaker.limits = self.checks.c, self.checks.breaker
+        p.checks.by_close = program.c.by_close
         p.shape.width, p.shape.window = f, 1
         if model is not None:
             if model.c.n_in == 0 or f == 0 or model.c.n_in % f:
@@ -128,10 +136,15 @@ cdef class Pipeline:
                 p.instruments[i].x = x.data
             else:
                 p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
-                p.instruments[i].x = <float *>calloc(f, sizeof(float))
+                p.instruments[i].x = <float *>calloc((f + 7) // 8 * 8, sizeof(float))  # whole lanes for alpha_drift
             remembered = alpha_sequence_bytes(&p.shape)
             if remembered:
                 p.instruments[i].sequence.values = <float *>calloc(1, remembered)
+            if alpha_checks_bytes(&p.checks):
+                p.instruments[i].watch.memory = <char *>calloc(1, alpha_checks_bytes(&p.checks))
+                if p.instruments[i].watch.memory == NULL:
+                    raise MemoryError(f"no memory for the checks of instrument {i} of {n}")
+            alpha_watch_reset(&p.checks, &p.instruments[i].watch)
             if (p.instruments[i].block == NULL and not self.is_seat or p.instruments[i].x == NULL
                     or (remembered and p.instruments[i].sequence.values == NULL)):
                 raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes + remembered} bytes each")
@@ -147,7 +160,8 @@ cdef class Pipeline:
         g.n_scores = <uint32_t>len(actions)
         for i, action in enumerate(actions):
             g.actions[i] = int(action)
-        g.threshold = gate["threshold"]
+        g.threshold = g.declared_threshold = gate["threshold"]
+        g.by_bar = self.p.program.trigger in (ALPHA_TRIGGER_BAR_FEED, ALPHA_TRIGGER_BAR_CLOSE, ALPHA_TRIGGER_BAR_CLOCK)
         g.cooldown_ns = gate["cooldown_ns"]
         until = gate.get("valid_until_ns")
         g.valid_until_ns = 0x7FFFFFFFFFFFFFFF if until is None else until
@@ -163,6 +177,7 @@ cdef class Pipeline:
                     alpha_block_free(self.p.program, self.p.instruments[i].block)
                     free(self.p.instruments[i].x)
                 free(self.p.instruments[i].sequence.values)
+                free(self.p.instruments[i].watch.memory)
             free(self.p.instruments)
         if not self.is_seat:  # a seat's is the lead's
             free(self.p.latency)
@@ -351,6 +366,7 @@ cdef class Pipeline:
             if self.p.silent == NULL:
                 raise MemoryError()
         memcpy(incoming.p.description, <const char *>description, 32)
+        incoming.p.breaker.follows = 1
         self.other = incoming
         alpha_offer(self.p, incoming.p)
 
@@ -370,7 +386,65 @@ cdef class Pipeline:
         self.owners, other.owners = other.owners, self.owners
         self.around, other.around = other.around, self.around
         self.seats, other.seats = other.seats, self.seats
+        self.checks, other.checks = other.checks, self.checks
         return True
+
+    def set_threshold(self, double threshold, bint may_lower=False):
+        """The threshold in force instead of the declared one, which it may only exceed (``may_lower``: for a backtest, also
+        undercut); NaN: the declared one. Before the first event; later a CONTROL event says so in its place."""
+        self.check_free()
+        self.p.override, self.p.may_lower = threshold, may_lower
+        self.p.gate.threshold = alpha_threshold(self.p.gate.declared_threshold, self.p.override, self.p.may_lower)
+
+    @property
+    def threshold(self):
+        """(the one in force, the declared one)."""
+        return self.p.gate.threshold, self.p.gate.declared_threshold
+
+    @property
+    def may_lower(self):
+        """A backtest: the threshold may be lower than the declared one."""
+        return bool(self.p.may_lower)
+
+    def follow(self, bint on=True):
+        """Trip the breaker only where the stream says so, as a replay must."""
+        self.check_free()
+        self.p.breaker.follows = on
+
+    def reset_breaker(self):
+        """Listen to the model again from the next event on. Any thread, also beside a worker."""
+        alpha_ask_reset(self.p)
+
+    @property
+    def breaker(self):
+        """(why the model is not listened to: 0 not so, 1 errors, 2 latency, how often it tripped)."""
+        return self.p.gate.tripped, self.p.breaker.trips
+
+    def watched(self, uint32_t instrument_id):
+        """What the checks last saw of an instrument: a dict. StateError while a worker owns the pipeline."""
+        self.check_free()
+        if instrument_id >= self.p.n_instruments:
+            raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
+        cdef alpha_instrument *i = &self.p.instruments[instrument_id]
+        return {
+            "gap": bool(i.watch.gap),
+            "killed": bool(i.killed),
+            "halted": bool(i.halted),
+            "data_ns": i.watch.data_ns,
+            "outside": i.watch.drift.outside,
+            "distance": i.watch.drift.distance,
+            "psi": i.watch.drift.psi,
+            "psi_feature": i.watch.drift.worst,
+            "psi_full": i.watch.drift.full == 16,
+            "last_action_ns": i.gate.last_action_ns if i.gate.acted else None,
+            "last_bar_ns": i.gate.last_bar_ns if i.gate.decided else None,
+        }
+
+    def after_swap(self):
+        """(int64 ns that each of the first events under the present Bundle took, at most 100, how many made a Signal).
+        Empty before any swap."""
+        cdef Py_ssize_t i, n = 0 if self.p.swaps == 0 else 100 - self.p.after.left
+        return np.array([self.p.after.took_ns[i] for i in range(n)], dtype=np.int64), self.p.after.made
 
     def attach_latch(self, const uint8_t[::1] latch, offsets):
         """Heed the kill bytes of a shared latch: ``offsets`` int [n_instruments][3] into ``latch`` (all, model, own).
@@ -463,6 +537,7 @@ cdef class Pipeline:
             "actions": {"SELL": c.by_action[0], "HOLD": c.by_action[1], "BUY": c.by_action[2]},
             "rejected_by": {_REASONS[i].name: c.rejected_by[i] for i in range(ALPHA_REASONS) if c.rejected_by[i]},
             "window_growths": growths,
+            "unlike": {name: c.unlike[i] for i, name in enumerate(("range", "distance", "psi")) if c.unlike[i]},
         }
 
     def instrument(self, str symbol not None, uint32_t instrument_id):

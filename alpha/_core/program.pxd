@@ -3,6 +3,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from alpha._core.types cimport alpha_event
 
 cdef extern from "alpha_kernels.h" nogil:
+    enum:
+        ALPHA_TRIGGER_BAR_FEED
+        ALPHA_TRIGGER_BAR_CLOSE
+        ALPHA_TRIGGER_BAR_CLOCK
+
     ctypedef struct alpha_instr:
         const void *place
         uint16_t op

@@ -70,7 +70,8 @@ cdef class EnsembleKernel(ModelKernel):
 cdef class Seats:
     """Models that decide on one row. ``lead``: a fresh pipeline without a model over their program.
 
-    ``seats``: in the order of model_slot, each a dict of ``pipeline`` (made with ``columns``), ``mode`` (live, shadow,
+    ``seats``: in the order of model_slot, each a dict of ``pipeline`` (made with ``columns``), ``series`` (where its
+    external series stand among the lead's), ``mode`` (live, shadow,
     arm), for an arm ``split``, ``from`` and ``upto`` (its share of 0 to 2**64 - 1), for an ensemble ``ensemble`` (its
     kernel), ``members`` (slots before its own) and ``skips`` (it goes on without a member that has no answer).
     ``splits``: (uint64 hash per instrument, bucket in ns or 0) each.
@@ -124,7 +125,12 @@ cdef class Seats:
             shown = np.zeros(lead.p.n_instruments, dtype=np.uint8)
             killed = shown
             seat.killed = &killed[0]
-            self.owners += [ended, shown]
+            told_series = np.append(np.asarray(told.get("series", ()), dtype=np.uint32), np.uint32(0))
+            if len(told_series) != own.p.checks.n_inputs + 1:
+                raise AlphaError(f"seat {k} has {len(told_series) - 1} series for {own.p.checks.n_inputs} inputs")
+            numbers = told_series
+            seat.series = &numbers[0]
+            self.owners += [ended, shown, told_series]
             if told["mode"] == "live":
                 self.g.most += 1
             elif told["mode"] == "arm":
@@ -226,6 +232,27 @@ cdef class Seats:
             "actions": {"SELL": seat.p.counters.by_action[0], "HOLD": seat.p.counters.by_action[1],
                         "BUY": seat.p.counters.by_action[2]},
         }
+
+    def threshold(self, Py_ssize_t slot):
+        """(the one in force of one model, the declared one, whether a backtest may lower it)."""
+        cdef alpha_seat *seat = self.seat(slot)
+        return seat.p.gate.threshold, seat.p.gate.declared_threshold, bool(seat.p.may_lower)
+
+    def breaker(self, Py_ssize_t slot):
+        """(why one model is not listened to: 0 not so, 1 errors, 2 latency, how often it tripped)."""
+        cdef alpha_seat *seat = self.seat(slot)
+        return seat.p.gate.tripped, seat.p.breaker.trips
+
+    def watched(self, Pipeline lead not None, Py_ssize_t slot, uint32_t instrument_id):
+        """As :meth:`alpha._core.pipeline.Pipeline.watched`, of one model."""
+        self.seat(slot)
+        lead.check_free()
+        return self.pipelines[slot].watched(instrument_id)
+
+    def allow_lower(self):
+        """A backtest: thresholds may be lower than the declared ones."""
+        for own in self.pipelines:
+            own.set_threshold(float("nan"), True)
 
     def split_at(self, Py_ssize_t split, uint32_t instrument_id, int64_t ts_ns):
         """Where in 0 to 2**64 - 1 a row of an instrument falls at a stream time."""

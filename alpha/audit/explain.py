@@ -14,20 +14,7 @@ from alpha.events import Action, Reason
 from alpha.models.load import read_file
 from alpha.models.metadata import Metadata, decode
 from alpha.models.score import scores
-
-REMEDY = {
-    Reason.KILLED: "a kill latch was set: alpha kill --list",
-    Reason.HALTED: "the venue or a CONTROL event halted the instrument",
-    Reason.NOT_WARM: "a feature has not seen enough events yet",
-    Reason.NON_FINITE_FEATURE: "a feature is not a finite number on this data",
-    Reason.MODEL_EXPIRED: "the model's valid_until is over: register and promote a new version",
-    Reason.DEFINITION_CHANGED: "run alpha registry revalidate",
-    Reason.NO_MODEL: "the runtime was started without a model it could trust",
-    Reason.NO_ORT: "install onnxruntime",
-    Reason.NON_FINITE_OUTPUT: "the model gave NaN or an infinity",
-    Reason.COOLDOWN: "the last action is not long enough ago",
-    Reason.AUDIT_BLOCKED: "the audit log could not be written: free the disk, then rotate",
-}
+from alpha.reasons import REASONS
 
 
 def explain(folder: str | Path, seq: int) -> dict[str, Any]:
@@ -78,6 +65,8 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
         "ts_event_ns": int(s["ts_event_ns"]),
         "action": Action(int(s["action"])).name,
         "reason": reason.name,
+        "meaning": REASONS[reason].meaning,
+        "remedy": REASONS[reason].remedy,
         "confidence": float(s["confidence"]),
         "latency_ns": d["latency_ns"],
         "features": features,
@@ -88,10 +77,6 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
         limit = meta.decision.threshold
         value = abs(float(s["value"])) if meta.decision.rule == "sign" else float(s["confidence"])
         out["gates"].append(f"threshold: {value:.4g} {'<' if reason == Reason.BELOW_THRESHOLD else '>='} {limit:.4g}")
-    if reason in REMEDY:
-        out["gates"].append(f"{reason.name}: {REMEDY[reason]}")
-    elif reason >= Reason.NON_FINITE:
-        out["gates"].append(f"{reason.name}: the guard refused the event; no feature saw it")
     return out
 
 

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     registry = show.registry_file(args.registry)
     horizon_ns = duration(args.horizon).ns
-    a, b = governed(registry, args.a), governed(registry, args.b)
+    a, b = (governed(registry, uri, backtest=True) for uri in (args.a, args.b))
     with show.opened(args, "comparing") as source:
         result = compare(a, b, source, horizon_ns=horizon_ns, cost_bp=args.cost_bp)
     if args.json:

@@ -10,18 +10,31 @@ from alpha.cli import show
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha explain``."""
-    parser.add_argument("model", metavar="URI")
+    parser.add_argument("model", metavar="URI", nargs="?")
+    parser.add_argument(
+        "--reasons", action="store_true", help="print every reason with its remedy as Markdown, nothing else"
+    )
     parser.add_argument("--registry", metavar="FILE")
     parser.add_argument("--events", type=int, metavar="N", help="stop after N events (default: the whole stream)")
     parser.add_argument("--symbol", metavar="SYM", help="the instrument to take apart (default: the data's first)")
-    show.add_data(parser)
+    show.add_data(parser, required=False)
     show.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0, also without a decision: then it says why there is none."""
-    from alpha.cli import silence
     from alpha.errors import DataError
+
+    if args.reasons:
+        from alpha.reasons import page
+
+        if args.model is not None or args.data or args.json:
+            raise DataError("--reasons stands alone: it prints the page docs/reasons.md")
+        sys.stdout.write(page())
+        return 0
+    if args.model is None or not args.data:
+        raise DataError("name the model and the data: alpha explain models:/ID@production --data FILE")
+    from alpha.cli import silence
     from alpha.runtime import Runtime
 
     if args.events is not None and args.events < 1:
@@ -58,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"scores by {result['engine']}: {result['engine_reason']}", file=sys.stderr)
     show.table(
         f"{result['model']} on {symbol}: {result['action']} because {result['reason']}",
-        ("feature", "raw", "normalised", "training range", "warm"),
+        ("feature", "raw", "normalised", "training range", "warm", "shift"),
         [
             (
                 f["name"],
@@ -66,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 f.get("normalised", "-"),
                 "{:.4g} to {:.4g}".format(*f["training_range"]) if "training_range" in f else "-",
                 f["ready"],
+                f.get("shift", "-"),
             )
             for f in result["features"]
         ],
@@ -76,4 +90,5 @@ def run(args: argparse.Namespace) -> int:
         ("gate", "value", "limit", "passed"),
         [(g["gate"], g.get("text", g["value"]), g["limit"], g["passed"]) for g in result["gates"]],
     )
+    print(f"{result['reason']}: {result['meaning']}. What to do: {result['remedy']}")
     return 0

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         from alpha.bundle import governed
 
         with show.warnings_on_stderr():
-            found = what_if(args.log, governed(show.registry_file(args.registry), args.what_if))
+            found = what_if(args.log, governed(show.registry_file(args.registry), args.what_if, backtest=True))
         if args.json:
             show.print_json("replay-what-if", found)
         else:

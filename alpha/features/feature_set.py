@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from alpha.errors import DefinitionError
 from alpha.features.language import (
+    BarClock,
     BarRef,
     Duration,
     Expr,
@@ -70,6 +71,13 @@ class Trigger:
     kind: Literal["quote", "trade", "last", "bar", "every"]
     bar: BarRef | None = None
     every: Duration | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Rows come because time passed: they rest on what was seen before, which may be old."""
+        return self.kind == "every" or (
+            self.bar is not None and self.bar.source != "feed" and not isinstance(self.bar.interval, BarClock)
+        )
 
     def __str__(self) -> str:
         if self.kind == "bar":

@@ -16,6 +16,8 @@ import msgspec
 from alpha.documents import convert, read_json, to_json
 from alpha.errors import DefinitionError, ModelError
 from alpha.features.feature_set import FeatureSet, canonical_text
+from alpha.models import limits as limits_of
+from alpha.models.limits import Limits
 
 SCHEMA_VERSION = 1
 ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
@@ -47,13 +49,16 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Training distribution of the raw float32 features, per feature; ``quantiles`` maps "0.01" to values."""
+    """Training distribution of the raw float32 features, per feature; ``quantiles`` maps "0.01" to values; ``edges`` (nine
+    a feature) and ``shares`` (ten) are what PSI compares with."""
 
     min: list[float] = []
     max: list[float] = []
     mean: list[float] = []
     std: list[float] = []
     quantiles: dict[str, list[float]] = {}
+    edges: list[list[float]] = []
+    shares: list[list[float]] = []
 
 
 class TrainedOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +90,7 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     output_schema: list[str]
     actions: list[str]
     decision: Decision = Decision()
+    limits: Limits = Limits()
     reference: Reference = Reference()
     trained_on: TrainedOn = TrainedOn()
     opset: int = 0
@@ -214,6 +220,12 @@ def check(meta: Metadata, what: str) -> None:
             raise bad(f"reference.{name} has {len(values)} values for {n} features")
         if not all(math.isfinite(v) for v in values):
             raise bad(f"reference.{name} contains a value that is not finite")
+    if wrong := limits_of.problem(meta.limits):
+        raise bad(wrong)
+    try:
+        limits_of.check_reference(meta.limits, r, n)
+    except ModelError as exc:
+        raise bad(str(exc)) from None
     if "model.onnx" not in meta.sha256:
         raise bad("sha256 lacks model.onnx")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alpha.registry.inspection import objections, sign, verify
+from alpha.registry.inspection import inactive_reason, objections, sign, verify
 from alpha.registry.lifecycle import archive, promote, register, rollback
 from alpha.registry.policy import load_policy
 from alpha.registry.schema import Check, Entry, FeatureDefinition, RegistryDocument, json_schema
@@ -17,6 +17,7 @@ __all__ = [
     "RegistryDocument",
     "archive",
     "find",
+    "inactive_reason",
     "json_schema",
     "keygen",
     "load",

@@ -32,6 +32,13 @@ def objections(entry: Entry, policy: Policy | None = None) -> list[str]:
     return out
 
 
+def inactive_reason(entry: Entry, policy: Policy) -> str:
+    """Why this version must not decide, by its status and registry.toml; empty if it may."""
+    if entry.status not in policy.inactive:
+        return ""
+    return f"model {entry.label} is {entry.status}, and the registry's policy lets no such version decide"
+
+
 def verify(path: str | Path, *, signatures: bool = True) -> tuple[int, list[str]]:
     """(number of models, problems): every artifact read, hashed and compared with registry and metadata; history
     against statuses; with pinned keys also the signatures."""

@@ -6,6 +6,7 @@
     approvers = 1                     # persons who must approve a promotion: 1 or 2
     definition_commit = "required"    # or "optional": promote without a clean commit of the definition
     state = "seen.json"               # where the last trusted revision is remembered
+    inactive = ["archived"]           # statuses whose versions decide nothing; may also name "candidate"
     [keys]                            # pinned public keys; with any, an unsigned registry is refused
     ada = "base64 of 32 bytes"
 
@@ -32,11 +33,13 @@ KEY_BYTES = 32
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table ``[policy]``. ``approvers``: how many persons; ``state``: file that remembers the last signed revision."""
+    """The table ``[policy]``. ``approvers``: how many persons; ``state``: file that remembers the last signed revision;
+    ``inactive``: statuses whose versions decide nothing."""
 
     approvers: Literal[1, 2] = 1
     definition_commit: Literal["required", "optional"] = "required"
     state: str = ""
+    inactive: tuple[Literal["candidate", "archived"], ...] = ("archived",)
 
 
 class _Toml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -93,7 +93,7 @@ def test_the_new_version_runs_silently_until_it_is_warm_then_takes_over_between_
     assert is_new[at:].all() and at > len(first)
     assert not (signals["reason"][len(first) :] == Reason.NOT_WARM).any()  # no decision was lost to the change
     # before: what v1 alone says; after: what v2 alone says that has seen the events since it was offered
-    with alpha.Runtime.from_registry(file, "models:/demo/1", instruments=SIM.instruments) as alone:
+    with alpha.Runtime.from_registry(file, "models:/demo/1", instruments=SIM.instruments, backtest=True) as alone:
         assert comparable(alone.run(events))[: len(comparable(signals[:at]))] == comparable(signals[:at])
     with alpha.Runtime.from_registry(file, "models:/demo/2", instruments=SIM.instruments) as alone:
         want = dict(comparable(alone.run(events[10_000:])))

@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "alpha.documents",
             "alpha.events",
+            "alpha.reasons",
             "alpha.instruments",
             "alpha.sessions",
             "alpha.latency",
@@ -33,6 +34,8 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_guard.h",
             "alpha._core.guard",
             "alpha_gate.h",
+            "alpha_drift.h",
+            "alpha_breaker.h",
             "alpha._core.gate",
             "alpha_log.h",
             "alpha_sha256.h",
@@ -44,6 +47,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "features",
         (
             "alpha_present.h",
+            "alpha_checks.h",
             "alpha_kernels.h",
             "alpha_pass.h",
             "alpha_pointwise.h",
@@ -63,6 +67,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_state.h",
             "alpha._core.program",
             "alpha._core.rows",
+            "alpha._core.checks",
             "alpha.features",
             "alpha.features.coefficients",
             "alpha.features.operators",

@@ -226,12 +226,12 @@ def test_kill_is_immediate_and_taken_back() -> None:
         assert Reason.MODEL in set(rt.run(STREAM.events[4000:6000])["reason"])
 
 
-def test_a_gap_makes_features_cold_again() -> None:
+def test_case_06_a_gap_is_stale_until_warm_again() -> None:
     events = STREAM.events[STREAM.events["instrument_id"] == 0][:3000].copy()
     events["flags"][2000] |= np.uint16(Flag.GAP)
     with demo() as rt:
         signals = rt.run(events)
-    cold = signals[(signals["event_index"] >= 2000) & (signals["reason"] == Reason.NOT_WARM)]
+    cold = signals[(signals["event_index"] >= 2000) & (signals["reason"] == Reason.STALE)]
     assert 50 <= len(cold) < 900 and cold["event_index"].max() < 2999
 
 

@@ -137,4 +137,4 @@ def test_resume_replays_the_gap_or_starts_to_warm_up_again() -> None:
         opened = demo()
         assert opened.resume(blob, history) == 0
         reasons = opened.run(STREAM.events[6000:])["reason"]
-        assert reasons[0] == Reason.NOT_WARM and Reason.MODEL in set(reasons)
+        assert reasons[0] == Reason.STALE and Reason.MODEL in set(reasons)

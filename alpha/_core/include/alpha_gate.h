@@ -14,15 +14,26 @@ typedef struct alpha_gate_config {
     int32_t rule;
     uint32_t n_scores;
     int8_t actions[ALPHA_MAX_SCORES]; /* action of each score, in the model's order */
-    float threshold;                  /* inclusive, on the raw highest probability (or |value|) */
+    float threshold;                  /* inclusive, on the raw highest probability (or |value|); the one in force */
+    float declared_threshold;         /* of the model's metadata */
+    uint32_t by_bar;                  /* rows are bars: no two decisions for one time */
+    uint32_t tripped;                 /* enum alpha_breaker_cause: the breaker holds the model back */
     int64_t cooldown_ns;              /* stream time after a BUY or SELL during which neither repeats */
     int64_t valid_until_ns;           /* stream time after which the model has expired; INT64_MAX = never */
 } alpha_gate_config;
 
 typedef struct alpha_gate_state { /* one per instrument and model */
     int64_t last_action_ns;
-    uint32_t acted; /* last_action_ns is valid */
+    int64_t last_bar_ns;
+    uint32_t acted;   /* last_action_ns is valid */
+    uint32_t decided; /* last_bar_ns is valid */
 } alpha_gate_state;
+
+/* Whose threshold counts. A live override may only raise what the metadata declares; a backtest's may lower it. */
+static inline float alpha_threshold(float declared, float override, uint32_t may_lower)
+{
+    return isnan(override) || (override < declared && !may_lower) ? declared : override;
+}
 
 /* Softmax in place, in double, shifted by the maximum: no overflow for any finite logits. */
 static inline void alpha_softmax(float *x, uint32_t n)
@@ -85,14 +96,24 @@ static inline void alpha_gate_decide(const alpha_gate_config *c, alpha_gate_stat
         }
     }
     s->confidence = confidence;
+    if (action != ALPHA_HOLD && g->acted && c->cooldown_ns > 0 && now - g->last_action_ns < c->cooldown_ns) {
+        s->reason = ALPHA_COOLDOWN;
+        return;
+    }
+    if (c->by_bar && g->decided && now == g->last_bar_ns) {
+        s->reason = ALPHA_DUPLICATE_BAR;
+        return;
+    }
+    if (c->tripped) {
+        s->reason = ALPHA_BREAKER;
+        return;
+    }
     if (action != ALPHA_HOLD) {
-        if (g->acted && c->cooldown_ns > 0 && now - g->last_action_ns < c->cooldown_ns) {
-            s->reason = ALPHA_COOLDOWN;
-            return;
-        }
         g->last_action_ns = now;
         g->acted = 1;
     }
+    g->last_bar_ns = now;
+    g->decided = 1;
     s->action = action;
     s->reason = ALPHA_MODEL;
 }

@@ -5,6 +5,7 @@
 #define ALPHA_KERNELS_H
 
 #include "alpha_types.h"
+#include "alpha_drift.h"
 #include "alpha_math.h"
 #include "alpha_present.h"
 #include <stddef.h>
@@ -414,6 +415,9 @@ typedef int (*alpha_step_fn)(const alpha_program *, alpha_block *, const alpha_e
 typedef int (*alpha_normalise_fn)(const float *x, const double *mean, const double *std, float lo, float hi,
                                   float *z, uint32_t n);
 
+/* alpha_drift_look */
+typedef uint32_t (*alpha_drift_fn)(const alpha_drift *d, alpha_drift_seen *s, uint16_t *counts, const float *x, const float *z);
+
 /* For each opcode the place that an instruction must carry. */
 typedef const void *const *(*alpha_places_fn)(void);
 
@@ -422,6 +426,7 @@ typedef struct alpha_kernels {
     alpha_step_fn step;
     alpha_normalise_fn normalise;
     alpha_places_fn places;
+    alpha_drift_fn drift;
 } alpha_kernels;
 
 extern const alpha_kernels alpha_kernels_portable;

@@ -4,6 +4,8 @@
 #ifndef ALPHA_PIPELINE_H
 #define ALPHA_PIPELINE_H
 
+#include "alpha_breaker.h"
+#include "alpha_checks.h"
 #include "alpha_gate.h"
 #include "alpha_guard.h"
 #include "alpha_kernels.h"
@@ -29,6 +31,7 @@ typedef struct alpha_instrument { /* everything one instrument owns */
     uint64_t rows;
     int64_t row_ts_ns;   /* decision time of the last row */
     alpha_sequence sequence; /* what the model remembers of it */
+    alpha_watch watch;   /* what the checks remember of it */
 } alpha_instrument;
 
 typedef struct alpha_counters {
@@ -36,7 +39,14 @@ typedef struct alpha_counters {
     uint64_t by_reason[ALPHA_REASONS];  /* of decisions, rejected events included */
     uint64_t by_action[3];              /* SELL HOLD BUY */
     uint64_t rejected_by[ALPHA_REASONS];/* events the guard refused, whether or not they could have decided */
+    uint64_t unlike[3];                 /* rows beyond their range, distance, PSI limit, whether or not that held them */
 } alpha_counters;
+
+#define ALPHA_AFTER_SWAP 100
+typedef struct alpha_after { /* the first events under another Bundle */
+    uint32_t left, made;     /* still to measure; of those measured, how many made a Signal */
+    int64_t took_ns[ALPHA_AFTER_SWAP];
+} alpha_after;
 
 typedef struct alpha_pipeline {
     const alpha_program *program;
@@ -52,6 +62,10 @@ typedef struct alpha_pipeline {
     uint32_t n_peers;
     alpha_guard_config guard;
     alpha_gate_config gate;
+    alpha_checks checks;
+    alpha_breaker breaker;
+    float override;      /* threshold that is in force instead of the declared one; NaN = none */
+    uint32_t may_lower;  /* a backtest: it may be lower */
     const double *mean, *std;
     float clip_lo, clip_hi;
     float *z;
@@ -67,6 +81,7 @@ typedef struct alpha_pipeline {
     struct alpha_pipeline *incoming; /* what runs silently until it is warm, see alpha_swap.h; NULL = nothing */
     alpha_signal *silent;    /* room for what it decides */
     uint64_t swaps;
+    alpha_after after;
     uint8_t description[32]; /* sha256 of what it is, for the log */
     uint32_t killed_seats;     /* a kill byte, here a bit, for each of several models; any thread may set it */
     struct alpha_group *group; /* several models behind this program, see alpha_seats.h; NULL = its own one */
@@ -83,6 +98,9 @@ static void alpha_reload(struct alpha_pipeline *p, struct alpha_pipeline *next, 
 static inline void alpha_sample_seats(alpha_pipeline *p, uint32_t id); /* alpha_seats.h */
 static inline uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id);
 static inline uint8_t *alpha_ready_each_of(const alpha_pipeline *p);
+static inline int alpha_control_seats(alpha_pipeline *p, const alpha_event *e);
+static inline void alpha_seats_lost(alpha_pipeline *p, uint32_t id);
+static inline void alpha_seats_watch(alpha_pipeline *p, const alpha_event *e, uint32_t id, int64_t t);
 static uint32_t alpha_group_decide(alpha_pipeline *p, const alpha_event *e, uint32_t id, uint32_t flags, int refused,
                                    const alpha_row *row, alpha_signal *out);
 
@@ -90,6 +108,12 @@ static uint32_t alpha_group_decide(alpha_pipeline *p, const alpha_event *e, uint
 static inline void alpha_set_killed(alpha_pipeline *p, int killed)
 {
     __atomic_store_n(&p->killed, killed ? 1u : 0u, __ATOMIC_RELEASE);
+}
+
+/* From any thread: before its next event the owner listens to the model again. */
+static inline void alpha_ask_reset(alpha_pipeline *p)
+{
+    __atomic_store_n(&p->breaker.due, 1 + ALPHA_BREAKER_RESET, __ATOMIC_RELEASE);
 }
 
 /* The kill bytes of an instrument now. */
@@ -220,6 +244,37 @@ static inline int alpha_would_decide(const alpha_program *g, const alpha_event *
     }
 }
 
+/* Out of session, or on data that are too old. */
+static inline int alpha_is_untimely(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row)
+{
+    const alpha_checks *c = &p->checks;
+    if (c->sessions && !alpha_in_session(c, &in->watch, (uint32_t)(in - p->instruments), row->ts_ns))
+        return ALPHA_OUT_OF_SESSION;
+    if (!c->aged || in->own_row) /* of the caller's own features only the caller knows the age */
+        return 0;
+    int old = alpha_is_old(in->watch.data_ns, row->ts_ns, c->max_age_ns);
+    for (uint32_t k = 0; k < p->n_peers && !old; k++)
+        old = alpha_is_old(p->instruments[p->peer_ids[k]].watch.data_ns, row->ts_ns, c->max_age_peers_ns);
+    for (uint32_t k = 0; k < c->n_inputs && !old; k++)
+        old = alpha_is_old(alpha_input_times(&in->watch)[k], row->ts_ns, c->max_age_inputs_ns);
+    return old ? ALPHA_STALE : 0;
+}
+
+/* Not like what the model was trained on, and declared to hold for that. */
+static inline int alpha_is_unlike(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row)
+{
+    const alpha_drift *d = &p->checks.drift;
+    if (!d->on)
+        return 0;
+    uint16_t *counts = (uint16_t *)(void *)(in->watch.memory + p->checks.n_inputs * sizeof(int64_t));
+    const uint32_t found = p->kernels->drift(d, &in->watch.drift, counts, row->x, p->z);
+    if (__builtin_expect(found == 0, 1))
+        return 0;
+    for (uint32_t k = 0; k < 3; k++)
+        p->counters.unlike[k] += found >> k & 1;
+    return found & d->hold ? ALPHA_OUT_OF_DISTRIBUTION : 0;
+}
+
 /* The row is made: run the model. 0 with its outputs in p->out, or the reason why there are none. */
 static inline int alpha_run_model(alpha_pipeline *p, alpha_instrument *in, const alpha_row *row)
 {
@@ -234,6 +289,11 @@ static inline int alpha_run_model(alpha_pipeline *p, alpha_instrument *in, const
             alpha_sequence_restart(&in->sequence);
         return ALPHA_NON_FINITE_FEATURE;
     }
+    const int unlike = alpha_is_unlike(p, in, row);
+    if (unlike && !remembers)
+        return unlike;
+    if (p->checks.inactive)
+        return ALPHA_MODEL_INACTIVE;
     if (row->ts_ns > p->gate.valid_until_ns)
         return ALPHA_MODEL_EXPIRED;
     if (!p->model.run)
@@ -247,7 +307,7 @@ static inline int alpha_run_model(alpha_pipeline *p, alpha_instrument *in, const
                               alpha_carry_out(&p->shape, &in->sequence), p->model.scratch, p->out, 1);
     if (!failed && p->shape.n_carry && !alpha_carry_commit(&p->shape, &in->sequence))
         failed = ALPHA_NON_FINITE_OUTPUT;
-    return failed;
+    return unlike ? unlike : failed;
 }
 
 /* The row is made: decide. */
@@ -262,9 +322,18 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
         hold = ALPHA_KILLED;
     else if (in->halted)
         hold = ALPHA_HALTED;
+    else
+        hold = alpha_is_untimely(p, in, row);
+    const int64_t begin = p->breaker.limits.latency_ns ? alpha_now_ns() : 0;
     /* what remembers goes on while it is held back; anything else is spared the work */
     if (!hold || alpha_remembers(&p->shape)) {
         int failed = alpha_run_model(p, in, row);
+        if (__builtin_expect(in->watch.gap, 0)) {
+            if (failed == ALPHA_NOT_WARM)
+                failed = ALPHA_STALE;
+            else
+                in->watch.gap = 0;
+        }
         if (!hold)
             hold = failed;
     }
@@ -276,6 +345,9 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
         memcpy(s->scores, p->out, p->gate.n_scores * sizeof(float));
         alpha_gate_decide(&p->gate, &in->gate, row->ts_ns, s);
     }
+    if (!hold || hold == ALPHA_MODEL_ERROR || hold == ALPHA_NON_FINITE_OUTPUT) /* it ran */
+        alpha_breaker_note(&p->breaker, s->reason == ALPHA_MODEL_ERROR || s->reason == ALPHA_NON_FINITE_OUTPUT,
+                           p->breaker.limits.latency_ns ? alpha_now_ns() - begin : 0);
 }
 
 /* An event of one instrument. How many new Signals *s and what follows it hold: at most 1 without a group. */
@@ -305,21 +377,64 @@ static inline uint32_t alpha_process_one(alpha_pipeline *p, const alpha_event *e
         else if (e->v[0] == ALPHA_STATUS_RESUME || e->v[0] == ALPHA_STATUS_OPEN)
             in->halted = 0;
     }
+    const int lost = alpha_lost_before(e);
+    if (__builtin_expect(lost, 0))
+        in->watch.gap = 1;
+    if (group && __builtin_expect(lost, 0))
+        alpha_seats_lost(p, id);
     alpha_row row = {in->x, group ? alpha_ready_each_of(p) : (uint8_t *)0, 0, 0};
-    if (!p->kernels->step(p->program, in->block, e, t, &row))
-        return 0;
+    uint32_t made = (uint32_t)p->kernels->step(p->program, in->block, e, t, &row);
+    if (made && group) {
+        made = alpha_group_decide(p, e, id, flags, 0, &row, s);
+    } else if (made) {
+        alpha_blank(p, e, id, flags, s);
+        alpha_decide(p, in, &row, s);
+        alpha_emit(p, in, s);
+    }
+    alpha_watch_event(&p->checks, &in->watch, e, t);
     if (group)
-        return alpha_group_decide(p, e, id, flags, 0, &row, s);
-    alpha_blank(p, e, id, flags, s);
-    alpha_decide(p, in, &row, s);
-    alpha_emit(p, in, s);
-    return 1;
+        alpha_seats_watch(p, e, id, t);
+    return made;
+}
+
+static inline void alpha_set_threshold(alpha_pipeline *p)
+{
+    p->gate.threshold = alpha_threshold(p->gate.declared_threshold, p->override, p->may_lower);
+}
+
+/* BREAKER and THRESHOLD to one model: 1 if it says something. */
+static inline int alpha_control_gate_of(alpha_pipeline *p, const alpha_event *e)
+{
+    const double value = e->v[1];
+    if (e->v[0] == ALPHA_CONTROL_THRESHOLD && (isnan(value) || (value >= 0.0 && value <= 3.0e38))) {
+        p->override = (float)value;
+        alpha_set_threshold(p);
+        return 1;
+    }
+    for (uint32_t cause = 0; cause < ALPHA_BREAKER_CAUSES; cause++)
+        if (e->v[0] == ALPHA_CONTROL_BREAKER && value == (double)cause) {
+            p->gate.tripped = cause;
+            p->breaker.trips += cause != ALPHA_BREAKER_RESET;
+            alpha_breaker_forget(&p->breaker);
+            return 1;
+        }
+    return 0;
+}
+
+/* v[2]: of several models 1 + the slot of the one that is meant, 0 = all of them. */
+static inline int alpha_control_gate(alpha_pipeline *p, const alpha_event *e)
+{
+    if (!p->group)
+        return alpha_control_gate_of(p, e);
+    return alpha_control_seats(p, e);
 }
 
 /* KILL and REVIVE speak to all; HALT and RESUME to one instrument, or to all of them. */
 static inline int alpha_control(alpha_pipeline *p, const alpha_event *e)
 {
     const double code = e->v[0];
+    if (code == ALPHA_CONTROL_BREAKER || code == ALPHA_CONTROL_THRESHOLD)
+        return alpha_control_gate(p, e);
     if (code == ALPHA_CONTROL_KILL || code == ALPHA_CONTROL_REVIVE) {
         alpha_set_killed(p, code == ALPHA_CONTROL_KILL);
         return 1;
@@ -355,6 +470,8 @@ static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_
     return made;
 }
 
+static void alpha_break(alpha_pipeline *p);
+
 /* The caller's own feature values through the same clock, model, gate and counters; no feature program. How many Signals:
  * 1 without a group. */
 static __attribute__((unused)) uint32_t alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns,
@@ -363,6 +480,8 @@ static __attribute__((unused)) uint32_t alpha_process_features(alpha_pipeline *p
     uint32_t made = 1;
     alpha_instrument *in = &p->instruments[id];
     alpha_event e = {.ts_event_ns = ts_ns};
+    if (__builtin_expect(__atomic_load_n(&p->breaker.due, __ATOMIC_ACQUIRE), 0))
+        alpha_break(p);
     alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
     if (__builtin_expect(next && next->event_index == 0, 0))
         alpha_take_over(p, next); /* the caller's features are warm by definition */
@@ -398,11 +517,13 @@ static __attribute__((unused)) uint32_t alpha_process_features(alpha_pipeline *p
 
 static inline uint32_t alpha_process_as(alpha_pipeline *p, const alpha_event *e, alpha_signal *out, const int group)
 {
-    int64_t begin = p->latency ? alpha_now_ns() : 0;
+    if (__builtin_expect(__atomic_load_n(&p->breaker.due, __ATOMIC_ACQUIRE), 0))
+        alpha_break(p);
+    alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
+    int64_t begin = p->latency || p->after.left || next ? alpha_now_ns() : 0;
     uint32_t made;
     if (p->log)
         p->log->began_ns = begin;
-    alpha_pipeline *next = __atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE);
     if (__builtin_expect(next != (alpha_pipeline *)0, 0))
         alpha_reload(p, next, e);
     alpha_before(p, e, group);
@@ -415,6 +536,11 @@ static inline uint32_t alpha_process_as(alpha_pipeline *p, const alpha_event *e,
     p->counters.events++;
     if (p->latency && made)
         alpha_latency_add(p->latency, alpha_now_ns() - begin);
+    if (__builtin_expect(p->after.left, 0)) {
+        p->after.took_ns[ALPHA_AFTER_SWAP - p->after.left] = alpha_now_ns() - begin;
+        p->after.made += made;
+        p->after.left--;
+    }
     return made;
 }
 
@@ -430,6 +556,21 @@ static inline uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, al
     if (__builtin_expect(p->group != (struct alpha_group *)0, 0))
         return alpha_process_group(p, e, out);
     return alpha_process_as(p, e, out, 0);
+}
+
+/* What the breaker found goes into the stream, as an event like any other: logged, counted, and replayed from the log. */
+static __attribute__((noinline, cold, unused)) void alpha_break(alpha_pipeline *p)
+{
+    const uint32_t due = __atomic_exchange_n(&p->breaker.due, 0, __ATOMIC_ACQ_REL);
+    alpha_event e = {.ts_event_ns = p->last.ts_event_ns, .ts_recv_ns = p->last.ts_recv_ns};
+    alpha_signal none;
+    e.instrument_id = ALPHA_ALL_INSTRUMENTS;
+    e.kind = ALPHA_CONTROL;
+    e.v[0] = ALPHA_CONTROL_BREAKER;
+    e.v[1] = (double)(due & ((1u << ALPHA_BREAKER_SEAT_SHIFT) - 1)) - 1.0;
+    e.v[2] = (double)(due >> ALPHA_BREAKER_SEAT_SHIFT);
+    if (due)
+        alpha_process(p, &e, &none); /* a CONTROL event makes no Signal */
 }
 
 #include "alpha_seats.h"

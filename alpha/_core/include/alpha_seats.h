@@ -32,6 +32,7 @@ typedef struct alpha_seat {
     const alpha_ensemble *ensemble; /* NULL: a model */
     const uint32_t *members;  /* [ensemble->n] seats before this one */
     int32_t skips;            /* an ensemble goes on without a member that has no answer */
+    const uint32_t *series;   /* [p->checks.n_inputs] numbers of its external series in the lead's stream */
     const alpha_signal *made; /* what it said to the present event */
     alpha_signal hidden;      /* room for that where it is not emitted */
     uint64_t emitted;         /* decisions that were */
@@ -113,7 +114,8 @@ static inline int alpha_member_row(const alpha_seat *member, float *p)
 {
     const alpha_signal *s = member->made;
     p[0] = p[1] = p[2] = 0.0f;
-    if (s->reason != ALPHA_MODEL && s->reason != ALPHA_BELOW_THRESHOLD && s->reason != ALPHA_COOLDOWN)
+    if (s->reason != ALPHA_MODEL && s->reason != ALPHA_BELOW_THRESHOLD && s->reason != ALPHA_COOLDOWN &&
+        s->reason != ALPHA_DUPLICATE_BAR)
         return s->reason;
     for (uint32_t j = 0; j < s->n_scores; j++) {
         const float v = s->scores[j];
@@ -132,6 +134,49 @@ static inline int alpha_ensemble_row(const alpha_group *g, alpha_seat *seat)
         present |= !none && !seat->ensemble->may_veto[m];
     }
     return seat->skips && present ? 0 : fault;
+}
+
+/* BREAKER and THRESHOLD to one of several models, or to all of them. */
+static inline int alpha_control_seats(alpha_pipeline *p, const alpha_event *e)
+{
+    int heard = 0;
+    for (uint32_t k = 0; k < p->group->n; k++)
+        if (e->v[2] == 0.0 || e->v[2] == (double)k + 1.0)
+            heard |= alpha_control_gate_of(p->group->seats[k].p, e);
+    return heard;
+}
+
+/* Events were lost before this one. */
+static inline void alpha_seats_lost(alpha_pipeline *p, uint32_t id)
+{
+    for (uint32_t k = 0; k < p->group->n; k++)
+        p->group->seats[k].p->instruments[id].watch.gap = 1;
+}
+
+/* As alpha_watch_event(), for the seats; each counts external series in its own order. */
+static inline void alpha_seats_watch(alpha_pipeline *p, const alpha_event *e, uint32_t id, int64_t t)
+{
+    for (uint32_t k = 0; k < p->group->n; k++) {
+        const alpha_seat *seat = &p->group->seats[k];
+        alpha_watch *w = &seat->p->instruments[id].watch;
+        if (__builtin_expect(e->kind <= ALPHA_DEPTH, 1))
+            w->data_ns = t;
+        else if (e->kind == ALPHA_INPUT)
+            for (uint32_t j = 0; j < seat->p->checks.n_inputs; j++)
+                if (e->v[0] == (double)seat->series[j])
+                    alpha_input_times(w)[j] = t;
+    }
+}
+
+/* What a seat's breaker found goes into the stream through the lead, one seat before each event. */
+static inline void alpha_seat_breaks(alpha_pipeline *p, alpha_pipeline *q, uint32_t slot)
+{
+    if (p->breaker.follows)
+        q->breaker.due = 0;
+    else if (!__atomic_load_n(&p->breaker.due, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&p->breaker.due, q->breaker.due | (slot + 1) << ALPHA_BREAKER_SEAT_SHIFT, __ATOMIC_RELEASE);
+        q->breaker.due = 0;
+    }
 }
 
 static inline uint8_t *alpha_ready_each_of(const alpha_pipeline *p)
@@ -197,6 +242,8 @@ static __attribute__((noinline, unused)) uint32_t alpha_group_decide(alpha_pipel
             ready |= (uint32_t)(own->ready != 0) << k;
         }
         alpha_emit(q, own, s);
+        if (__builtin_expect(q->breaker.due, 0))
+            alpha_seat_breaks(p, q, k);
         seat->made = s;
         if (emits) {
             if (!made)
@@ -278,12 +325,19 @@ static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *
             b->latest_at = a->latest_at;
             memcpy(b->latest, a->latest, sizeof b->latest);
             b->latest_version = a->latest_version;
+            if (b->watch.data_ns < a->watch.data_ns)
+                b->watch.data_ns = a->watch.data_ns;
             to->killed[id] = from->killed[id];
         }
         to->p->latches = from->p->latches;
         from->p->latches = latches;
         to->p->counters = from->p->counters;
         to->emitted = from->emitted;
+        to->p->override = from->p->override;
+        to->p->may_lower = from->p->may_lower;
+        to->p->breaker.trips = from->p->breaker.trips;
+        alpha_breaker_forget(&to->p->breaker);
+        alpha_set_threshold(to->p);
         to->p->log = p->log;
         to->p->latency = p->latency;
         from->p->log = (alpha_audit *)0;

@@ -46,6 +46,8 @@ static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_
         to->latest_at = from->latest_at;
         memcpy(to->latest, from->latest, sizeof to->latest);
         to->latest_version = from->latest_version;
+        if (to->watch.data_ns < from->watch.data_ns)
+            to->watch.data_ns = from->watch.data_ns;
     }
     if (p->group)
         alpha_hand_over(p, next);
@@ -60,7 +62,11 @@ static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_
     ALPHA_EXCHANGE(peer_ids);
     ALPHA_EXCHANGE(n_peers);
     ALPHA_EXCHANGE(guard);
-    ALPHA_EXCHANGE(gate);
+    ALPHA_EXCHANGE(gate); /* what tripped the breaker was another model */
+    ALPHA_EXCHANGE(checks);
+    ALPHA_EXCHANGE(breaker.limits);
+    alpha_breaker_forget(&p->breaker);
+    alpha_set_threshold(p);
     ALPHA_EXCHANGE(mean);
     ALPHA_EXCHANGE(std);
     ALPHA_EXCHANGE(clip_lo);
@@ -74,6 +80,8 @@ static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_
     if (p->log)
         alpha_log_reload(p->log, p->event_index, 1, next->description);
     __atomic_store_n(&p->incoming, (alpha_pipeline *)0, __ATOMIC_RELEASE);
+    p->after.left = ALPHA_AFTER_SWAP;
+    p->after.made = 0;
     __atomic_store_n(&p->swaps, p->swaps + 1, __ATOMIC_RELEASE);
 }
 
@@ -90,7 +98,8 @@ static __attribute__((noinline, cold)) void alpha_reload(alpha_pipeline *p, alph
 {
     if (next->event_index == 0 && p->log)
         alpha_log_reload(p->log, p->event_index, 0, next->description);
-    if (next->event_index % ALPHA_SWAP_EVERY == 0 && next->event_index > 0 && alpha_is_warm(p, next)) {
+    if (next->checks.inactive || /* it decides nothing, warm or not, and what served must stop */
+        (next->event_index % ALPHA_SWAP_EVERY == 0 && next->event_index > 0 && alpha_is_warm(p, next))) {
         alpha_swap(p, next);
         return;
     }

@@ -48,7 +48,8 @@ enum alpha_control_code {
     ALPHA_CONTROL_HALT = 3,
     ALPHA_CONTROL_RESUME = 4,
     ALPHA_CONTROL_SWAP = 5,
-    ALPHA_CONTROL_BREAKER = 6
+    ALPHA_CONTROL_BREAKER = 6,  /* v[1]: enum alpha_breaker_cause; 0 listens to the model again */
+    ALPHA_CONTROL_THRESHOLD = 7 /* v[1]: the threshold in force if it is higher than the declared one; NaN: that one again */
 };
 
 enum alpha_action { ALPHA_SELL = -1, ALPHA_HOLD = 0, ALPHA_BUY = 1 };
