@@ -220,9 +220,7 @@ def _mode(desk: Desk, name: str) -> dict[str, Any]:
 def _hashes(split: Split, instruments: Instruments) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """What salt and symbol, or the salt alone, say of each instrument."""
     texts = [f"{split.salt}\0{'' if split.by == 'time' else symbol}" for symbol in instruments.symbols]
-    return np.array(
-        [int.from_bytes(hashlib.sha256(t.encode()).digest()[:8], "little") for t in texts], dtype=np.uint64
-    )
+    return np.array([int.from_bytes(hashlib.sha256(t.encode()).digest()[:8], "little") for t in texts], dtype=np.uint64)
 
 
 def _sharing(bundles: Mapping[str, Bundle]) -> dict[str, Bundle]:

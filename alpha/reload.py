@@ -50,7 +50,9 @@ def same(a: Bundle, b: Bundle) -> bool:
     """Whether a reload would change nothing."""
     if isinstance(a, Group) and isinstance(b, Group):
         (desk, ours, _), (other_desk, theirs, _) = a.seated, b.seated
-        return desk == other_desk and all(same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours)
+        return desk == other_desk and all(
+            same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours
+        )
     return (a.model_sha256, a.name, a.valid_until_ns, a.no_model if a.model is None else None) == (
         b.model_sha256,
         b.name,

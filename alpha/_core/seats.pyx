@@ -194,8 +194,8 @@ cdef class Seats:
         return out
 
     def features(self, Pipeline lead not None, Py_ssize_t slot, uint32_t instrument_id):
-        """(float32 [F] of one model's last row, bool [F] which are warm, decision time ns); None before any row, and for
-        an ensemble, whose row is its members'. StateError while a worker owns the pipeline."""
+        """(float32 [F] of one model's last row, bool [F] which are warm, decision time ns); None before any row, for
+        an ensemble, whose row is its members', and for a model that reads nothing. StateError while a worker owns the pipeline."""
         cdef alpha_seat *seat = self.seat(slot)
         cdef alpha_instrument *source
         cdef Py_ssize_t j, f
@@ -203,7 +203,7 @@ cdef class Seats:
         self.check_instrument(instrument_id)
         source = &lead.p.instruments[instrument_id]
         f = seat.p.program.n_features
-        if source.rows == 0 or seat.ensemble != NULL:
+        if source.rows == 0 or seat.ensemble != NULL or f == 0:
             return None
         out, ready = np.empty(f, dtype=np.float32), np.ones(f + 1, dtype=np.uint8)
         cdef float[::1] view = out

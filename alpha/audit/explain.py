@@ -10,7 +10,8 @@ import numpy as np
 from alpha.audit.frames import Frame
 from alpha.audit.read import LogFile, open_all
 from alpha.errors import DataError
-from alpha.events import Action, Reason
+from alpha.events import Action, Reason, SignalFlag
+from alpha.models.ensemble import ORDER, shares_of
 from alpha.models.load import read_file
 from alpha.models.metadata import Metadata, decode
 from alpha.models.score import scores
@@ -53,8 +54,10 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     kind = int(file.headers["type"][i])
     if kind != Frame.DECISION:
         raise DataError(f"frame {int(file.headers['seq'][i])} is {Frame(kind).name}, no decision")
-    told, head = file.json(Frame.BUNDLE), file.json(Frame.HEADER)
-    meta, d = _metadata(folder, told), file.decision(i)
+    whole, head = file.json(Frame.BUNDLE), file.json(Frame.HEADER)
+    d = file.decision(i)
+    told = whole["seats"][int(d["signal"]["model_slot"])] if "seats" in whole else whole
+    meta = _metadata(folder, told)
     s, x = d["signal"], d["x"]
     reason = Reason(int(s["reason"]))
     features: list[dict[str, Any]] = [
@@ -84,6 +87,8 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
         "scores": dict(zip(meta.actions if meta else [], given, strict=False)),
         "gates": [],
     }
+    if "seat" in told:
+        out |= _of_seat(whole, told, d)
     if meta is not None and given and reason in (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN):
         limit = meta.decision.threshold
         value = abs(float(s["value"])) if meta.decision.rule == "sign" else float(s["confidence"])
@@ -93,6 +98,23 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     elif reason >= Reason.NON_FINITE:
         out["gates"].append(f"{reason.name}: the guard refused the event; no feature saw it")
     return out
+
+
+def _of_seat(whole: dict[str, Any], told: dict[str, Any], d: dict[str, Any]) -> dict[str, Any]:
+    """Which of several models decided; of an ensemble each member's share."""
+    s, name = d["signal"], told["seat"]
+    out: dict[str, Any] = {"seat": name, "emitted": not int(s["flags"]) & SignalFlag.SHADOW}
+    ensemble = whole["desk"]["ensembles"].get(name)
+    if ensemble is None:
+        return out
+    given = [float(v) for v in s["scores"][: int(s["n_scores"])]]
+    members = ensemble["members"]
+    if len(d["x"]):
+        row = d["x"].reshape(-1, 3)
+        out["members"] = shares_of(
+            row, list(members), list(members.values()), ensemble["combine"], ensemble["may_veto"]
+        )
+    return {**out, "scores": dict(zip(ORDER, given, strict=False))}
 
 
 def _normalised(meta: Metadata, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def test_shares_of_a_split_cover_everything_once(weights: list[float]) -> None:
     arms = {f"a{i}": w for i, w in enumerate(weights)}
     found = list(shares(Split(arms, "s")).values())
     assert found[0][0] == 0 and found[-1][1] == 2**64 - 1
-    assert all(b[0] == a[1] + 1 for a, b in zip(found, found[1:], strict=False))
+    assert all(b[0] == a[1] + 1 for a, b in itertools.pairwise(found))
     for (first, last), w in zip(found, weights, strict=True):
         share = Fraction(w) / sum(map(Fraction, weights))
         assert abs(Fraction(last - first + 1, 2**64) - share) <= Fraction(1, 2**63)
