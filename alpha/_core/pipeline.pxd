@@ -119,6 +119,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_signal *silent
         uint64_t swaps
         uint8_t description[32]
+        uint32_t only_seats
         uint32_t killed_seats
         alpha_group *group
 

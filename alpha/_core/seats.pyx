@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
 
 import cython
 import numpy as np
@@ -16,7 +15,6 @@ from alpha._core.pipeline cimport (
     alpha_group,
     alpha_instrument,
     alpha_kill_seat,
-    alpha_read_kill_of,
     alpha_read_latest,
     alpha_seat,
     alpha_split,

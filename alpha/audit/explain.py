@@ -88,7 +88,7 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
         "gates": [],
     }
     if "seat" in told:
-        out |= _of_seat(whole, told, d)
+        out |= _of_seat(told, d)
     if meta is not None and given and reason in (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN):
         limit = meta.decision.threshold
         value = abs(float(s["value"])) if meta.decision.rule == "sign" else float(s["confidence"])
@@ -100,20 +100,16 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     return out
 
 
-def _of_seat(whole: dict[str, Any], told: dict[str, Any], d: dict[str, Any]) -> dict[str, Any]:
+def _of_seat(told: dict[str, Any], d: dict[str, Any]) -> dict[str, Any]:
     """Which of several models decided; of an ensemble each member's share."""
     s, name = d["signal"], told["seat"]
     out: dict[str, Any] = {"seat": name, "emitted": not int(s["flags"]) & SignalFlag.SHADOW}
-    ensemble = whole["desk"]["ensembles"].get(name)
-    if ensemble is None:
+    if "combine" not in told:
         return out
     given = [float(v) for v in s["scores"][: int(s["n_scores"])]]
-    members = ensemble["members"]
+    names, weights = zip(*told["members"], strict=True)
     if len(d["x"]):
-        row = d["x"].reshape(-1, 3)
-        out["members"] = shares_of(
-            row, list(members), list(members.values()), ensemble["combine"], ensemble["may_veto"]
-        )
+        out["members"] = shares_of(d["x"].reshape(-1, 3), names, weights, told["combine"], told["may_veto"])
     return {**out, "scores": dict(zip(ORDER, given, strict=False))}
 
 

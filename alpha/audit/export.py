@@ -72,7 +72,9 @@ def _decisions(file: LogFile, symbols: list[str]) -> dict[str, Any]:
     seats = bundle.get("seats", [bundle])  # of several models each has its own columns
     rows: dict[str, Any] = {}
     for slot, seat in enumerate(seats):
-        x = _rows(file, frames, d, (s["model_slot"] == slot) & (d["n_x"] == len(seat["features"])), len(seat["features"]))
+        x = _rows(
+            file, frames, d, (s["model_slot"] == slot) & (d["n_x"] == len(seat["features"])), len(seat["features"])
+        )
         prefix = f"x_{seat['seat']}." if "seat" in seat else "x_"
         rows |= {f"{prefix}{name}": x[:, j].copy() for j, name in enumerate(seat["features"])}
     reasons = {int(r): r.name for r in Reason}

@@ -298,10 +298,10 @@ def test_a_killed_model_is_silent_at_the_poll(file: Path) -> None:
 # -- log, replay, state
 
 
-MIXED = Desk(
-    {"a": A, "b": B, "lazy": Model(A, "shadow", lazy=True)},
-    {"both": Ensemble({"a": 1.0, "b": 1.0}, threshold=0.4)},
-    [Split({"a": 1.0, "both": 1.0}, "salt", "both", "5s")],
+MIXED = Desk(  # the order of names is not that of the alphabet
+    {"z": A, "b": B, "lazy": Model(A, "shadow", lazy=True)},
+    {"both": Ensemble({"z": 1.0, "b": 3.0}, threshold=0.4)},
+    [Split({"z": 1.0, "both": 1.0}, "salt", "both", "5s")],
 )
 
 
@@ -344,7 +344,7 @@ def test_the_bundle_frame_describes_every_model(file: Path, tmp_path: Path) -> N
         rt.run(SIM.events[:3000])
     (f,) = open_all(tmp_path / "log")
     told = dict(f.json(Frame.BUNDLE))
-    assert [s["seat"] for s in told["seats"]] == ["a", "b"] and told["desk"]["models"]["b"]["mode"] == "shadow"
+    assert [s["seat"] for s in told["seats"]] == ["a", "b"] and told["desk"]["models"][1][1]["mode"] == "shadow"
     bundle = alpha.recording.bundle_of(tmp_path / "log", told)  # type: ignore[attr-defined]
     with alpha.Runtime(bundle, SIM.instruments) as rt:
         rt.run(SIM.events[:3000])
@@ -494,4 +494,36 @@ def test_shadows_and_ensembles_of_random_models_are_what_they_are_alone(tmp_path
         with alpha.Runtime.from_artifact(folder, instruments=table) as alone:
             want = alone.run(inputs_for(events, union, sets[name]))
         assert comparable(logged[logged["model_slot"] == slot]) == comparable(want)
+    assert replay(tmp_path / "log").passed
+
+
+@pytest.mark.parametrize("seed", [3, 6])
+def test_one_model_changes_at_once_where_the_features_go_on(tmp_path: Path, seed: int) -> None:
+    """The others do not notice, also those that remember; the new one says what it would have said all along."""
+    folders, sets, table, events = random_models(tmp_path, seed, 3, kinds=("window", "step"))
+    more, more_sets, _, _ = random_models(tmp_path / "more", seed, 1, kinds=("rows",))
+    desk = Desk({**{n: str(p) for n, p in folders.items()}, "late": Model(str(more["m0"]), lazy=True)})
+    half = len(events) // 2
+    with alpha.Runtime.from_artifact(desk, instruments=table, audit=AuditLog(tmp_path / "log", policy="wait")) as rt:
+        union, program = rt.bundle.feature_set, rt.bundle.program
+        first = rt.run(events[:half])
+        rt.kill("drill", model="m0")
+        rt.revive(model="m0")
+        assert rt.load("late")["status"] == "offered"
+        second = rt.run(events[half:])
+        assert rt.bundle.program is program and rt.stats()["reload"]["swaps"] == 1
+        assert rt.rollback()["status"] == "unchanged"  # what is loaded stays loaded
+    together = np.concatenate([first, second])
+    for slot, name in enumerate([*folders, "late"]):
+        folder, fs = (more["m0"], more_sets["m0"]) if name == "late" else (folders[name], sets[name])
+        with alpha.Runtime.from_artifact(folder, instruments=table) as alone:
+            want = alone.run(inputs_for(events, union, fs))
+        own = together[together["model_slot"] == slot]
+        if name == "late":
+            n = int((first["model_slot"] == slot).sum())
+            own, want = own[n:], want[n:]
+            same = own["reason"] == want["reason"]  # a cooldown that ran before it was there may differ
+            assert (same | (want["reason"] == Reason.COOLDOWN)).all() and len(own) > 20
+        else:
+            assert comparable(own) == comparable(want)
     assert replay(tmp_path / "log").passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ every = "1h"
     assert desk.model("next") == Model("models:/momentum/4", "shadow", lazy=True)
     assert desk.ensembles["both"].cooldown_ns == 5 * 10**9
     assert desk.splits[0].bucket_ns == 3600 * 10**9 and desk.arm("next") is None
-    assert Desk.from_dict(desk.plain()).plain() == desk.plain()
+    as_json = json.loads(json.dumps(desk.plain(), sort_keys=True))
+    assert Desk.from_plain(as_json, "it") == desk and Desk.from_plain(as_json, "it").names == desk.names
+    with pytest.raises(AlphaError, match="it cannot be read"):
+        Desk.from_plain({"models": 3}, "it")
     file.write_text("models = 3")
     with pytest.raises(AlphaError, match=r"desk\.toml"):
         Desk.from_toml(file)

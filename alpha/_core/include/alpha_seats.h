@@ -291,4 +291,41 @@ static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *
     }
 }
 
+/* Whether two seats hold the same model under the same terms, so that what the one remembers the other may go on with. */
+static inline int alpha_is_same_model(const alpha_seat *a, const alpha_seat *b)
+{
+    const alpha_pipeline *p = a->p, *q = b->p;
+    const uint32_t n = p->program->n_features;
+    return n == q->program->n_features && memcmp(&p->shape, &q->shape, sizeof p->shape) == 0 &&
+           memcmp(p->blank.model_hash, q->blank.model_hash, sizeof p->blank.model_hash) == 0 &&
+           memcmp(p->blank.definition_hash, q->blank.definition_hash, sizeof p->blank.definition_hash) == 0 &&
+           (n == 0 || (memcmp(p->mean, q->mean, n * sizeof *p->mean) == 0 &&
+                       memcmp(p->std, q->std, n * sizeof *p->std) == 0)) &&
+           p->clip_lo == q->clip_lo && p->clip_hi == q->clip_hi;
+}
+
+/* When the models alone are exchanged: the same model goes on where it stood, another begins. */
+static __attribute__((cold, unused)) void alpha_go_on(const alpha_group *old, alpha_group *next, uint32_t n_instruments)
+{
+    for (uint32_t k = 0; k < old->n && k < next->n; k++) {
+        const alpha_seat *from = &old->seats[k];
+        alpha_seat *to = &next->seats[k];
+        const int same = alpha_is_same_model(from, to);
+        for (uint32_t id = 0; id < n_instruments; id++) {
+            const alpha_instrument *a = &from->p->instruments[id];
+            alpha_instrument *b = &to->p->instruments[id];
+            b->rows = a->rows;
+            b->row_ts_ns = a->row_ts_ns;
+            b->ready = a->ready;
+            if (!same)
+                continue;
+            float *const values = b->sequence.values;
+            b->sequence = a->sequence;
+            b->sequence.values = values;
+            if (values)
+                memcpy(values, a->sequence.values, alpha_sequence_bytes(&to->p->shape));
+        }
+    }
+}
+
 #endif
