@@ -97,6 +97,8 @@ class Desk:
     splits: Sequence[Split] = ()
 
     def __post_init__(self) -> None:
+        told = {name: m if isinstance(m, Model) else Model(m) for name, m in self.models.items()}
+        object.__setattr__(self, "models", told)
         names = self.names
         if not self.models:
             raise AlphaError("a desk needs at least one model: Desk({'main': 'models:/momentum@production'})")
@@ -175,10 +177,32 @@ class Desk:
         return next(((k, split) for k, split in enumerate(self.splits) if name in split.arms), None)
 
     def plain(self) -> dict[str, Any]:
-        """Plain values from which :meth:`from_dict` makes an equal desk."""
-        told = _Told({name: self.model(name) for name in self.models}, dict(self.ensembles), list(self.splits))
-        plain: dict[str, Any] = msgspec.to_builtins(told)
-        return plain
+        """Plain values from which :meth:`from_plain` makes an equal desk. Tables are lists of pairs: their order counts,
+        and JSON with sorted keys would lose it."""
+        plain = msgspec.to_builtins
+        return {
+            "models": [[name, plain(self.model(name))] for name in self.models],
+            "ensembles": [
+                [name, {**plain(e), "members": [[m, w] for m, w in e.members.items()]}]
+                for name, e in self.ensembles.items()
+            ],
+            "splits": [{**plain(s), "arms": [[a, w] for a, w in s.arms.items()]} for s in self.splits],
+        }
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any], where: str) -> Desk:
+        """The desk of :meth:`plain`; AlphaError if it is none."""
+        try:
+            return cls.from_dict(
+                {
+                    "models": dict(data["models"]),
+                    "ensembles": {n: {**e, "members": dict(e["members"])} for n, e in data["ensembles"]},
+                    "splits": [{**s, "arms": dict(s["arms"])} for s in data["splits"]],
+                },
+                where,
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise AlphaError(f"{where} cannot be read: {exc!r}") from None
 
     @classmethod
     def of(cls, told: Desk | Mapping[str, str | Model]) -> Desk:

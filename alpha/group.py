@@ -38,18 +38,20 @@ class Group(Bundle):
     columns: Mapping[str, tuple[int, ...]] | None = None
 
     @classmethod
-    def of(cls, desk: Desk, bundles: Mapping[str, Bundle]) -> Group:
+    def of(cls, desk: Desk, bundles: Mapping[str, Bundle], serving: Group | None = None) -> Group:
         """These models as the desk says; DefinitionError if they cannot share a stream, AlphaError if an ensemble's
-        member gives no probabilities. Models of equal bytes share their session or plan."""
-        shared = _sharing(bundles)
+        member gives no probabilities. Models of equal bytes share their session or plan. ``serving``: a group whose
+        program and sessions are used where they are the same."""
+        shared = _sharing(bundles, {} if serving is None else serving.seated[1])
         seen = {name: b.feature_set for name, b in shared.items() if b.metadata is not None}
         union = union_of(seen) if seen else Union(next(iter(shared.values())).feature_set, {})
         columns = {name: union.columns.get(name, ()) for name in desk.models}
         for name, ensemble in desk.ensembles.items():
             _check_members(name, ensemble, shared)
+        same = serving is not None and serving.feature_set.definition_hash == union.feature_set.definition_hash
         return cls(
             union.feature_set,
-            compile_program(union.feature_set),
+            serving.program if serving is not None and same else compile_program(union.feature_set),
             model_sha256=hashlib.sha256(_identity(desk, shared)).hexdigest(),
             name=",".join(f"{name}={shared[name].name}" for name in desk.models),
             governed=all(b.governed for b in shared.values()),
@@ -70,7 +72,23 @@ class Group(Bundle):
     def with_bundle(self, name: str, bundle: Bundle) -> Group:
         """The same desk with another model in one place."""
         desk, bundles, _ = self.seated
-        return Group.of(desk, {**bundles, name: bundle})
+        return Group.of(desk, {**bundles, name: bundle}, self)
+
+    def as_loaded_as(self, serving: Group) -> Group:
+        """This group, with what the serving one has loaded of its lazy models."""
+        desk, bundles, _ = self.seated
+        theirs = serving.seated[1]
+        loaded = {n: theirs[n] for n, b in bundles.items() if b.deferred and theirs[n].model_sha256 == b.model_sha256}
+        return Group.of(desk, {**bundles, **loaded}, serving) if loaded else self
+
+    def only_seats(self, fresh: Group) -> bool:
+        """Whether a group can take over from this one at once, because features go on and no changed model remembers."""
+        (desk, ours, _), (other, theirs, _) = self.seated, fresh.seated
+        return (
+            fresh.program is self.program
+            and desk.names == other.names
+            and all(_is_same(ours[n], theirs[n]) or not _remembers(theirs[n]) for n in ours)
+        )
 
     def columns_of(self, name: str) -> tuple[int, ...]:
         """Where one model's features stand in the union's row; empty for one that could not be read."""
@@ -138,7 +156,7 @@ class Group(Bundle):
     def ensemble_sha256(self, name: str) -> str:
         """sha256 of how an ensemble combines and of its members' bytes, hex."""
         desk, bundles, _ = self.seated
-        told = desk.plain()["ensembles"][name]
+        told = dict(desk.plain()["ensembles"])[name]
         members = [[m, bundles[m].model_sha256] for m in desk.ensembles[name].members]
         return hashlib.sha256(_json({"ensemble": told, "members": members})).hexdigest()
 
@@ -159,7 +177,7 @@ def load_group(
             if not hold:
                 raise type(exc)(f"model {name!r}: {exc}") from None
             bundles[name] = Bundle.without_anything(str(exc))
-    return Group.of(desk, bundles)
+    return Group.of(desk, bundles, serving)
 
 
 def governed_group(
@@ -225,20 +243,31 @@ def _mode(desk: Desk, name: str) -> dict[str, Any]:
 def _hashes(split: Split, instruments: Instruments) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """What salt and symbol, or the salt alone, say of each instrument."""
     texts = [f"{split.salt}\0{'' if split.by == 'time' else symbol}" for symbol in instruments.symbols]
-    return np.array(
-        [int.from_bytes(hashlib.sha256(t.encode()).digest()[:8], "little") for t in texts], dtype=np.uint64
-    )
+    return np.array([int.from_bytes(hashlib.sha256(t.encode()).digest()[:8], "little") for t in texts], dtype=np.uint64)
 
 
-def _sharing(bundles: Mapping[str, Bundle]) -> dict[str, Bundle]:
+def _is_same(a: Bundle, b: Bundle) -> bool:
+    one, other = (x.loaded.metadata_sha256 if x.loaded is not None else "" for x in (a, b))
+    return a is b or (a.model is b.model and one == other != "")
+
+
+def _remembers(bundle: Bundle) -> bool:
+    model = bundle.model
+    return model is not None and (model.n_carry > 0 or model.n_in != len(bundle.feature_set.names))
+
+
+def _sharing(bundles: Mapping[str, Bundle], serving: Mapping[str, Bundle]) -> dict[str, Bundle]:
     """Equal bytes under equal terms share one session or plan, which is immutable."""
     first: dict[tuple[str, ...], Bundle] = {}
     out = {}
-    for name, b in bundles.items():
+    for name, b in [*((None, b) for b in serving.values()), *bundles.items()]:
         if b.model is not None and b.metadata is not None:
             read = b.metadata.outputs[0].name, repr(b.metadata.carry)
             one = first.setdefault((b.model_sha256, b.engine.name, b.precision, *read), b)
-            b = replace(b, model=one.model, engine=one.engine)
+            if one.model is not b.model:
+                b = replace(b, model=one.model, engine=one.engine)
+        if name is None:
+            continue
         out[name] = b
     return out
 

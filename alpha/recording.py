@@ -112,6 +112,9 @@ def _describe_group(group: Group) -> dict[str, Any]:
             "ensemble_sha256": group.ensemble_sha256(name),
             "features": list(group.features_of(name)),
             "threshold": ensemble.threshold,
+            "combine": ensemble.combine,
+            "members": [[m, w] for m, w in ensemble.members.items()],
+            "may_veto": ensemble.may_veto,
         }
         for name, ensemble in desk.ensembles.items()
     ]
@@ -173,7 +176,7 @@ def instruments_of(head: dict[str, Any]) -> Instruments:
 def bundle_of(folder: Path, told: dict[str, Any]) -> Bundle:
     """The Bundle of a BUNDLE frame, from the model that the log kept; ModelError if it is not the one that decided."""
     if "desk" in told:
-        desk = Desk.from_dict(told["desk"], "the desk of this log")
+        desk = Desk.from_plain(told["desk"], "the desk of this log")
         group = Group.of(desk, {name: bundle_of(folder, told["seats"][desk.slot(name)]) for name in desk.models})
         if group.model_sha256 != told["model_sha256"] or group.feature_set.definition_hash != told["definition_hash"]:
             raise ModelError("the models of this log are put together in another way by this build")

@@ -52,7 +52,9 @@ def same(a: Bundle, b: Bundle) -> bool:
     """Whether a reload would change nothing."""
     if isinstance(a, Group) and isinstance(b, Group):
         (desk, ours, _), (other_desk, theirs, _) = a.seated, b.seated
-        return desk == other_desk and all(same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours)
+        return desk == other_desk and all(
+            same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours
+        )
     return (a.model_sha256, a.name, a.valid_until_ns, a.inactive, a.no_model if a.model is None else None) == (
         b.model_sha256,
         b.name,
@@ -144,7 +146,7 @@ class Serving:
         now = desk.model(model)
         desk = Desk({**desk.models, model: Model(uri or now.uri, now.mode, now.lazy)}, desk.ensembles, desk.splits)
         lazy = now.lazy and bundles[model].deferred
-        return Group.of(desk, {**bundles, model: governed(registry, uri or now.uri, deferred=lazy)})
+        return Group.of(desk, {**bundles, model: governed(registry, uri or now.uri, deferred=lazy)}, serving)
 
     def load(self, model: str, audit: AuditLog | None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.load`."""
@@ -208,7 +210,10 @@ class Serving:
             serving = self.bundle
             if self._previous is None:
                 return {"status": "failed", "why": "no version served before this one", "model": serving.name}
-            return self._offer(self._previous, audit)
+            before = self._previous
+            if isinstance(before, Group) and isinstance(serving, Group):
+                before = before.as_loaded_as(serving)
+            return self._offer(before, audit)
 
     def _offer(self, bundle: Bundle, audit: AuditLog | None) -> dict[str, Any]:
         serving = self.bundle
@@ -222,7 +227,8 @@ class Serving:
             recording.keep_incoming(audit, bundle)
         fresh = bundle.pipeline(self._instruments)
         self._next, self._why = bundle, ""
-        self._pipeline.offer(fresh, recording.description(bundle)[1])
+        alone = isinstance(serving, Group) and isinstance(bundle, Group) and serving.only_seats(bundle)
+        self._pipeline.offer(fresh, recording.description(bundle)[1], only_seats=alone)
         return {"status": "offered", "why": "", "model": bundle.name}
 
     def stats(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from alpha.audit.read import LogFile, open_all
 from alpha.bundle import Bundle
 from alpha.errors import DataError
 from alpha.events import Action, Kind, Reason, SignalFlag
+from alpha.group import Group
 from alpha.runtime import Runtime
 
 CHUNK = 4096
@@ -108,6 +109,7 @@ class _Player:
     def __init__(self, rt: Runtime, file: LogFile, out: Replayed) -> None:
         self.rt, self.file, self.out = rt, file, out
         self.pipeline = rt._pipeline
+        self.serving = rt.bundle
         n = len(rt.instruments)
         models = 1 if self.pipeline.seats is None else len(self.pipeline.seats)
         # of an ensemble: three numbers of each member
@@ -172,7 +174,11 @@ class _Player:
             if not told["serves"]:  # when it serves, the swap writes that by itself, in its place
                 sha256 = told["sha256"].tobytes()
                 bundle = recording.incoming_of(self.file.path.parent, sha256)
-                self.pipeline.offer(bundle.pipeline(self.rt.instruments), sha256)
+                only_seats = bool(told["only_seats"])
+                if isinstance(bundle, Group) and isinstance(self.serving, Group):
+                    bundle = Group.of(bundle.seated[0], bundle.seated[1], self.serving)
+                self.pipeline.offer(bundle.pipeline(self.rt.instruments), sha256, only_seats=only_seats)
+                self.serving = bundle
         elif kind == Frame.CONTROL:
             told = np.frombuffer(raw, CONTROL_DTYPE, count=1)[0]
             seat, killed = divmod(int(told["killed"]), 1 << KILL_SEAT_SHIFT)

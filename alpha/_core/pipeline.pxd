@@ -155,6 +155,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint64_t swaps
         alpha_after after
         uint8_t description[32]
+        uint32_t only_seats
         uint32_t killed_seats
         alpha_group *group
 

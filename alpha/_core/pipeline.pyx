@@ -342,10 +342,11 @@ cdef class Pipeline:
             self.p.instruments[i].killed = 0
         alpha_share(self.p, 1)
 
-    def offer(self, Pipeline incoming not None, bytes description not None):
+    def offer(self, Pipeline incoming not None, bytes description not None, *, bint only_seats=False):
         """Let another pipeline over the same instruments run silently, and take over between two events once it is warm.
 
         From any thread, also beside a worker. ``description``: sha256 of what it is, 32 bytes, for the audit log.
+        ``only_seats``: both serve several models on one program: the models alone are exchanged, before the next event.
         """
         self.settle()
         if self.closed:
@@ -357,6 +358,8 @@ cdef class Pipeline:
         if (incoming.p.group == NULL) != (self.p.group == NULL) or (
                 self.p.group != NULL and (incoming.p.group.n, incoming.p.group.most) != (self.p.group.n, self.p.group.most)):
             raise AlphaError("as many models take over as serve now, and as many of them are emitted")
+        if only_seats and (self.p.group == NULL or incoming.program is not self.program):
+            raise AlphaError("models can be exchanged alone where several serve on the same program")
         if len(description) != 32:
             raise AlphaError("the description is a sha256 of 32 bytes")
         if self.pending:
@@ -367,6 +370,7 @@ cdef class Pipeline:
                 raise MemoryError()
         memcpy(incoming.p.description, <const char *>description, 32)
         incoming.p.breaker.follows = 1
+        incoming.p.only_seats = only_seats
         self.other = incoming
         alpha_offer(self.p, incoming.p)
 
@@ -381,11 +385,13 @@ cdef class Pipeline:
         if alpha_swaps(self.p) == self.swaps:
             return False
         self.swaps = alpha_swaps(self.p)
+        self.seats, other.seats = other.seats, self.seats
+        if other.p.only_seats:
+            return True
         self.program, other.program = other.program, self.program
         self.model, other.model = other.model, self.model
         self.owners, other.owners = other.owners, self.owners
         self.around, other.around = other.around, self.around
-        self.seats, other.seats = other.seats, self.seats
         self.checks, other.checks = other.checks, self.checks
         return True
 

@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
 
 import cython
 import numpy as np
@@ -16,7 +15,6 @@ from alpha._core.pipeline cimport (
     alpha_group,
     alpha_instrument,
     alpha_kill_seat,
-    alpha_read_kill_of,
     alpha_read_latest,
     alpha_seat,
     alpha_split,
@@ -200,8 +198,8 @@ cdef class Seats:
         return out
 
     def features(self, Pipeline lead not None, Py_ssize_t slot, uint32_t instrument_id):
-        """(float32 [F] of one model's last row, bool [F] which are warm, decision time ns); None before any row, and for
-        an ensemble, whose row is its members'. StateError while a worker owns the pipeline."""
+        """(float32 [F] of one model's last row, bool [F] which are warm, decision time ns); None before any row, for
+        an ensemble, whose row is its members', and for a model that reads nothing. StateError while a worker owns the pipeline."""
         cdef alpha_seat *seat = self.seat(slot)
         cdef alpha_instrument *source
         cdef Py_ssize_t j, f
@@ -209,7 +207,7 @@ cdef class Seats:
         self.check_instrument(instrument_id)
         source = &lead.p.instruments[instrument_id]
         f = seat.p.program.n_features
-        if source.rows == 0 or seat.ensemble != NULL:
+        if source.rows == 0 or seat.ensemble != NULL or f == 0:
             return None
         out, ready = np.empty(f, dtype=np.float32), np.ones(f + 1, dtype=np.uint8)
         cdef float[::1] view = out

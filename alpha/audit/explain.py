@@ -10,7 +10,8 @@ import numpy as np
 from alpha.audit.frames import Frame
 from alpha.audit.read import LogFile, open_all
 from alpha.errors import DataError
-from alpha.events import Action, Reason
+from alpha.events import Action, Reason, SignalFlag
+from alpha.models.ensemble import ORDER, shares_of
 from alpha.models.load import read_file
 from alpha.models.metadata import Metadata, decode
 from alpha.models.score import scores
@@ -40,8 +41,10 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     kind = int(file.headers["type"][i])
     if kind != Frame.DECISION:
         raise DataError(f"frame {int(file.headers['seq'][i])} is {Frame(kind).name}, no decision")
-    told, head = file.json(Frame.BUNDLE), file.json(Frame.HEADER)
-    meta, d = _metadata(folder, told), file.decision(i)
+    whole, head = file.json(Frame.BUNDLE), file.json(Frame.HEADER)
+    d = file.decision(i)
+    told = whole["seats"][int(d["signal"]["model_slot"])] if "seats" in whole else whole
+    meta = _metadata(folder, told)
     s, x = d["signal"], d["x"]
     reason = Reason(int(s["reason"]))
     features: list[dict[str, Any]] = [
@@ -73,11 +76,26 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
         "scores": dict(zip(meta.actions if meta else [], given, strict=False)),
         "gates": [],
     }
+    if "seat" in told:
+        out |= _of_seat(told, d)
     if meta is not None and given and reason in (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN):
         limit = meta.decision.threshold
         value = abs(float(s["value"])) if meta.decision.rule == "sign" else float(s["confidence"])
         out["gates"].append(f"threshold: {value:.4g} {'<' if reason == Reason.BELOW_THRESHOLD else '>='} {limit:.4g}")
     return out
+
+
+def _of_seat(told: dict[str, Any], d: dict[str, Any]) -> dict[str, Any]:
+    """Which of several models decided; of an ensemble each member's share."""
+    s, name = d["signal"], told["seat"]
+    out: dict[str, Any] = {"seat": name, "emitted": not int(s["flags"]) & SignalFlag.SHADOW}
+    if "combine" not in told:
+        return out
+    given = [float(v) for v in s["scores"][: int(s["n_scores"])]]
+    names, weights = zip(*told["members"], strict=True)
+    if len(d["x"]):
+        out["members"] = shares_of(d["x"].reshape(-1, 3), names, weights, told["combine"], told["may_veto"])
+    return {**out, "scores": dict(zip(ORDER, given, strict=False))}
 
 
 def _normalised(meta: Metadata, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

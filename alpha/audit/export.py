@@ -11,7 +11,7 @@ import numpy.typing as npt
 from alpha.audit.frames import FRAME_BYTES, Frame
 from alpha.audit.read import LogFile, open_all
 from alpha.errors import DataError, need
-from alpha.events import Action, Kind, Reason
+from alpha.events import Action, Kind, Reason, SignalFlag
 
 
 def export(folder: str | Path, out: str | Path) -> dict[str, int]:
@@ -69,13 +69,14 @@ def _decisions(file: LogFile, symbols: list[str]) -> dict[str, Any]:
     d = file.decisions(frames)
     s = d["signal"]
     bundle = file.json(Frame.BUNDLE)
-    names = bundle["features"]
-    x = np.full((len(frames), len(names)), np.nan, np.float32)
-    whole = np.flatnonzero(d["n_x"] == len(names))
-    starts = file.offsets[frames[whole]] + FRAME_BYTES + d.dtype.itemsize
-    for a in range(0, len(whole), 65_536):
-        part = starts[a : a + 65_536, None] + np.arange(4 * len(names))
-        x[whole[a : a + 65_536]] = file.data[part].view(np.float32)
+    seats = bundle.get("seats", [bundle])  # of several models each has its own columns
+    rows: dict[str, Any] = {}
+    for slot, seat in enumerate(seats):
+        x = _rows(
+            file, frames, d, (s["model_slot"] == slot) & (d["n_x"] == len(seat["features"])), len(seat["features"])
+        )
+        prefix = f"x_{seat['seat']}." if "seat" in seat else "x_"
+        rows |= {f"{prefix}{name}": x[:, j].copy() for j, name in enumerate(seat["features"])}
     reasons = {int(r): r.name for r in Reason}
     return {
         "seq": file.headers["seq"][frames],
@@ -83,7 +84,8 @@ def _decisions(file: LogFile, symbols: list[str]) -> dict[str, Any]:
         "ts_event_ns": s["ts_event_ns"].copy(),
         "ts_recv_ns": s["ts_recv_ns"].copy(),
         "instrument": _symbol(s["instrument_id"], symbols),
-        "model": [bundle["name"]] * len(frames),
+        "model": [seats[k]["name"] for k in s["model_slot"].tolist()],
+        "emitted": (s["flags"] & SignalFlag.SHADOW) == 0,
         "action": [Action(a).name for a in s["action"].tolist()],
         "reason": [reasons[r] for r in s["reason"].tolist()],
         "confidence": s["confidence"].copy(),
@@ -91,5 +93,16 @@ def _decisions(file: LogFile, symbols: list[str]) -> dict[str, Any]:
         "ref_px": s["ref_px"].copy(),
         "latency_ns": d["latency_ns"].copy(),
         **{f"score_{k}": s["scores"][:, k].copy() for k in range(8)},
-        **{f"x_{name}": x[:, j].copy() for j, name in enumerate(names)},
+        **rows,
     }
+
+
+def _rows(file: LogFile, frames: Any, d: Any, which: Any, width: int) -> npt.NDArray[np.float32]:
+    """Logged rows, float32 [frames, width]; NaN where ``which`` is not set."""
+    x = np.full((len(frames), width), np.nan, np.float32)
+    whole = np.flatnonzero(which)
+    starts = file.offsets[frames[whole]] + FRAME_BYTES + d.dtype.itemsize
+    for a in range(0, len(whole), 65_536):
+        part = starts[a : a + 65_536, None] + np.arange(4 * width)
+        x[whole[a : a + 65_536]] = file.data[part].view(np.float32)
+    return x

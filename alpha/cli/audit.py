@@ -82,12 +82,14 @@ def _tail(args: argparse.Namespace) -> int:
         show.print_json("audit-tail", {"decisions": rows})
     else:
         names = ("seq", "event_index", "ts_event_ns", "instrument", "action", "reason", "confidence", "latency_ns")
+        if any(r["model_slot"] or not r["emitted"] for r in rows):  # several models
+            names = (*names, "model_slot", "emitted")
         show.table(f"the last {len(rows)} decisions in {args.log}", names, [[r[n] for n in names] for r in rows])
     return 0
 
 
 def _row(file: Any, i: int, symbols: list[str]) -> dict[str, Any]:
-    from alpha.events import Action, Reason
+    from alpha.events import Action, Reason, SignalFlag
 
     d = file.decision(i)
     s = d["signal"]
@@ -100,6 +102,8 @@ def _row(file: Any, i: int, symbols: list[str]) -> dict[str, Any]:
         "reason": Reason(int(s["reason"])).name,
         "confidence": float(s["confidence"]),
         "latency_ns": d["latency_ns"],
+        "model_slot": int(s["model_slot"]),
+        "emitted": not int(s["flags"]) & SignalFlag.SHADOW,
     }
 
 

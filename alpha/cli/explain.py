@@ -11,6 +11,10 @@ from alpha.cli import show
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha explain``."""
     parser.add_argument("model", metavar="URI", nargs="?")
+    parser.add_argument("--desk", metavar="TOML", help="several models at once instead of URI: see docs/models.md")
+    parser.add_argument(
+        "--seat", metavar="NAME", help="the model of --desk to take apart (default: the one emitted last)"
+    )
     parser.add_argument(
         "--reasons", action="store_true", help="print every reason with its remedy as Markdown, nothing else"
     )
@@ -23,20 +27,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0, also without a decision: then it says why there is none."""
-    from alpha.errors import DataError
+    from alpha.errors import AlphaError, DataError
 
     if args.reasons:
         from alpha.reasons import page
 
-        if args.model is not None or args.data or args.json:
+        if args.model is not None or args.desk is not None or args.data or args.json:
             raise DataError("--reasons stands alone: it prints the page docs/reasons.md")
         sys.stdout.write(page())
         return 0
-    if args.model is None or not args.data:
-        raise DataError("name the model and the data: alpha explain models:/ID@production --data FILE")
+    if not args.data:
+        raise DataError("name the data: alpha explain models:/ID@production --data FILE")
     from alpha.cli import silence
+    from alpha.desk import Desk
     from alpha.runtime import Runtime
 
+    if (args.model is None) == (args.desk is None) or (args.desk is None and args.seat is not None):
+        raise AlphaError("name one model by its URI, or several by --desk TOML (and one of these by --seat NAME)")
+    what = args.model if args.desk is None else Desk.from_toml(args.desk)
     if args.events is not None and args.events < 1:
         raise DataError(f"--events must be at least 1, not {args.events}")
     registry = show.registry_file(args.registry)
@@ -51,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 f"taking {symbol} apart; the data also has {others}: choose with --symbol {others.split(', ')[0]}",
                 file=sys.stderr,
             )
-        with Runtime.from_registry(registry, args.model, instruments=source.instruments) as rt:
+        with Runtime.from_registry(registry, what, instruments=source.instruments) as rt:
             done = 0
             for chunk in source:
                 part = chunk if args.events is None else chunk[: args.events - done]
@@ -59,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
                 done += len(part)
                 if done == args.events:
                     break
-            result = {**rt.explain(symbol), "instruments": list(symbols)}
+            result = {**rt.explain(symbol, args.seat), "instruments": list(symbols)}
             if "action" not in result:
                 result["no_decision"] = silence.of_instrument(rt.bundle.feature_set, source, rt.stats(), symbol, done)
     if args.json:
@@ -85,6 +93,12 @@ def run(args: argparse.Namespace) -> int:
         ],
     )
     show.table("scores", ("action", "score"), list(result.get("scores", {}).items()))
+    if "members" in result:
+        show.table(
+            "members",
+            ("model", "weight", "likeliest", "share", "veto"),
+            [(m["model"], m["weight"], m["likeliest"], m["share"], m["veto"]) for m in result["members"]],
+        )
     show.table(
         "gates",
         ("gate", "value", "limit", "passed"),

@@ -12,7 +12,9 @@ from alpha.cli import show
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha run``."""
-    parser.add_argument("--model", required=True, metavar="URI", help="models:/ID@production or models:/ID/3")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="URI", help="models:/ID@production or models:/ID/3")
+    what.add_argument("--desk", metavar="TOML", help="several models at once: see docs/models.md")
     parser.add_argument(
         "--registry", metavar="FILE", help="registry.json (default: $ALPHA_REGISTRY, or the nearest one)"
     )
@@ -30,9 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit 0; every problem of the stream is a counted HOLD."""
     from alpha.cli import silence
+    from alpha.desk import Desk
     from alpha.errors import AlphaError, need
     from alpha.runtime import Runtime
 
+    what = args.model if args.desk is None else Desk.from_toml(args.desk)
     if args.cpu is not None and args.mode == "inline":
         raise AlphaError("--cpu pins the worker thread: add --mode worker, or leave --cpu away")
     show.check_output("--signals", args.signals, args.data)
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             from alpha.audit import AuditLog
 
             log = AuditLog(args.audit, policy="wait")  # a file has time: nothing is dropped, nothing blocked
-        with Runtime.from_registry(registry, args.model, instruments=source.instruments, audit=log) as rt:
+        with Runtime.from_registry(registry, what, instruments=source.instruments, audit=log) as rt:
             show.take_inputs(args, source, rt.bundle.feature_set)
             rt.measure_latency()
             digest = hashlib.sha256()
@@ -83,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
                 "isa": stats["isa"],
                 "never_ready": silence.never_ready(rt.bundle.feature_set, source),
             }
+            if stats["models"]:
+                result["models"] = stats["models"]
             if log is not None:
                 log.finish(closed=True)
                 result["audit"] = log.stats()
@@ -105,6 +111,23 @@ def run(args: argparse.Namespace) -> int:
         + [(f"ignored row {k}", v) for k, v in result["ignored_rows"].items()]
         + [(f"latency {k}, ns", v if v is not None else "-") for k, v in result["latency_ns"].items()],
     )
+    if "models" in result:
+        show.table(
+            "models",
+            ("slot", "name", "model", "mode", "decisions", "emitted", "SELL", "BUY"),
+            [
+                (
+                    m["slot"],
+                    name,
+                    m["model"],
+                    m["mode"],
+                    m["decisions"],
+                    m["emitted"],
+                    *(m["actions"][a] for a in ("SELL", "BUY")),
+                )
+                for name, m in result["models"].items()
+            ],
+        )
     print(f"signals sha256 {result['signals_sha256']}")
     return 0
 

@@ -15,7 +15,11 @@ ORDER = ("SELL", "HOLD", "BUY")
 
 
 def shares_of(
-    row: npt.NDArray[np.float32], names: Sequence[str], weights: Sequence[float], combine: str, may_veto: Collection[str]
+    row: npt.NDArray[np.float32],
+    names: Sequence[str],
+    weights: Sequence[float],
+    combine: str,
+    may_veto: Collection[str],
 ) -> list[dict[str, Any]]:
     """Per member its likeliest action and its share: of the weight behind the action that the members proposed, how much
     is its own. ``veto``: it is one of those that turned that action into HOLD.

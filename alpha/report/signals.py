@@ -34,6 +34,7 @@ def write_signals(path: str | Path, parts: Sequence[npt.NDArray[Any]], instrumen
         "confidence": s["confidence"],
         "value": s["value"],
         "ref_px": s["ref_px"],
+        "model_slot": s["model_slot"],
         "scores": pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(s["scores"]).reshape(-1), 8),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")

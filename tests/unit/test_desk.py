@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,10 @@ every = "1h"
     assert desk.model("next") == Model("models:/momentum/4", "shadow", lazy=True)
     assert desk.ensembles["both"].cooldown_ns == 5 * 10**9
     assert desk.splits[0].bucket_ns == 3600 * 10**9 and desk.arm("next") is None
-    assert Desk.from_dict(desk.plain()).plain() == desk.plain()
+    as_json = json.loads(json.dumps(desk.plain(), sort_keys=True))
+    assert Desk.from_plain(as_json, "it") == desk and Desk.from_plain(as_json, "it").names == desk.names
+    with pytest.raises(AlphaError, match="it cannot be read"):
+        Desk.from_plain({"models": 3}, "it")
     file.write_text("models = 3")
     with pytest.raises(AlphaError, match=r"desk\.toml"):
         Desk.from_toml(file)
@@ -174,7 +179,7 @@ def test_shares_of_a_split_cover_everything_once(weights: list[float]) -> None:
     arms = {f"a{i}": w for i, w in enumerate(weights)}
     found = list(shares(Split(arms, "s")).values())
     assert found[0][0] == 0 and found[-1][1] == 2**64 - 1
-    assert all(b[0] == a[1] + 1 for a, b in zip(found, found[1:], strict=False))
+    assert all(b[0] == a[1] + 1 for a, b in itertools.pairwise(found))
     for (first, last), w in zip(found, weights, strict=True):
         share = Fraction(w) / sum(map(Fraction, weights))
         assert abs(Fraction(last - first + 1, 2**64) - share) <= Fraction(1, 2**63)

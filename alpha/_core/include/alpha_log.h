@@ -49,7 +49,8 @@ typedef struct alpha_control_record {
 
 typedef struct alpha_reload_record {
     uint64_t event_index;
-    uint32_t serves, unused; /* 0: it begins to run silently; 1: it was warm and decides from here on */
+    uint32_t serves;     /* 0: it begins to run silently; 1: it was warm and decides from here on */
+    uint32_t only_seats; /* its models take over, the features go on */
     uint8_t sha256[32];      /* of the Bundle's description */
 } alpha_reload_record;
 
@@ -186,9 +187,10 @@ static __attribute__((noinline, cold, unused)) void alpha_log_control(alpha_audi
 }
 
 static __attribute__((noinline, cold, unused)) void alpha_log_reload(alpha_audit *l, uint64_t event_index,
-                                                                     uint32_t serves, const uint8_t *sha256)
+                                                                     uint32_t serves, uint32_t only_seats,
+                                                                     const uint8_t *sha256)
 {
-    alpha_reload_record r = {event_index, serves, 0, {0}};
+    alpha_reload_record r = {event_index, serves, only_seats, {0}};
     memcpy(r.sha256, sha256, sizeof r.sha256);
     char *p = alpha_log_reserve(l, ALPHA_FRAME_RELOAD, sizeof r);
     if (p) {

@@ -83,6 +83,7 @@ typedef struct alpha_pipeline {
     uint64_t swaps;
     alpha_after after;
     uint8_t description[32]; /* sha256 of what it is, for the log */
+    uint32_t only_seats;       /* while it comes in: the program is the same, its models alone take over, at once */
     uint32_t killed_seats;     /* a kill byte, here a bit, for each of several models; any thread may set it */
     struct alpha_group *group; /* several models behind this program, see alpha_seats.h; NULL = its own one */
 } alpha_pipeline;

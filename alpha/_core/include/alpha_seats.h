@@ -311,6 +311,19 @@ static __attribute__((cold, unused)) void alpha_share(alpha_pipeline *p, int tol
     }
 }
 
+/* Whether two seats hold the same model under the same terms, so that what the one remembers the other may go on with. */
+static inline int alpha_is_same_model(const alpha_seat *a, const alpha_seat *b)
+{
+    const alpha_pipeline *p = a->p, *q = b->p;
+    const uint32_t n = p->program->n_features;
+    return n == q->program->n_features && memcmp(&p->shape, &q->shape, sizeof p->shape) == 0 &&
+           memcmp(p->blank.model_hash, q->blank.model_hash, sizeof p->blank.model_hash) == 0 &&
+           memcmp(p->blank.definition_hash, q->blank.definition_hash, sizeof p->blank.definition_hash) == 0 &&
+           (n == 0 || (memcmp(p->mean, q->mean, n * sizeof *p->mean) == 0 &&
+                       memcmp(p->std, q->std, n * sizeof *p->std) == 0)) &&
+           p->clip_lo == q->clip_lo && p->clip_hi == q->clip_hi;
+}
+
 /* At a swap: what belongs to the service goes from each seat to the one that takes its place. */
 static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *p, alpha_pipeline *next)
 {
@@ -337,11 +350,49 @@ static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *
         to->p->may_lower = from->p->may_lower;
         to->p->breaker.trips = from->p->breaker.trips;
         alpha_breaker_forget(&to->p->breaker);
+        if (alpha_is_same_model(from, to)) { /* another one has done nothing wrong yet */
+            to->p->breaker.history = from->p->breaker.history;
+            to->p->gate.tripped = from->p->gate.tripped;
+        }
         alpha_set_threshold(to->p);
         to->p->log = p->log;
         to->p->latency = p->latency;
         from->p->log = (alpha_audit *)0;
         from->p->latency = (alpha_latency *)0;
+    }
+}
+
+/* When the models alone are exchanged: the same model goes on where it stood, another begins. */
+static __attribute__((cold, unused)) void alpha_go_on(const alpha_pipeline *p, alpha_group *next)
+{
+    const alpha_group *old = p->group;
+    for (uint32_t k = 0; k < old->n && k < next->n; k++) {
+        const alpha_seat *from = &old->seats[k];
+        alpha_seat *to = &next->seats[k];
+        const int same = alpha_is_same_model(from, to);
+        const uint64_t watched = alpha_checks_bytes(&to->p->checks);
+        for (uint32_t id = 0; id < p->n_instruments; id++) {
+            const alpha_instrument *a = &from->p->instruments[id];
+            alpha_instrument *b = &to->p->instruments[id];
+            b->rows = a->rows;
+            b->row_ts_ns = a->row_ts_ns;
+            b->ready = a->ready;
+            b->watch.gap = a->watch.gap;
+            for (uint32_t j = 0; j < to->p->checks.n_inputs; j++) /* the lead has seen every series */
+                alpha_input_times(&b->watch)[j] = alpha_input_times(&p->instruments[id].watch)[to->series[j]];
+            if (same && watched == alpha_checks_bytes(&from->p->checks)) {
+                b->watch.drift = a->watch.drift;
+                if (watched)
+                    memcpy(b->watch.memory, a->watch.memory, watched);
+            }
+            if (!same)
+                continue;
+            float *const values = b->sequence.values;
+            b->sequence = a->sequence;
+            b->sequence.values = values;
+            if (values)
+                memcpy(values, a->sequence.values, alpha_sequence_bytes(&to->p->shape));
+        }
     }
 }
 

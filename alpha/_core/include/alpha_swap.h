@@ -34,6 +34,27 @@ static inline uint64_t alpha_swaps(const alpha_pipeline *p)
     return __atomic_load_n(&p->swaps, __ATOMIC_ACQUIRE);
 }
 
+static void alpha_swapped(alpha_pipeline *p, const alpha_pipeline *next)
+{
+    if (p->log)
+        alpha_log_reload(p->log, p->event_index, 1, next->only_seats, next->description);
+    __atomic_store_n(&p->incoming, (alpha_pipeline *)0, __ATOMIC_RELEASE);
+    p->after.left = ALPHA_AFTER_SWAP;
+    p->after.made = 0;
+    __atomic_store_n(&p->swaps, p->swaps + 1, __ATOMIC_RELEASE);
+}
+
+/* The models change, program and blocks stay: nothing has to become warm. */
+static __attribute__((noinline, cold)) void alpha_swap_seats(alpha_pipeline *p, alpha_pipeline *next)
+{
+    alpha_group *old = p->group;
+    alpha_hand_over(p, next);
+    alpha_go_on(p, next->group);
+    __atomic_store_n(&p->group, next->group, __ATOMIC_RELEASE); /* others read the last Signals through it */
+    next->group = old;
+    alpha_swapped(p, next);
+}
+
 /* What belongs to the service and not to the Bundle stays: halts, kills, cooldowns, the last Signal, counters, clock. */
 static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_pipeline *next)
 {
@@ -77,27 +98,29 @@ static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_
     alpha_instrument *old = p->instruments;
     __atomic_store_n(&p->instruments, next->instruments, __ATOMIC_RELEASE); /* others read the last Signal through it */
     next->instruments = old;
-    if (p->log)
-        alpha_log_reload(p->log, p->event_index, 1, next->description);
-    __atomic_store_n(&p->incoming, (alpha_pipeline *)0, __ATOMIC_RELEASE);
-    p->after.left = ALPHA_AFTER_SWAP;
-    p->after.made = 0;
-    __atomic_store_n(&p->swaps, p->swaps + 1, __ATOMIC_RELEASE);
+    alpha_swapped(p, next);
 }
 
 /* At once: nothing has to become warm. */
 static __attribute__((noinline, cold)) void alpha_take_over(alpha_pipeline *p, alpha_pipeline *next)
 {
     if (p->log)
-        alpha_log_reload(p->log, p->event_index, 0, next->description);
-    alpha_swap(p, next);
+        alpha_log_reload(p->log, p->event_index, 0, next->only_seats, next->description);
+    if (next->only_seats)
+        alpha_swap_seats(p, next);
+    else
+        alpha_swap(p, next);
 }
 
 /* Before an event while something is coming in. */
 static __attribute__((noinline, cold)) void alpha_reload(alpha_pipeline *p, alpha_pipeline *next, const alpha_event *e)
 {
+    if (next->only_seats) {
+        alpha_take_over(p, next);
+        return;
+    }
     if (next->event_index == 0 && p->log)
-        alpha_log_reload(p->log, p->event_index, 0, next->description);
+        alpha_log_reload(p->log, p->event_index, 0, next->only_seats, next->description);
     if (next->checks.inactive || /* it decides nothing, warm or not, and what served must stop */
         (next->event_index % ALPHA_SWAP_EVERY == 0 && next->event_index > 0 && alpha_is_warm(p, next))) {
         alpha_swap(p, next);
