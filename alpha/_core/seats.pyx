@@ -124,7 +124,7 @@ cdef class Seats:
             killed = shown
             seat.killed = &killed[0]
             told_series = np.append(np.asarray(told.get("series", ()), dtype=np.uint32), np.uint32(0))
-            if len(told_series) != own.p.checks.n_inputs + 1:
+            if own.p.checks.n_inputs and len(told_series) != own.p.checks.n_inputs + 1:
                 raise AlphaError(f"seat {k} has {len(told_series) - 1} series for {own.p.checks.n_inputs} inputs")
             numbers = told_series
             seat.series = &numbers[0]

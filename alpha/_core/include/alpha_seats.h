@@ -378,8 +378,10 @@ static __attribute__((cold, unused)) void alpha_go_on(const alpha_pipeline *p, a
             b->row_ts_ns = a->row_ts_ns;
             b->ready = a->ready;
             b->watch.gap = a->watch.gap;
-            for (uint32_t j = 0; j < to->p->checks.n_inputs; j++) /* the lead has seen every series */
-                alpha_input_times(&b->watch)[j] = alpha_input_times(&p->instruments[id].watch)[to->series[j]];
+            for (uint32_t j = 0; j < to->p->checks.n_inputs; j++) /* what nobody has watched counts as never seen */
+                for (uint32_t i = 0; i < from->p->checks.n_inputs; i++)
+                    if (to->series[j] == from->series[i])
+                        alpha_input_times(&b->watch)[j] = alpha_input_times(&a->watch)[i];
             if (same && watched == alpha_checks_bytes(&from->p->checks)) {
                 b->watch.drift = a->watch.drift;
                 if (watched)
