@@ -302,7 +302,6 @@ OPERATORS: dict[tuple[str, str], Callable[[Lowering, Node], None]] = {
     ("", "PRelu"): _prelu,
     ("", "Elu"): _elu,
     ("", "Gelu"): _gelu,
-    ("com.microsoft", "Gelu"): _gelu,
     ("", "Clip"): _clip,
     ("", "Pow"): _pow,
     ("", "Softmax"): _softmax("SOFTMAX"),
