@@ -15,7 +15,6 @@ from alpha.errors import ModelError
 from alpha.models import judge
 from alpha.models.compile import Compiled, compile_model
 from alpha.models.load import LoadedModel, read_file
-from alpha.models.metadata import Metadata
 
 ENGINES = ("auto", "plan", "ort")
 ALL_TIES = 300_000  # rows of tree thresholds that alpha validate tries at most
@@ -87,14 +86,6 @@ class Validation:
     steps: tuple[str, ...]
     arena_bytes: int
     isa: str
-
-
-def normalised(x32: npt.NDArray[np.float32], meta: Metadata) -> npt.NDArray[np.float32]:
-    """z = float32((float64(x32) - mean) / std), clipped (numerics rule 30); rows [N, F]."""
-    std = np.asarray(meta.std)
-    d = (x32.astype(np.float64) - np.asarray(meta.mean)) / np.where(std > 0, std, 1.0)
-    clipped: npt.NDArray[np.float32] = np.clip(d.astype(np.float32), np.float32(meta.clip[0]), np.float32(meta.clip[1]))
-    return clipped
 
 
 def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], precision: str = "float32") -> Validation:

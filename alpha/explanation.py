@@ -9,7 +9,7 @@ import numpy as np
 from alpha._core.pipeline import Pipeline
 from alpha._core.signal import Signal
 from alpha.bundle import Bundle
-from alpha.models.metadata import Metadata
+from alpha.models.metadata import Metadata, normalised
 
 
 def explained(bundle: Bundle, pipeline: Pipeline, symbol: str, instrument_id: int) -> dict[str, Any]:
@@ -20,10 +20,11 @@ def explained(bundle: Bundle, pipeline: Pipeline, symbol: str, instrument_id: in
     features = []
     if row is not None:
         raw, ready, _ = row
+        z = None if meta is None else normalised(np.asarray(raw, np.float32), meta.mean, meta.std, meta.clip)
         for j, name in enumerate(bundle.feature_set.names):
             item: dict[str, Any] = {"name": name, "raw": float(raw[j]), "ready": bool(ready[j])}
-            if meta is not None:
-                item["normalised"] = normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip)
+            if meta is not None and z is not None:
+                item["normalised"] = float(z[j])
                 if meta.reference.min:
                     item["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
             features.append(item)
@@ -77,10 +78,3 @@ def _gates(meta: Metadata | None, pipeline: Pipeline, row: Any, signal: Signal |
             }
         )
     return gates
-
-
-def normalised(raw: float, mean: float, std: float, clip: tuple[float, float]) -> float:
-    """z = float32((float64(float32 x) - mean)/std), clipped (numerics rule 30)."""
-    d = float(np.float32(raw)) - mean
-    z = float(np.float32(d / std if std > 0 else d))
-    return min(max(z, clip[0]), clip[1])

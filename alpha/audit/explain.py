@@ -12,7 +12,7 @@ from alpha.audit.read import LogFile, open_all
 from alpha.errors import DataError
 from alpha.events import Action, Reason
 from alpha.models.load import read_file
-from alpha.models.metadata import Metadata, decode
+from alpha.models.metadata import Metadata, decode, normalised
 from alpha.models.score import scores
 
 REMEDY = {
@@ -62,12 +62,12 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     ]
     given = [float(v) for v in s["scores"][: int(s["n_scores"])]]
     if meta is not None and len(x):
-        z = _normalised(meta, x)
+        z = normalised(x, meta.mean, meta.std, meta.clip)
         for j, f in enumerate(features):
             f["normalised"] = float(z[j])
             if meta.reference.min:
                 f["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
-        if given:
+        if given and len(meta.input) == 2 and not meta.carry:  # of a window or state the log holds one row only
             _shift(folder, told, meta, z, features)
     out: dict[str, Any] = {
         "seq": int(file.headers["seq"][i]),
@@ -93,13 +93,6 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     elif reason >= Reason.NON_FINITE:
         out["gates"].append(f"{reason.name}: the guard refused the event; no feature saw it")
     return out
-
-
-def _normalised(meta: Metadata, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Rule 30 of the numerics, clipped."""
-    std = np.where(np.array(meta.std) > 0, meta.std, 1.0)
-    z = ((x.astype(np.float64) - np.array(meta.mean)) / std).astype(np.float32)
-    return np.asarray(np.clip(z, np.float32(meta.clip[0]), np.float32(meta.clip[1])))
 
 
 def _shift(

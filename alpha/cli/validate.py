@@ -84,12 +84,13 @@ def _rows(loaded: LoadedModel, source: Any) -> Iterator[Any]:
     """Normalised rows of the data, as the pipeline would feed them: warm and finite ones, instrument by instrument."""
     import numpy as np
 
-    from alpha.engine import normalised
     from alpha.features.native import row_maker
+    from alpha.models.metadata import normalised
 
+    meta = loaded.metadata
     maker = row_maker(loaded.feature_set, source.instruments)
     for chunk in source:
         rows = maker.rows(chunk)
         warm = rows["ready"].all(axis=1) & np.isfinite(rows["values"]).all(axis=1)
         for one in np.unique(rows["instrument_id"][warm]):
-            yield normalised(rows["values"][warm & (rows["instrument_id"] == one)], loaded.metadata)
+            yield normalised(rows["values"][warm & (rows["instrument_id"] == one)], meta.mean, meta.std, meta.clip)

@@ -14,12 +14,13 @@ import alpha
 from alpha._core.plan import Plan
 from alpha.bundle import Bundle
 from alpha.data.simulate import simulate
-from alpha.engine import choose_engine, normalised, validate
+from alpha.engine import choose_engine, validate
 from alpha.errors import ModelError
 from alpha.events import Reason
 from alpha.models import judge
 from alpha.models.compile import Compiled, Unsupported, compile_model
 from alpha.models.load import LoadedModel, load_artifact
+from alpha.models.metadata import normalised
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo_mlp" / "v1"
 
@@ -206,11 +207,12 @@ def test_windows_and_probes() -> None:
 def test_normalised_rows_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
     meta = loaded.metadata
     x = np.random.default_rng(0).standard_normal((200, len(meta.mean))).astype(np.float32) * 100
-    from alpha.explanation import normalised as one
-
-    z = normalised(x, meta)
-    expected = [[one(float(v), m, s, meta.clip) for v, m, s in zip(row, meta.mean, meta.std, strict=True)] for row in x]
-    assert z.tolist() == np.array(expected, np.float32).tolist()
+    z = normalised(x, meta.mean, meta.std, meta.clip)
+    low, high = (float(np.float32(v)) for v in meta.clip)
+    for row, given in zip(z.tolist(), x.tolist(), strict=True):
+        for value, raw, mean, std in zip(row, given, meta.mean, meta.std, strict=True):
+            assert value == min(max(float(np.float32((raw - mean) / (std if std > 0 else 1.0))), low), high)
+    np.testing.assert_array_equal(normalised(x[3], meta.mean, [0.0] * len(meta.std), meta.clip), np.clip((x[3] - meta.mean).astype(np.float32), low, high))  # fmt: skip
 
 
 def test_bfloat16_is_judged_by_decisions(loaded: LoadedModel) -> None:

@@ -144,7 +144,7 @@ def test_activations_over_their_range(isa: str, act: str) -> None:
     if act == "reciprocal":
         x = x[x != 0]
     if act == "probit":  # its slope has no end at 0 and 1
-        x = np.linspace(0.01, 0.99, 2000).astype(np.float32)
+        x = np.concatenate([np.linspace(0.01, 0.49, 999), np.linspace(0.51, 0.99, 999)]).astype(np.float32)
     x = x[: len(x) // 7 * 7].reshape(-1, 7)  # not a multiple of any vector
 
     def build(b: Builder, v: Live) -> Live:
