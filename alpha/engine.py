@@ -52,9 +52,9 @@ def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "f
             reason = f"no plan: {exc}"
     model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
     if compiled is not None:
-        about = judge.subject(loaded.sha256, output, compiled.plan.isa, precision)
+        about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, compiled.plan.isa, precision)
         if model is None:
-            verdict = judge.stored(loaded.directory, about)
+            verdict = judge.stored(loaded.directory, about, compiled)
             reason = (
                 f"{no_ort}; no stored verdict vouches for the plan: run alpha validate --store where ONNX Runtime is"
             )
@@ -97,7 +97,7 @@ def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], prec
     output, carry = meta.outputs[0].name, [(c.input, c.output) for c in meta.carry]
     compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
     plan = compiled.plan
-    about = judge.subject(loaded.sha256, output, plan.isa, precision)
+    about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, plan.isa, precision)
     reference = OrtModel(loaded.model_bytes, output=output, carry=carry).kernel()
     verdict = judge.judge(compiled, reference, hard_rows(loaded, compiled, ALL_TIES), meta, about)
     for rows in parts:

@@ -124,3 +124,76 @@ def bit_equal(data: bytes, *, missing: bool = False) -> None:
         got = compiled.plan.kernel().run(x)
         expected = OrtModel(data, output="y").kernel().run(x)
         assert got.tobytes() == expected.tobytes(), f"{isa}: {(got != expected).any(axis=1).sum()} of {len(x)} rows"
+
+
+def ensemble(
+    columns: dict[str, list[Any]],
+    members: list[float],
+    weights: list[float],
+    target: list[int],
+    roots: list[int],
+    targets: int,
+    aggregate: int,
+) -> bytes:
+    """A TreeEnsemble of version 5 over six features."""
+
+    def tensor(name: str, values: Any, kind: Any) -> Any:
+        return numpy_helper.from_array(np.asarray(values, kind), name)
+
+    more = {"membership_values": tensor("s", members, np.float32)} if members else {}
+    made = helper.make_node(
+        "TreeEnsemble",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        nodes_featureids=columns["f"],
+        nodes_modes=tensor("m", columns["m"], np.uint8),
+        nodes_splits=tensor("v", columns["v"], np.float32),
+        nodes_truenodeids=columns["t"],
+        nodes_trueleafs=columns["tl"],
+        nodes_falsenodeids=columns["e"],
+        nodes_falseleafs=columns["el"],
+        nodes_missing_value_tracks_true=columns["missing"],
+        leaf_weights=tensor("w", weights, np.float32),
+        leaf_targetids=target,
+        tree_roots=roots,
+        n_targets=targets,
+        aggregate_function=aggregate,
+        **more,
+    )
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [made], "g", [info("x", TensorProto.FLOAT, ["N", 6])], [info("y", TensorProto.FLOAT, None)]
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 5)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+
+
+def sets(seed: int, trees: int, aggregate: int, targets: int) -> bytes:
+    """A TreeEnsemble whose branches are on sets of values, between others."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, list[Any]] = {k: [] for k in ("f", "m", "v", "t", "tl", "e", "el", "missing")}
+    weights: list[float] = []
+    target: list[int] = []
+    members: list[float] = []
+
+    def grow(level: int) -> tuple[int, int]:
+        """(place, is it a leaf)"""
+        if level == 3 or (level and rng.random() < 0.2):
+            weights.append(float(rng.standard_normal()))
+            target.append(int(rng.integers(targets)))
+            return len(weights) - 1, 1
+        at = len(columns["f"])
+        mode = 6 if rng.random() < 0.6 else int(rng.integers(6))
+        for name, value in zip(columns, (int(rng.integers(6)), mode, float(rng.integers(-3, 4)) / 2, 0, 0, 0, 0, int(rng.integers(2))), strict=True):  # fmt: skip
+            columns[name].append(value)
+        if mode == 6:
+            # whole numbers: ONNX Runtime knows no others
+            values = rng.choice(np.arange(-8, 41), int(rng.integers(1, 30)), replace=False)
+            members.extend([*map(float, values.astype(np.float32)), float("nan")])
+        columns["t"][at], columns["tl"][at] = grow(level + 1)
+        columns["e"][at], columns["el"][at] = grow(level + 1)
+        return at, 0
+
+    roots = [grow(0)[0] for _ in range(trees)]
+    return ensemble(columns, members, weights, target, roots, targets, aggregate)

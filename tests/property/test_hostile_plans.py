@@ -12,6 +12,7 @@ import onnx_models as made
 import pytest
 from hostile_worker import MEMORY, memory
 from onnx import TensorProto, helper, numpy_helper
+from plans import f, forest, graph, node, sets
 
 from alpha.errors import ModelError
 from alpha.models.compile import Unsupported, compile_model
@@ -26,7 +27,19 @@ def models() -> dict[str, bytes]:
         "mlp": plan_models.mlp(),
         "trees": plan_models.trees(3, 2),
         "lstm step": plan_models.lstm(4, 5),
-    }
+        "sets": sets(0, 3, 1, 1),
+        "gru of both directions": graph(
+            [node("Transpose", "x", "t", perm=[1, 0, 2]), node("GRU", "t,w,r,b", "a,y", hidden_size=3, direction="bidirectional")],
+            {"w": f(2, 9, 2), "r": f(2, 9, 3), "b": f(2, 18)},
+            (1, 4, 2),
+        ),
+        "groups": graph(
+            [node("Conv", "x,w,b", "a", group=2, pads=[1, 0]), node("Relu", "a")],
+            {"w": f(4, 1, 2), "b": f(4)},
+            (1, 2, 5),
+        ),
+        "probit": forest("BRANCH_LEQ", trees=2, depth=2, post_transform="PROBIT", positive=True),
+    }  # fmt: skip
 
 
 CPU_S = 2.0

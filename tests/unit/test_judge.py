@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 
 import alpha
 from alpha._core.plan import Plan
+from alpha._core.program import available_isas
+from alpha._core.program import isa as chosen_isa
 from alpha.bundle import Bundle
 from alpha.data.simulate import simulate
 from alpha.engine import choose_engine, validate
@@ -121,15 +126,69 @@ def test_without_onnx_runtime_only_a_stored_verdict_lets_a_plan_serve(
     assert bundle.engine.name == "none" and "no stored verdict vouches" in bundle.why
     shutil.move(artifact / "aside", about)
     assert Reason.MODEL in reasons() and Reason.NO_ORT not in reasons()
-    assert judge.stored(artifact, found.verdict.subject) == found.verdict
-    for change in ("model_bytes", "isa", "build", "good", "garbage"):
-        text = json.loads(about.read_bytes())
-        if change == "good":
-            text[0]["good"] = False
-        else:
-            text[0]["subject"] += change
-        (artifact / "judged.json").write_bytes(b"\xff" if change == "garbage" else json.dumps(text).encode())
+    kept = about.read_bytes()
+    good = json.loads(kept)[0]
+    for change in (
+        {"good": False},
+        {"worst": 2e-6},  # good says yes, the numbers no
+        {"wrong": 1},
+        {"wrong": -1},
+        {"rows": 0},
+        {"exact": True, "unequal": 0},  # another measure than that of this plan
+        {"half": True},
+        {"worst": -1.0},
+        {"subject": good["subject"].replace("precision=float32", "precision=bf16")},
+        {"subject": good["subject"] + " "},
+        {"more": 1},
+    ):
+        about.write_text(json.dumps([{**good, **change}]))
         assert Reason.MODEL not in reasons(), change
+    for raw in (b"\xff", b"[]", b"{}", kept[:-3], b"[" * 100_000, kept.replace(b"true", b"1")):
+        about.write_bytes(raw)
+        assert Reason.MODEL not in reasons(), raw[:40]
+    about.write_bytes(kept)
+    assert Reason.MODEL in reasons()
+
+
+_SERVES = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import alpha
+from alpha.bundle import Bundle
+from alpha.models import judge
+from alpha.models.load import load_artifact
+if sys.argv[2:]:
+    judge.build_id = lambda: sys.argv[2]
+bundle = Bundle.from_model(load_artifact(sys.argv[1]), name="x", governed=False)
+print(bundle.engine.name, bundle.no_model.name)
+"""
+
+
+def test_a_verdict_of_another_isa_or_build_vouches_for_nothing(artifact: Path) -> None:
+    """In processes of their own, as on another machine."""
+    judge.store(artifact, validate(load_artifact(artifact), []).verdict)
+
+    def serves(*more: str, **env: str) -> str:
+        command = [sys.executable, "-c", _SERVES, str(artifact), *more]
+        done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert serves(ALPHA_NO_ORT="1") == "plan NO_MODEL"
+    other = next((isa for isa in available_isas() if isa != chosen_isa()), None)
+    if other is not None:
+        assert serves(ALPHA_NO_ORT="1", ALPHA_ISA=other) == "none NO_ORT"
+        assert serves(ALPHA_ISA=other) == "plan NO_MODEL"  # judged anew
+    assert serves("0123456789abcdef", ALPHA_NO_ORT="1") == "none NO_ORT"
+
+
+def test_a_verdict_over_other_metadata_vouches_for_nothing(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same model bytes with another clip range or limit are judged on other rows."""
+    judge.store(artifact, validate(load_artifact(artifact), []).verdict)
+    monkeypatch.setenv("ALPHA_NO_ORT", "1")
+    assert choose_engine(load_artifact(artifact)).name == "plan"
+    text = json.loads((artifact / "metadata.json").read_bytes())
+    (artifact / "metadata.json").write_text(json.dumps({**text, "clip": [-9.0, 9.0]}))
+    assert choose_engine(load_artifact(artifact)).name == "none"
 
 
 def test_only_a_good_verdict_is_kept(artifact: Path) -> None:
