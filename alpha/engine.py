@@ -75,7 +75,7 @@ def hard_rows(loaded: LoadedModel, compiled: Compiled, ties: int = judge.TIES) -
     n = compiled.plan.n_in
     has_probes = (loaded.directory / "probes.npy").is_file()
     probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
-    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip, ties)])
+    return np.concatenate([probes, judge.hard_rows(compiled, judge.reach(loaded.metadata.clip, probes), ties)])
 
 
 @dataclass(frozen=True)

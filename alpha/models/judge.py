@@ -34,6 +34,7 @@ from alpha.models.metadata import Metadata
 TOLERANCE = 1e-6
 HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
+WIDER = 8.0
 TIES = 3_000  # rows of thresholds and neighbours that are tried when a model is loaded
 Rows = npt.NDArray[np.float32]
 
@@ -98,6 +99,13 @@ def subject(model_sha256: str, metadata_sha256: str, output: str, isa: str, prec
     """What a stored verdict is about: model, its metadata (states, clip and limits), output, build, ISA and precision
     of the weights."""
     return f"{model_sha256} metadata={metadata_sha256[:16]} {output} build={build_id()} isa={isa} precision={precision}"
+
+
+def reach(clip: tuple[float, float], probes: Rows) -> tuple[float, float]:
+    """The range of the rows made to hurt: the clip range, and where that has no end (raw features), WIDER times as far
+    as the probes go: at 1e38 every sum overflows, which no row does and which says nothing about the plan."""
+    far = WIDER * max(1.0, float(np.abs(probes).max(initial=0.0)))
+    return max(clip[0], -far), min(clip[1], far)
 
 
 def hard_rows(compiled: Compiled, clip: tuple[float, float], ties_tried: int = TIES) -> Rows:

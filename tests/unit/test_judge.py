@@ -263,6 +263,18 @@ def test_windows_and_probes() -> None:
     assert len(judge.probe_rows(None, 2)) == 0
 
 
+def test_rows_made_to_hurt_stay_within_reach_where_nothing_is_clipped(loaded: LoadedModel) -> None:
+    """Raw features have no clip range: at 1e38 every sum overflows, in either engine in its own way."""
+    none = (-3.4e38, 3.4e38)
+    probes = np.array([[1.0, -700.0], [3.0, 2.0]], np.float32)
+    assert judge.reach((-5.0, 5.0), probes) == (-5.0, 5.0)
+    assert judge.reach(none, probes) == (-5600.0, 5600.0) and judge.reach((0.0, 3.4e38), probes) == (0.0, 5600.0)
+    assert judge.reach(none, probes[:0]) == (-8.0, 8.0)
+    compiled = compile_model(loaded.model_bytes, loaded.metadata.outputs[0].name)
+    rows = judge.hard_rows(compiled, judge.reach(none, probes))
+    assert rows.min() == -5600 and rows.max() == 5600
+
+
 def test_normalised_rows_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
     meta = loaded.metadata
     x = np.random.default_rng(0).standard_normal((200, len(meta.mean))).astype(np.float32) * 100
