@@ -129,6 +129,14 @@ def _nul(proto: Any) -> None:
     proto.graph.node[0].name = "a\0b"
 
 
+def _line(proto: Any) -> None:
+    proto.graph.node[0].op_type = "Re\nlu"
+
+
+def _tab(proto: Any) -> None:
+    proto.graph.node[0].domain = "a\tb"
+
+
 def _sequence(proto: Any) -> None:
     proto.graph.input[0].type.Clear()
     proto.graph.input[0].type.sequence_type.elem_type.tensor_type.elem_type = 1
@@ -204,6 +212,8 @@ REFUSED: list[tuple[Callable[[Any], None], str]] = [
     (_segment, "stored in segments"),
     (_nameless, "an initializer has no name"),
     (_nul, r"graph.node\[0\]: the node's name contains a NUL byte"),
+    (_line, r"graph.node\[0\]: the operator 'Re\\nlu' of a node is no name"),
+    (_tab, r"graph.node\[0\]: the domain 'a\\tb' of a node is no name"),
     (_sequence, r"input 'x' is of type sequence\(tensor\(float\)\): only tensors"),
     (_optional, r"input 'x' is of type optional\(tensor\(float\)\): only tensors"),
     (_same_inputs, "two inputs have the same name"),
