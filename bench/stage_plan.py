@@ -22,7 +22,7 @@ from bench.native import library
 N_BLOCKS, ITEMS = 24, 4096
 EVICT = 64 << 20  # more than the last cache holds
 # p99 of the same shape as published from audits of STAC-ML (Tacana, LSTM_A): a window of 50 slides by one row a call
-AUDITED_NS = {"GPU, 2025": 4_700.0, "FPGA, 2023": 5_070.0}
+AUDITED_NS = {"gpu": ("GPU, 2025", 4_700.0), "fpga": ("FPGA, 2023", 5_070.0)}
 SEMANTICS = "a window of 50 slides by a row; ours: state carried, one step"
 
 
@@ -134,9 +134,9 @@ def _lstm_a() -> list[Result]:
         cold = np.percentile(arm.each(200, apart=apart, cold=True), (50, 99))
         for state, (p50, p99) in (("warm", warm), ("cold", cold)):
             out.append(result(f"plan_lstm{name}_{state}_p50", float(p50)))
-            for where, audited in AUDITED_NS.items():
+            for short, (where, audited) in AUDITED_NS.items():
                 text = f"{audited / 1e3:.2f} us, {where}, audited: {SEMANTICS}"
-                out.append(result(f"plan_lstm{name}_{state}_p99", float(p99), audited, text))
+                out.append(result(f"plan_lstm{name}_{state}_p99_{short}", float(p99), audited, text))
     return out
 
 
