@@ -213,6 +213,25 @@ def test_gelu_behind_a_product(approximate: str) -> None:
     assert agrees(graph(nodes, {"w": f(6, 11)}, opset=20), tolerance=2e-6) == ("DENSE",)
 
 
+@pytest.mark.parametrize("order", ["s,g", "g,s"])
+def test_a_value_times_its_sigmoid_is_one_activation(order: str) -> None:
+    """SiLU, as exporters write it."""
+    nodes = [node("MatMul", "x,w", "s"), node("Sigmoid", "s", "g"), node("Mul", order)]
+    assert agrees(graph(nodes, {"w": f(6, 11)}), tolerance=2e-6) == ("DENSE", "ACT")
+    turned = [node("Reshape", "x,to", "r"), node("Transpose", "r", "s"), node("Sigmoid", "s", "g"), node("Mul", order)]
+    assert agrees(graph(turned, {"to": np.array([2, 3])}), tolerance=2e-6)[0] == "ACT"
+
+
+def test_a_sigmoid_of_something_else_or_that_is_read_again_stays_one() -> None:
+    w = {"w": f(6, 5), "v": f(6, 5, seed=1)}
+    two = [node("MatMul", "x,w", "s"), node("MatMul", "x,v", "t"), node("Sigmoid", "t", "g"), node("Mul", "s,g")]
+    assert "MUL" in agrees(graph(two, w), tolerance=2e-6)
+    again = [node("MatMul", "x,w", "s"), node("Sigmoid", "s", "g"), node("Mul", "s,g", "m"), node("Add", "m,g")]
+    assert "MUL" in agrees(graph(again, w), tolerance=2e-6)
+    turned = [node("Reshape", "x,to", "r"), node("Sigmoid", "r", "g"), node("Transpose", "g", "t"), node("Transpose", "r", "u"), node("Reshape", "u,back", "q"), node("Mul", "q,g")]  # fmt: skip
+    agrees(graph(turned, {"to": np.array([2, 3]), "back": np.array([2, 3])}), tolerance=2e-6)
+
+
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX"])
 @pytest.mark.parametrize("targets", [2, 3])
 def test_linear_models(transform: str, targets: int) -> None:
