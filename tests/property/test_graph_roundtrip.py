@@ -89,7 +89,7 @@ def models(draw: st.DrawFn) -> tuple[bytes, Graph]:
             attributes[key] = value[1] if is_tensor else tuple(value) if isinstance(value, list) else value
         inputs = draw(st.lists(st.sampled_from(["", *known]), max_size=3))
         outputs = [f"n{i}_{k}" for k in range(draw(st.integers(1, 2)))]
-        op, domain = draw(TEXT.filter(bool)), draw(st.sampled_from(["", "ai.onnx.ml"]))
+        op, domain = draw(TEXT.filter(lambda t: t != "" and t.isprintable())), draw(st.sampled_from(["", "ai.onnx.ml"]))
         proto = helper.make_node(op, inputs, outputs, name=draw(TEXT), domain=domain)
         proto.attribute.extend(attribute_protos)
         nodes.append(Node(op, domain, proto.name, tuple(inputs), tuple(outputs), attributes))
