@@ -15,7 +15,6 @@ from alpha.errors import ModelError
 from alpha.models import judge
 from alpha.models.compile import Compiled, compile_model
 from alpha.models.load import LoadedModel, read_file
-from alpha.models.metadata import Metadata
 
 ENGINES = ("auto", "plan", "ort")
 ALL_TIES = 300_000  # rows of tree thresholds that alpha validate tries at most
@@ -53,9 +52,9 @@ def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "f
             reason = f"no plan: {exc}"
     model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
     if compiled is not None:
-        about = judge.subject(loaded.sha256, output, compiled.plan.isa, precision)
+        about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, compiled.plan.isa, precision)
         if model is None:
-            verdict = judge.stored(loaded.directory, about)
+            verdict = judge.stored(loaded.directory, about, compiled)
             reason = (
                 f"{no_ort}; no stored verdict vouches for the plan: run alpha validate --store where ONNX Runtime is"
             )
@@ -76,7 +75,7 @@ def hard_rows(loaded: LoadedModel, compiled: Compiled, ties: int = judge.TIES) -
     n = compiled.plan.n_in
     has_probes = (loaded.directory / "probes.npy").is_file()
     probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
-    return np.concatenate([probes, judge.hard_rows(compiled, loaded.metadata.clip, ties)])
+    return np.concatenate([probes, judge.hard_rows(compiled, judge.reach(loaded.metadata.clip, probes), ties)])
 
 
 @dataclass(frozen=True)
@@ -89,14 +88,6 @@ class Validation:
     isa: str
 
 
-def normalised(x32: npt.NDArray[np.float32], meta: Metadata) -> npt.NDArray[np.float32]:
-    """z = float32((float64(x32) - mean) / std), clipped (numerics rule 30); rows [N, F]."""
-    std = np.asarray(meta.std)
-    d = (x32.astype(np.float64) - np.asarray(meta.mean)) / np.where(std > 0, std, 1.0)
-    clipped: npt.NDArray[np.float32] = np.clip(d.astype(np.float32), np.float32(meta.clip[0]), np.float32(meta.clip[1]))
-    return clipped
-
-
 def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], precision: str = "float32") -> Validation:
     """Judge the plan over the artifact's own rows and over ``parts``, normalised rows [N, F] in stream order.
 
@@ -106,7 +97,7 @@ def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], prec
     output, carry = meta.outputs[0].name, [(c.input, c.output) for c in meta.carry]
     compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
     plan = compiled.plan
-    about = judge.subject(loaded.sha256, output, plan.isa, precision)
+    about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, plan.isa, precision)
     reference = OrtModel(loaded.model_bytes, output=output, carry=carry).kernel()
     verdict = judge.judge(compiled, reference, hard_rows(loaded, compiled, ALL_TIES), meta, about)
     for rows in parts:

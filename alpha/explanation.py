@@ -12,7 +12,7 @@ from alpha.bundle import Bundle
 from alpha.events import Reason
 from alpha.models import limits
 from alpha.models.limits import Limits
-from alpha.models.metadata import Metadata
+from alpha.models.metadata import Metadata, normalised
 from alpha.reasons import REASONS
 
 
@@ -24,10 +24,11 @@ def explained(bundle: Bundle, pipeline: Pipeline, symbol: str, instrument_id: in
     features = []
     if row is not None:
         raw, ready, _ = row
+        z = None if meta is None else normalised(np.asarray(raw, np.float32), meta.mean, meta.std, meta.clip)
         for j, name in enumerate(bundle.feature_set.names):
             item: dict[str, Any] = {"name": name, "raw": float(raw[j]), "ready": bool(ready[j])}
-            if meta is not None:
-                item["normalised"] = normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip)
+            if meta is not None and z is not None:
+                item["normalised"] = float(z[j])
                 if meta.reference.min:
                     item["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
             features.append(item)
@@ -82,7 +83,7 @@ def _gates(
         finite = int(np.isfinite(raw).sum())
         gates.append(_gate("finite features", finite, n, finite == n))
         if meta is not None and finite == n:
-            z = [normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip) for j in range(n)]
+            z = normalised(raw, meta.mean, meta.std, meta.clip)
             gates += limits.row_gates(declared, meta.reference, raw, z)
             if declared.psi.mode != "off":
                 value = seen["psi"] if seen["psi_full"] else None
@@ -143,7 +144,7 @@ def _shifts(bundle: Bundle, raw: Any) -> list[float] | str:
     n = len(raw)
     if meta.carry or model.n_in != n:
         return "the model remembers rows before this one: one row at a time explains nothing"
-    z = np.array([normalised(float(raw[j]), meta.mean[j], meta.std[j], meta.clip) for j in range(n)], np.float32)
+    z = normalised(np.asarray(raw, np.float32), meta.mean, meta.std, meta.clip)
     rows = np.repeat(z[None, :], n + 1, axis=0)
     rows[np.arange(1, n + 1), np.arange(n)] = 0.0
     out = np.asarray(model.kernel().run(rows), np.float64)
@@ -152,10 +153,3 @@ def _shifts(bundle: Bundle, raw: Any) -> list[float] | str:
         out /= out.sum(axis=1, keepdims=True)
     best = int(out[0].argmax())
     return [float(v) for v in out[0, best] - out[1:, best]]
-
-
-def normalised(raw: float, mean: float, std: float, clip: tuple[float, float]) -> float:
-    """z = float32((float64(float32 x) - mean)/std), clipped (numerics rule 30)."""
-    d = float(np.float32(raw)) - mean
-    z = float(np.float32(d / std if std > 0 else d))
-    return min(max(z, clip[0]), clip[1])

@@ -41,18 +41,18 @@ def logistic() -> bytes:
 
 
 @cache
-def mlp() -> bytes:
-    """32-64-64-3 with ReLU and a softmax."""
-    sizes, nodes, weights, last = (32, 64, 64, 3), [], {}, "x"
+def mlp(sizes: tuple[int, ...] = (32, 64, 64, 3)) -> bytes:
+    """ReLU between the layers and a softmax behind the last."""
+    nodes, weights, last = [], {}, "x"
     for i, (n, m) in enumerate(pairwise(sizes)):
         weights |= {f"w{i}": _normal(i, n, m, scale=n**-0.5), f"b{i}": _normal(10 + i, m, scale=0.1)}
         nodes.append(helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [f"s{i}"]))
         last = f"s{i}"
-        if i < 2:
+        if i < len(sizes) - 2:
             nodes.append(helper.make_node("Relu", [last], [f"r{i}"]))
             last = f"r{i}"
     nodes.append(helper.make_node("Softmax", [last], ["p"], axis=1))
-    return _model(nodes, {"x": [1, 32]}, {"p": [1, 3]}, weights)
+    return _model(nodes, {"x": [1, sizes[0]]}, {"p": [1, sizes[-1]]}, weights)
 
 
 @cache

@@ -21,6 +21,9 @@ from bench.native import library
 
 N_BLOCKS, ITEMS = 24, 4096
 EVICT = 64 << 20  # more than the last cache holds
+# p99 of the same shape as published from audits of STAC-ML (Tacana, LSTM_A): a window of 50 slides by one row a call
+AUDITED_NS = {"gpu": ("GPU, 2025", 4_700.0), "fpga": ("FPGA, 2023", 5_070.0)}
+SEMANTICS = "a window of 50 slides by a row; ours: state carried, one step"
 
 
 def _pointer(a: npt.NDArray[Any]) -> ctypes.c_void_p:
@@ -129,11 +132,11 @@ def _lstm_a() -> list[Result]:
         arm.each(64, apart=apart)
         warm = np.percentile(arm.each(4096, apart=apart), (50, 99))
         cold = np.percentile(arm.each(200, apart=apart, cold=True), (50, 99))
-        out += [
-            result(f"plan_lstm{name}_{state}_{p}", float(v))
-            for state, values in (("warm", warm), ("cold", cold))
-            for p, v in zip(("p50", "p99"), values, strict=True)
-        ]
+        for state, (p50, p99) in (("warm", warm), ("cold", cold)):
+            out.append(result(f"plan_lstm{name}_{state}_p50", float(p50)))
+            for short, (where, audited) in AUDITED_NS.items():
+                text = f"{audited / 1e3:.2f} us, {where}, audited: {SEMANTICS}"
+                out.append(result(f"plan_lstm{name}_{state}_p99_{short}", float(p99), audited, text))
     return out
 
 

@@ -321,3 +321,5 @@ TORCH: dict[str, Callable[[], Fitted]] = {
     "CNN": cnn,
     "DeepLOB-like": deep_lob,
 }
+
+WINDOWS = ("LSTM window", "GRU window", "CNN", "DeepLOB-like")

@@ -73,7 +73,8 @@ class Worker:
         return dict(json.loads(line))
 
 
-def _memory(name: str) -> int:
+def memory(name: str) -> int:
+    """Bytes of a line of this process's status, e.g. ``VmHWM``, the most it ever held."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) << 10
@@ -121,14 +122,14 @@ def main() -> None:
     from alpha._core import ort
 
     ort.available()
-    room = _memory("VmSize") + MEMORY
+    room = memory("VmSize") + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     while head := stdin.read(8):
         data = stdin.read(struct.unpack("<Q", head)[0])
         answer = _answer(data, run)
-        answer["peak_bytes"] = _memory("VmHWM")
+        answer["peak_bytes"] = memory("VmHWM")
         stdout.write(json.dumps(answer).encode() + b"\n")
         stdout.flush()
 

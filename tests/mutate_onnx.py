@@ -82,6 +82,11 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
+def field(number: int, data: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:

@@ -4,6 +4,7 @@
 #include "alpha_anchored.h"
 #include "alpha_bars.h"
 #include "alpha_clocks.h"
+#include "alpha_isa.h"
 #include "alpha_lanes.h"
 #include "alpha_orders.h"
 #include "alpha_outside.h"
@@ -11,14 +12,6 @@
 #include "alpha_recursive.h"
 #include "alpha_restart.h"
 #include "alpha_wide.h"
-
-#ifndef ALPHA_ISA
-#define ALPHA_ISA portable
-#endif
-#define ALPHA_CAT2(a, b) a##b
-#define ALPHA_CAT(a, b) ALPHA_CAT2(a, b)
-#define ALPHA_STR2(a) #a
-#define ALPHA_STR(a) ALPHA_STR2(a)
 
 /* How many records an instruction takes. */
 #define RECORDS(op)                                                             \
@@ -254,4 +247,4 @@ static uint32_t drift(const alpha_drift *d, alpha_drift_seen *s, uint16_t *count
     return alpha_drift_look(d, s, counts, x, z);
 }
 
-const alpha_kernels ALPHA_CAT(alpha_kernels_, ALPHA_ISA) = {ALPHA_STR(ALPHA_ISA), step, normalise, places, drift};
+const alpha_kernels ALPHA_OF_ISA(alpha_kernels) = {ALPHA_ISA_NAME, step, normalise, places, drift};

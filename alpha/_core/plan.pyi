@@ -7,6 +7,7 @@ from alpha._core.model import ModelKernel
 
 OPCODES: dict[str, int]
 PAD: int
+RECURRENT: tuple[str, ...]
 GROUP: int
 NONE: int
 ACTIVATIONS: tuple[str, ...]

@@ -48,11 +48,12 @@ cdef extern from *:
     void *aligned_alloc(size_t, size_t) nogil
 
 OPCODES = {(<bytes>alpha_plan_names[i]).decode(): i for i in range(ALPHA_PLAN_N_OPS)}
+RECURRENT = ("LSTM", "GRU", "GRU_RESET")
 PAD = ALPHA_PAD      # floats: every buffer is padded to a multiple of it
 GROUP = ALPHA_GROUP  # trees side by side
 NONE = 0xFFFFFFFF    # no such operand
 ACTIVATIONS = ("none", "relu", "leaky", "elu", "tanh", "sigmoid", "gelu", "gelu_tanh", "clip", "exp", "erf", "sqrt",
-               "log", "abs", "neg", "reciprocal", "softplus", "silu")
+               "log", "abs", "neg", "reciprocal", "softplus", "silu", "probit")
 
 # alpha_plan_step as numpy sees it; `fn` is filled in here
 STEP_DTYPE = np.dtype([
@@ -120,13 +121,13 @@ def _reads_and_writes(s, vec):
         return [], [(int(s["w"]), FOREST_DTYPE.itemsize)]
     gates = 4 if name == "LSTM" else 3
     states = [(int(s["h"]), wide_m), (int(s["h_out"]), wide_m)]
-    if name == "LSTM":
+    if name != "GRU":  # of an LSTM its cells, of a GRU_RESET room for z and r * h
         states += [(int(s["cell"]), wide_m), (int(s["cell_out"]), wide_m)]
     if s["pre"] != NONE:
         states += [(int(s["pre"]), gates * wide_m), (int(s["pre_key"]), m + 1)]
     return ([tall(s["a"], lda, n), tall(s["d"], ldd, wide_m), *states],
             [(int(s["w"]), n * gates * wide_m * weight), (int(s["w2"]), m * gates * wide_m * weight),
-             (int(s["w3"]), gates * wide_m * 4 * (1 if name == "LSTM" else 2))])
+             (int(s["w3"]), gates * wide_m * 4 * (2 if name == "GRU" else 1))])
 
 
 _NAMES = list(OPCODES)
@@ -200,7 +201,7 @@ cdef class Plan:
             if start < 0 or count < 0 or start + count > arena:
                 raise ModelError(f"the plan's {what} leaves the arena")
         self.records = steps.copy()
-        self.prepares = bool(((steps["pre"] != NONE) & np.isin(steps["op"], [OPCODES["LSTM"], OPCODES["GRU"]])).any())
+        self.prepares = bool(((steps["pre"] != NONE) & np.isin(steps["op"], [OPCODES[o] for o in RECURRENT])).any())
         self.steps = <alpha_plan_step *>malloc(max(len(steps), 1) * sizeof(alpha_plan_step))
         self.weights = <char *>aligned_alloc(64, (len(weights) + 127) // 64 * 64)
         self.constants = <float *>malloc(max(len(constants), 1) * sizeof(float))

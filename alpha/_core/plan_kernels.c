@@ -1,17 +1,10 @@
 /* Runs a plan. Floor 3. Compiled once per ISA with -DALPHA_ISA=<name>; see setup.py.
  * Nothing here allocates, and nothing depends on more than the arena, the weights and the row. */
+#include "alpha_isa.h"
 #include "alpha_plan.h"
 #include "alpha_recurrent.h"
 #include "alpha_rowwise.h"
 #include "alpha_trees.h"
-
-#ifndef ALPHA_ISA
-#define ALPHA_ISA portable
-#endif
-#define ALPHA_CAT2(a, b) a##b
-#define ALPHA_CAT(a, b) ALPHA_CAT2(a, b)
-#define ALPHA_STR2(a) #a
-#define ALPHA_STR(a) ALPHA_STR2(a)
 
 static void take_carry(const alpha_plan *p, const float *carry, float *arena)
 {
@@ -52,10 +45,10 @@ static void prepare(const void *self, const float *carry_in, void *scratch)
         return;
     take_carry(p, carry_in, arena);
     for (const alpha_plan_step *s = p->steps, *end = s + p->n_steps; s < end; s++)
-        if (s->op == ALPHA_PLAN_LSTM || s->op == ALPHA_PLAN_GRU)
+        if (s->op == ALPHA_PLAN_LSTM || s->op == ALPHA_PLAN_GRU || s->op == ALPHA_PLAN_GRU_RESET)
             alpha_recurrent_prepare(s, p->weights, arena);
 }
 
 #define ALPHA_PLAN_ENTRY(name) plan_##name,
-const alpha_plan_kernels ALPHA_CAT(alpha_plan_kernels_, ALPHA_ISA) = {
-    ALPHA_STR(ALPHA_ISA), VEC, {ALPHA_PLAN_OPS(ALPHA_PLAN_ENTRY)}, run, prepare};
+const alpha_plan_kernels ALPHA_OF_ISA(alpha_plan_kernels) = {
+    ALPHA_ISA_NAME, VEC, {ALPHA_PLAN_OPS(ALPHA_PLAN_ENTRY)}, run, prepare};

@@ -13,7 +13,7 @@ from alpha.errors import DataError
 from alpha.events import Action, Reason, SignalFlag
 from alpha.models.ensemble import ORDER, shares_of
 from alpha.models.load import read_file
-from alpha.models.metadata import Metadata, decode
+from alpha.models.metadata import Metadata, decode, normalised
 from alpha.models.score import scores
 from alpha.reasons import REASONS
 
@@ -52,12 +52,12 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     ]
     given = [float(v) for v in s["scores"][: int(s["n_scores"])]]
     if meta is not None and len(x):
-        z = _normalised(meta, x)
+        z = normalised(x, meta.mean, meta.std, meta.clip)
         for j, f in enumerate(features):
             f["normalised"] = float(z[j])
             if meta.reference.min:
                 f["training_range"] = [meta.reference.min[j], meta.reference.max[j]]
-        if given:
+        if given and len(meta.input) == 2 and not meta.carry:  # of a window or state the log holds one row only
             _shift(folder, told, meta, z, features)
     out: dict[str, Any] = {
         "seq": int(file.headers["seq"][i]),
@@ -96,13 +96,6 @@ def _of_seat(told: dict[str, Any], d: dict[str, Any]) -> dict[str, Any]:
     if len(d["x"]):
         out["members"] = shares_of(d["x"].reshape(-1, 3), names, weights, told["combine"], told["may_veto"])
     return {**out, "scores": dict(zip(ORDER, given, strict=False))}
-
-
-def _normalised(meta: Metadata, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Rule 30 of the numerics, clipped."""
-    std = np.where(np.array(meta.std) > 0, meta.std, 1.0)
-    z = ((x.astype(np.float64) - np.array(meta.mean)) / std).astype(np.float32)
-    return np.asarray(np.clip(z, np.float32(meta.clip[0]), np.float32(meta.clip[1])))
 
 
 def _shift(

@@ -27,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kind", choices=("logits", "probabilities", "value"), help="what the output holds")
     parser.add_argument("--output", metavar="NAME", help="the output to read, where the model has several")
+    parser.add_argument(
+        "--carry",
+        metavar="IN=OUT,…",
+        help="recurrent states: each input with the output that holds its next value, h0=hn,c0=cn; "
+        "a window of rows needs no option, its length is the input's [1, T, F]",
+    )
     parser.add_argument("--metadata", metavar="JSON", help="metadata of the model (default: the one beside it, if any)")
     parser.add_argument(
         "--scaler", metavar="JSON", help='{"mean": [...], "std": [...], "clip": [low, high]}; default: raw features'
@@ -57,11 +63,13 @@ def run(args: argparse.Namespace) -> int:
     data = _read(path, MAX_MODEL_BYTES)
     fs = catalog.find(args.features)
     graph = verify_model(data, len(fs.names))
+    carry = None if args.carry is None else _pairs(args.carry)
+    seen = ports(graph, args.output, carry or ())
     if args.look or not args.json:
-        _table(path, ports(graph, args.output), args)
+        _table(path, seen, args)
     if args.look:
         if args.json:
-            show.print_json("import-look", {"ports": ports(graph, args.output), "features": list(fs.names)})
+            show.print_json("import-look", {"ports": seen, "features": list(fs.names)})
         return 0
     sidecar = Path(args.metadata) if args.metadata else _beside(path)
     scaler = Scaler.from_json(_read(Path(args.scaler), 1 << 24), f"scaler {args.scaler}") if args.scaler else None
@@ -73,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         model_id=args.id,
         version=None if args.version is None else version_number(args.version),
+        carry=carry,
     )
     rows = read_sample(args.sample, fs.names) if args.sample else None
     result = adopt(
@@ -83,7 +92,19 @@ def run(args: argparse.Namespace) -> int:
         rows=rows,
         fallback_id=path.stem if path.stem != "model" else fs.name,
     )
-    return _register(args, path, sidecar, registry, result, ports(graph, result.metadata.outputs[0].name))
+    meta = result.metadata
+    table = ports(graph, meta.outputs[0].name, [(c.input, c.output) for c in meta.carry])
+    return _register(args, path, sidecar, registry, result, table)
+
+
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    from alpha.errors import ModelError
+
+    pairs = [tuple(name.strip() for name in pair.split("=")) for pair in text.split(",")]
+    wrong = next((p for p in pairs if len(p) != 2 or not all(p)), None)
+    if wrong is not None:
+        raise ModelError(f"--carry {text!r}: write each state as input=output, h0=hn,c0=cn")
+    return tuple((p[0], p[1]) for p in pairs)
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -159,6 +180,8 @@ def _register(
         "output": meta.outputs[0].name,
         "kind": meta.outputs[0].kind,
         "actions": meta.actions,
+        "input": meta.input,
+        "carry": [f"{c.input}={c.output}" for c in meta.carry],
         "metadata": None if sidecar is None else str(sidecar),
         "sample_rows": result.sampled,
         "ports": table,
@@ -187,6 +210,8 @@ def _card(path: Path, meta: Any, checks: list[Any], notes: list[str]) -> str:
         "",
         f"- output `{meta.outputs[0].name}`, {meta.outputs[0].kind}; actions {', '.join(meta.actions)}",
         f"- {len(meta.feature_names)} features, definition {meta.definition_hash[:12]}…",
+        *([f"- looks at windows of {meta.input[1]} rows"] if len(meta.input) == 3 else []),
+        *(f"- carries state `{c.input}` to `{c.output}`, {list(c.shape)}" for c in meta.carry),
         *(f"- {c.name}: {c.value:.6g} (limit {c.limit:.6g}, {'passed' if c.passed else 'failed'})" for c in checks),
         *(f"- {note}" for note in notes),
     ]

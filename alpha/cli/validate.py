@@ -21,25 +21,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", action="store_true", help="keep a good verdict in the artifact's folder: serves without ONNX Runtime"
     )
-    show.add_data(parser)
+    show.add_data(parser, required=False)
+    show.add_inputs(parser)
+    parser.add_argument(
+        "--snapshot", metavar="DIR", help="instead of --data: every row of a snapshot that alpha train wrote"
+    )
     show.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 1 if there is a plan and it is not good; 0 if it is, or if ONNX Runtime serves because there is none."""
     from alpha.engine import validate
+    from alpha.errors import AlphaError
     from alpha.models import judge
     from alpha.models.compile import Unsupported
 
     loaded = _load(args)
     meta = loaded.metadata
     result: dict[str, Any] = {"model": f"{meta.model_id}/{meta.version}", "model_sha256": loaded.sha256}
-    with show.opened(args, "judging", clock=loaded.feature_set.stream.clock) as source:
-        try:
-            found = validate(loaded, _rows(loaded, source), args.precision)
-        except Unsupported as exc:
-            found = None
-            result |= {"engine": "ort", "reason": f"no plan: {exc}", "pass": True}
+    if (args.data is None) == (args.snapshot is None):
+        raise AlphaError("name the rows to judge over: either --data FILE or --snapshot DIR")
+    found = None
+    try:
+        if args.snapshot is not None:
+            found = validate(loaded, _snapshot(loaded, Path(args.snapshot)), args.precision)
+        else:
+            with show.opened(args, "judging", clock=loaded.feature_set.stream.clock) as source:
+                show.take_inputs(args, source, loaded.feature_set)
+                found = validate(loaded, _rows(loaded, source), args.precision)
+    except Unsupported as exc:
+        result |= {"engine": "ort", "reason": f"no plan: {exc}", "pass": True}
     if found is not None:
         v = found.verdict
         result |= {
@@ -80,16 +91,26 @@ def _load(args: argparse.Namespace) -> LoadedModel:
     return load(find(show.registry_file(args.registry))).load_model(args.model)[1]
 
 
+def _snapshot(loaded: LoadedModel, folder: Path) -> Iterator[Any]:
+    """Normalised rows of a snapshot, partition by partition."""
+    from alpha.models.metadata import normalised
+    from alpha.models.snapshot_rows import snapshot_parts
+
+    meta = loaded.metadata
+    return (normalised(x, meta.mean, meta.std, meta.clip) for x in snapshot_parts(folder, loaded.feature_set))
+
+
 def _rows(loaded: LoadedModel, source: Any) -> Iterator[Any]:
     """Normalised rows of the data, as the pipeline would feed them: warm and finite ones, instrument by instrument."""
     import numpy as np
 
-    from alpha.engine import normalised
     from alpha.features.native import row_maker
+    from alpha.models.metadata import normalised
 
+    meta = loaded.metadata
     maker = row_maker(loaded.feature_set, source.instruments)
     for chunk in source:
         rows = maker.rows(chunk)
         warm = rows["ready"].all(axis=1) & np.isfinite(rows["values"]).all(axis=1)
         for one in np.unique(rows["instrument_id"][warm]):
-            yield normalised(rows["values"][warm & (rows["instrument_id"] == one)], loaded.metadata)
+            yield normalised(rows["values"][warm & (rows["instrument_id"] == one)], meta.mean, meta.std, meta.clip)

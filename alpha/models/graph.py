@@ -207,6 +207,9 @@ class _Reader:
                 overload = m.text("overload")
         if not op:
             raise ModelError(f"{m.where}: a node names no operator")
+        for what, word in (("operator", op), ("domain", domain)):
+            if not word.isprintable():  # both stand in messages as they are
+                raise ModelError(f"{m.where}: the {what} {word[:40]!r} of a node is no name")
         if overload:
             raise ModelError(f"{m.where}: {op} names an overload of a function; functions are refused")
         if not any(outputs):

@@ -34,6 +34,7 @@ from alpha.models.metadata import Metadata
 TOLERANCE = 1e-6
 HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
+WIDER = 8.0
 TIES = 3_000  # rows of thresholds and neighbours that are tried when a model is loaded
 Rows = npt.NDArray[np.float32]
 
@@ -55,7 +56,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __add__(self, other: Verdict) -> Verdict:
         """The verdict over the rows of both."""
         both = Verdict(
-            good=self.good and other.good,
+            good=False,
             rows=self.rows + other.rows,
             worst=max(self.worst, other.worst),
             unequal=self.unequal + other.unequal,
@@ -65,7 +66,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             subject=self.subject,
             half=self.half,
         )
-        return replace(both, good=_half_good(both)) if self.half else both
+        return replace(both, good=_good(both))
 
     def __str__(self) -> str:
         if self.half:
@@ -94,9 +95,17 @@ def build_id() -> str:
     return digest.hexdigest()[:16]
 
 
-def subject(model_sha256: str, output: str, isa: str, precision: str) -> str:
-    """What a stored verdict is about: model, output, build, ISA and precision of the weights."""
-    return f"{model_sha256} {output} build={build_id()} isa={isa} precision={precision}"
+def subject(model_sha256: str, metadata_sha256: str, output: str, isa: str, precision: str) -> str:
+    """What a stored verdict is about: model, its metadata (states, clip and limits), output, build, ISA and precision
+    of the weights."""
+    return f"{model_sha256} metadata={metadata_sha256[:16]} {output} build={build_id()} isa={isa} precision={precision}"
+
+
+def reach(clip: tuple[float, float], probes: Rows) -> tuple[float, float]:
+    """The range of the rows made to hurt: the clip range, and where that has no end (raw features), WIDER times as far
+    as the probes go: at 1e38 every sum overflows, which no row does and which says nothing about the plan."""
+    far = WIDER * max(1.0, float(np.abs(probes).max(initial=0.0)))
+    return max(clip[0], -far), min(clip[1], far)
 
 
 def hard_rows(compiled: Compiled, clip: tuple[float, float], ties_tried: int = TIES) -> Rows:
@@ -187,8 +196,13 @@ def decide(y: Rows, meta: Metadata) -> Decided:
     return Decided(action, margin)
 
 
-def _half_good(v: Verdict) -> bool:
-    return bool(np.isfinite(v.worst)) and v.wrong + v.flips <= HALF_DECISIONS * v.rows
+def _good(v: Verdict) -> bool:
+    """What its numbers say, whatever ``good`` says."""
+    if min(v.rows, v.unequal, v.flips, v.wrong) < 0 or not 0 <= v.worst < np.inf:
+        return False
+    if v.half:
+        return v.wrong + v.flips <= HALF_DECISIONS * v.rows
+    return v.wrong == 0 and (v.unequal == 0 if v.exact else v.worst <= TOLERANCE)
 
 
 def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: str, half: bool = False) -> Verdict:
@@ -206,9 +220,8 @@ def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: 
         other = mine.action != theirs.action
         near = other & (theirs.margin <= TOLERANCE)
         flips, wrong = int(near.sum()), int((other & ~near).sum())
-    good = wrong == 0 and (unequal == 0 if exact else worst <= TOLERANCE)
     verdict = Verdict(
-        good=good,
+        good=False,
         rows=len(plan),
         worst=worst,
         unequal=unequal,
@@ -218,7 +231,7 @@ def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: 
         subject=about,
         half=half,
     )
-    return replace(verdict, good=_half_good(verdict)) if half else verdict
+    return replace(verdict, good=_good(verdict))
 
 
 def judge(compiled: Compiled, reference: Any, rows: Rows, meta: Metadata, about: str) -> Verdict:
@@ -231,8 +244,11 @@ def judge(compiled: Compiled, reference: Any, rows: Rows, meta: Metadata, about:
 # -- verdicts that are kept
 
 
-def stored(directory: Path, about: str) -> Verdict | None:
-    """The verdict about exactly this, kept in the artifact's folder; None if there is none."""
+def stored(directory: Path, about: str, compiled: Compiled) -> Verdict | None:
+    """The good verdict about exactly this plan, kept in the artifact's folder; None if there is none.
+
+    ``good`` must be what its own numbers say, over some rows and by the measure that this plan is held to.
+    """
     path = directory / FILE
     try:
         if not path.is_file() or path.stat().st_size > 1 << 20:
@@ -240,7 +256,15 @@ def stored(directory: Path, about: str) -> Verdict | None:
         found = convert(read_json(path.read_bytes(), str(path), ModelError), list[Verdict], str(path), ModelError)
     except (OSError, ModelError):
         return None  # a file that cannot be read vouches for nothing
-    return next((v for v in found if v.good and v.subject == about), None)
+    half = compiled.precision == "bf16" and not compiled.exact
+    return next(
+        (
+            v
+            for v in found
+            if v.subject == about and v.good and v.rows > 0 and _good(v) and (v.exact, v.half) == (compiled.exact, half)
+        ),
+        None,
+    )
 
 
 def store(directory: Path, verdict: Verdict) -> Path:

@@ -50,7 +50,24 @@ def _binary(c: Lowering, node: Node) -> None:
     if node.op == "Add" and a.shape == b.shape and (fused := _sum_into_dense(c, node, live_a, live_b)):
         c.set(node, fused)
         return
+    if node.op == "Mul":
+        for i, gate, value in ((0, live_a, live_b), (1, live_b, live_a)):
+            if c.sole(node.inputs[i]) and _silu(c, gate, value):
+                c.set(node, gate)
+                return
     c.set(node, elementwise(c, _STEP[node.op], live_a, live_b))
+
+
+def _silu(c: Lowering, gate: Live, value: Live) -> bool:
+    """Is ``gate`` the sigmoid of ``value``? Then its step gives their product, x / (1 + e^-x), instead."""
+    step = c.builder.made_by.get(id(gate.buffer))
+    if step is None or step.op != "ACT" or step.numbers["act"] != ACTIVATIONS.index("sigmoid"):
+        return False
+    source, first = step.reads["a"]
+    if source is not value.buffer or not np.array_equal(gate.index + first, value.index):
+        return False
+    step.numbers["act"] = ACTIVATIONS.index("silu")
+    return True
 
 
 def _neutral(op: str, i: int, other: Array) -> bool:
@@ -302,7 +319,6 @@ OPERATORS: dict[tuple[str, str], Callable[[Lowering, Node], None]] = {
     ("", "PRelu"): _prelu,
     ("", "Elu"): _elu,
     ("", "Gelu"): _gelu,
-    ("com.microsoft", "Gelu"): _gelu,
     ("", "Clip"): _clip,
     ("", "Pow"): _pow,
     ("", "Softmax"): _softmax("SOFTMAX"),

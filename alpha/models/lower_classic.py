@@ -6,7 +6,7 @@ import numpy as np
 
 from alpha._core.plan import ACTIVATIONS
 from alpha.models.lower_arithmetic import elementwise, over_rows
-from alpha.models.lowering import Lowering, Node, Unsupported
+from alpha.models.lowering import Live, Lowering, Node, Unsupported
 
 
 def _scaler(c: Lowering, node: Node) -> None:
@@ -32,11 +32,12 @@ def _linear_regressor(c: Lowering, node: Node) -> None:
     targets = c.integer(node, "targets", 1)
     weight = c.numbers(node, "coefficients").reshape(targets, x.shape[-1])
     bias = c.numbers(node, "intercepts")
-    if c.word(node, "post_transform", "NONE") != "NONE":
-        raise Unsupported(f"node {node}: post_transform {c.word(node, 'post_transform', 'NONE')}")
+    transform = c.word(node, "post_transform", "NONE")
     if bias.size not in (0, targets):
         raise Unsupported(f"node {node}: {bias.size} intercepts for {targets} targets")
-    c.set(node, c.builder.dense(x, weight.T, bias if bias.size else None))
+    if targets == 1 and transform not in ("NONE", "PROBIT"):
+        raise Unsupported(f"node {node}: post_transform {transform} of one target, which ONNX Runtime leaves out")
+    c.set(node, _transformed(c, node, c.builder.dense(x, weight.T, bias if bias.size else None), transform))
 
 
 def _linear_classifier(c: Lowering, node: Node) -> None:
@@ -49,20 +50,25 @@ def _linear_classifier(c: Lowering, node: Node) -> None:
     if c.uses[node.outputs[0]]:
         raise Unsupported(f"node {node}: its labels are read")
     if n == 1 and isinstance(labels, tuple) and len(labels) == 2:
-        if transform != "NONE":
-            raise Unsupported(f"node {node}: post_transform {transform} of one score for two classes")
-        # 1 - s and s as two products
-        both = c.builder.dense(x, np.stack([-weight[0], weight[0]]).T, np.array([1 - bias[0], bias[0]], np.float32))
-        c.set(node, both, 1)
+        # 1 - s and s, or the logistic of -s and s, as two products
+        one = np.float32(transform != "LOGISTIC")
+        if transform == "PROBIT":
+            raise Unsupported(f"node {node}: PROBIT of one score for two classes")
+        scores = c.builder.dense(x, np.stack([-weight[0], weight[0]]).T, np.array([one - bias[0], bias[0]], np.float32))
+        c.set(node, _transformed(c, node, scores, transform if transform == "LOGISTIC" else "NONE"), 1)
         return
-    scores = c.builder.dense(x, weight.T, bias)
-    if transform == "LOGISTIC":
-        c.builder.steps[-1].numbers["act"] = ACTIVATIONS.index("sigmoid")
+    c.set(node, _transformed(c, node, c.builder.dense(x, weight.T, bias), transform), 1)
+
+
+def _transformed(c: Lowering, node: Node, scores: Live, transform: str) -> Live:
+    """What a linear model makes of the scores of its product, the last step."""
+    if transform in ("LOGISTIC", "PROBIT"):
+        c.builder.steps[-1].numbers["act"] = ACTIVATIONS.index("sigmoid" if transform == "LOGISTIC" else "probit")
     elif transform == "SOFTMAX":
-        scores = over_rows(c, "SOFTMAX", scores)
+        return over_rows(c, "SOFTMAX", scores)
     elif transform != "NONE":
         raise Unsupported(f"node {node}: post_transform {transform}")
-    c.set(node, scores, 1)
+    return scores
 
 
 OPERATORS = {

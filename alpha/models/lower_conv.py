@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from alpha.models.lower_arithmetic import reduce_axes
 from alpha.models.lowering import Live, Lowering, Node, Unsupported
+from alpha.models.plan_builder import padded
+
+MAX_GROUPS = 256  # each is a step
 
 
 def _patches(c: Lowering, node: Node, index: npt.NDArray[np.int64], kernel: list[int]) -> npt.NDArray[np.int64]:
@@ -59,19 +62,29 @@ def _conv(c: Lowering, node: Node) -> None:
     if x.shape[0] != 1 or x.index.ndim != rank + 2 or rank not in (1, 2):
         raise Unsupported(f"node {node}: input {x.shape}, weights {weight.shape}: one or two axes of space, batch 1")
     groups = c.integer(node, "group", 1)
-    if groups != 1 or weight.shape[1] != x.shape[1]:
-        raise Unsupported(f"node {node}: {groups} groups")
-    kernel = list(weight.shape[2:])
-    patches = _patches(c, node, x.index[0], kernel)
+    channels, m = weight.shape[1], len(weight) // max(groups, 1)
+    if groups < 1 or channels * groups != x.shape[1] or m * groups != len(weight):
+        raise Unsupported(f"node {node}: {x.shape[1]} channels into {len(weight)} by {groups} groups of {channels}")
+    if groups > MAX_GROUPS:
+        raise Unsupported(f"node {node}: {groups} groups, up to {MAX_GROUPS} are planned")
+    patches = _patches(c, node, x.index[0], list(weight.shape[2:]))
     sizes = patches.shape[:rank]
-    n = int(np.prod(patches.shape[rank:]))
-    places = patches.reshape(-1, n)
-    rows = Live(x.buffer, places)
-    if (places < 0).any():
-        rows = c.builder.gather(rows, 0.0)
-    y = c.builder.dense(rows, weight.reshape(len(weight), -1).T, bias)
+    rows = int(np.prod(sizes))
+    table = Live(x.buffer, patches)
+    if (patches < 0).any():
+        table = c.builder.gather(table, 0.0)
+    size = rows * padded(m)
+    out = c.builder.buffer(groups * size)
+    parts = []
+    for g in range(groups):
+        of = slice(g * m, (g + 1) * m)
+        inputs = table.index[(slice(None),) * rank + (slice(g * channels, (g + 1) * channels),)]
+        part = Live(table.buffer, inputs.reshape(rows, -1))
+        mine = None if bias is None else bias[of]
+        parts.append(c.builder.dense(part, weight[of].reshape(m, -1).T, mine, (out, g * size)).index)
     # [space, channels] as it lies; the graph sees [1, channels, space]
-    c.set(node, Live(y.buffer, np.moveaxis(y.index.reshape(*sizes, -1), -1, 0)[None]))
+    index = np.concatenate(parts, axis=1).reshape(*sizes, -1)
+    c.set(node, Live(out, np.moveaxis(index, -1, 0)[None]))
 
 
 def _pool(kind: str) -> Callable[[Lowering, Node], None]:

@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from alpha._core.plan import FOREST_DTYPE, GROUP, NODE_DTYPE, SPLIT_DTYPE
 from alpha.models.lowering import Array, Lowering, Node, Unsupported
-from alpha.models.trees import AGGREGATE, MODES, Trees, read_trees
+from alpha.models.trees import AGGREGATE, Trees, read_trees
 
-_TRANSFORM = {"NONE": 0, "LOGISTIC": 1, "SOFTMAX": 2, "SOFTMAX_ZERO": 3}
+_TRANSFORM = {"NONE": 0, "LOGISTIC": 1, "SOFTMAX": 2, "SOFTMAX_ZERO": 3, "PROBIT": 4}
 _AGGREGATE = {"SUM": 0, "AVERAGE": 1, "MIN": 2, "MAX": 3}
 _RAW, _SHARE, _SIGNED, _MIRROR = range(4)
 MAX_PADDED_DEPTH = 10
 MAX_PADDED_BYTES = 512 * 1024
+MAX_MEMBERS = 1 << 17  # of the sets of a node's branches, all together
 
 assert set(_AGGREGATE) == set(AGGREGATE)
 
@@ -38,10 +39,9 @@ class _Splits:
 
 
 def _splits(t: Trees, node: Node) -> _Splits:
-    """x < t is x <= the float before t; >= and > are < and <= with the branches exchanged; = is two comparisons."""
+    """x < t is x <= the float before t; >= and > are < and <= with the branches exchanged; = is two comparisons, and
+    so is each value of a set."""
     mode = t.mode.astype(np.int64)
-    if len(t.members) or (mode == MODES.index("BRANCH_MEMBER")).any():
-        raise Unsupported(f"node {node}: branches on sets of values")
     value = t.value.astype(np.float32)
     before = np.nextafter(value, np.float32(-np.inf))
     _, lt, gte, gt, eq, neq = range(6)
@@ -54,7 +54,7 @@ def _splits(t: Trees, node: Node) -> _Splits:
     threshold = np.where((mode == lt) | (mode == gte), before, value).astype(np.float32)
     feature = t.feature.astype(np.int64)
     equal = np.flatnonzero((mode == eq) | (mode == neq))
-    if not len(equal):
+    if not len(equal) and not t.members:
         return _Splits(feature, threshold, first, second, missing, t.roots.astype(np.int64), False)
     # x == t: x <= t, and then not x <= the float before t; "equal" is `first`, "different" is `second`
     extra = len(mode) + np.arange(len(equal))
@@ -67,7 +67,50 @@ def _splits(t: Trees, node: Node) -> _Splits:
     second = np.concatenate([second, to_equal])
     # a NaN that belongs to "equal" passes the first comparison and fails the second
     missing = np.concatenate([missing, ~nan_equal])
-    return _Splits(feature, threshold, first, second, missing, t.roots.astype(np.int64), True)
+    splits = _Splits(feature, threshold, first, second, missing, t.roots.astype(np.int64), True)
+    return _with_sets(splits, t, node) if t.members else splits
+
+
+def _with_sets(s: _Splits, t: Trees, node: Node) -> _Splits:
+    """BRANCH_MEMBER: the floats below and at each value of the set cut the line into pieces that belong to it or not,
+    and a balanced tree of x <= cut finds the piece. ``node`` itself becomes its root."""
+    if sum(map(len, t.members.values())) > MAX_MEMBERS:
+        raise Unsupported(f"node {node}: sets of more than {MAX_MEMBERS:,} values in all")
+    feature, threshold, first, second, missing = (a.tolist() for a in (s.feature, s.threshold, s.yes, s.no, s.missing))
+
+    def grow(at: int, cuts: list[float], low: int, high: int, goes: tuple[int, int], nan: int) -> None:
+        """Node ``at`` tells pieces low .. high apart, of which the odd ones are the set's; a NaN belongs to ``nan``."""
+        middle = (low + high) // 2
+        threshold[at], missing[at] = cuts[middle], nan <= middle
+        for ways, a, b in ((first, low, middle), (second, middle + 1, high)):
+            if a == b:
+                ways[at] = goes[a % 2]
+                continue
+            for values in (feature, threshold, first, second, missing):
+                values.append(values[at])
+            ways[at] = len(feature) - 1
+            grow(ways[at], cuts, a, b, goes, nan)
+
+    for at, members in t.members.items():
+        values = np.unique(members.astype(np.float32))
+        below = np.nextafter(values, np.float32(-np.inf))
+        cuts, times = np.unique(np.concatenate([below, values]), return_counts=True)
+        cuts = cuts[times == 1]  # the float before one value is another: no piece lies between
+        goes = (int(t.no[at]), int(t.yes[at]))
+        if not len(cuts):  # of an empty set only a NaN may be said to be a member
+            threshold[at], first[at], second[at] = np.inf, goes[0], goes[1]
+            missing[at] = not t.missing_yes[at]
+            continue
+        grow(at, cuts.tolist(), 0, len(cuts), goes, int(t.missing_yes[at]))
+    return _Splits(
+        np.asarray(feature, np.int64),
+        np.asarray(threshold, np.float32),
+        np.asarray(first, np.int64),
+        np.asarray(second, np.int64),
+        np.asarray(missing, np.bool_),
+        s.roots,
+        True,
+    )
 
 
 def _leaf_values(t: Trees, node: Node) -> tuple[Array, npt.NDArray[np.int64] | None, int]:
@@ -156,7 +199,7 @@ def _pair(t: Trees, node: Node) -> tuple[int, int, Array, int]:
     k = t.n_targets
     base = t.base.astype(np.float32)
     if node.op != "TreeEnsembleClassifier":
-        if k == 1 and t.post != "NONE":
+        if k == 1 and t.post not in ("NONE", "PROBIT"):
             raise Unsupported(f"node {node}: post_transform {t.post} of one target")
         return _RAW, k, base if len(base) == k else np.zeros(0, np.float32), k
     if k != 2:
@@ -164,6 +207,10 @@ def _pair(t: Trees, node: Node) -> tuple[int, int, Array, int]:
             raise Unsupported(f"node {node}: one class")
         return _RAW, k, base if len(base) == k else np.zeros(0, np.float32), k
     classes = set(t.target.tolist())
+    if classes == {1}:  # then the first score stays as it is
+        if (np.diff(t.leaf_start) != 1).any() or len(base):
+            raise Unsupported(f"node {node}: leaves or base values of a binary classifier that names one class only")
+        return _RAW, 2, base, 2
     if 1 in classes and len(classes) == 2:
         counts = np.diff(t.leaf_start)
         if (counts != 2).any() or len(base) == 1:
@@ -174,7 +221,7 @@ def _pair(t: Trees, node: Node) -> tuple[int, int, Array, int]:
     if len(base) == 2:
         raise Unsupported(f"node {node}: two base values for one score")
     if t.post == "PROBIT":
-        raise Unsupported(f"node {node}: PROBIT")
+        raise Unsupported(f"node {node}: PROBIT of one score for two classes")
     positive = bool((t.weight >= 0).all())
     return (_SHARE if positive and t.post != "LOGISTIC" else _SIGNED), 2, base, 1
 
@@ -235,6 +282,7 @@ def _trees(c: Lowering, node: Node) -> None:
     assert start is not None
     if x.buffer is c.input_buffer and start == 0:
         c.ties += zip(t.feature.tolist(), t.value.astype(float).tolist(), strict=True)
+        c.ties += ((int(t.feature[at]), float(v)) for at, values in t.members.items() for v in values)
     out = c.builder.fresh((1, n_out))
     c.builder.add(
         "TREES",

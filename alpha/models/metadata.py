@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from alpha.documents import convert, read_json, to_json
 from alpha.errors import DefinitionError, ModelError
@@ -129,6 +132,16 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def action_codes(self) -> list[int]:
         """-1, 0 or 1 for each score, in the model's order."""
         return [ACTIONS[a] for a in self.actions]
+
+
+def normalised(
+    x32: npt.NDArray[np.float32], mean: Sequence[float], std: Sequence[float], clip: tuple[float, float]
+) -> npt.NDArray[np.float32]:
+    """z = float32((float64(x32) - mean) / std), clipped (numerics rule 30); [N, F] or [F], a ``std`` of 0 divides by 1."""
+    s = np.asarray(std, np.float64)
+    z = ((x32.astype(np.float64) - np.asarray(mean, np.float64)) / np.where(s > 0, s, 1.0)).astype(np.float32)
+    clipped: npt.NDArray[np.float32] = np.clip(z, np.float32(clip[0]), np.float32(clip[1]))
+    return clipped
 
 
 def compare_names(model: list[str], features: list[str], what: str) -> None:

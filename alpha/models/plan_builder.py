@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpha._core.plan import ACTIVATIONS, NONE, OPCODES, PAD, STEP_DTYPE, Plan
+from alpha._core.plan import ACTIVATIONS, NONE, OPCODES, PAD, RECURRENT, STEP_DTYPE, Plan
 from alpha.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -159,8 +159,11 @@ class Builder:
             self.made_by[id(buffer)] = step
         return step
 
-    def dense(self, x: Live, weight: Array, bias: Array | None) -> Live:
-        """x [..., n] times weight [n, m] plus bias [m]: a value [..., m] whose rows are padded."""
+    def dense(self, x: Live, weight: Array, bias: Array | None, into: tuple[Buffer, int] | None = None) -> Live:
+        """x [..., n] times weight [n, m] plus bias [m]: a value [..., m] whose rows are padded.
+
+        ``into``: (buffer, place) where it goes, if it is a part of something larger.
+        """
         n, m = weight.shape
         form = x.rows(n)
         if form is None or (form[2] and n > 1):
@@ -169,12 +172,12 @@ class Builder:
         start, lda, _ = form
         rows = x.index.size // n
         ldd = padded(m)
-        out = self.buffer(rows * ldd)
+        out, at = into or (self.buffer(rows * ldd), 0)
         row_bias = np.zeros(m, np.float32) if bias is None else np.asarray(bias, np.float32)
         self.add(
             "DENSE",
             {"a": (x.buffer, start)},
-            {"d": (out, 0)},
+            {"d": (out, at)},
             packed={"w": weight, "w2": row_bias},
             n=n,
             m=m,
@@ -182,14 +185,14 @@ class Builder:
             lda=lda,
             ldd=ldd,
         )
-        index = np.arange(rows)[:, None] * ldd + np.arange(m)
+        index = at + np.arange(rows)[:, None] * ldd + np.arange(m)
         return Live(out, index.reshape(*x.shape[:-1], m))
 
     def dense_of(self, value: Live, any_order: bool = False) -> Step | None:
         """The DENSE step whose whole result, without activation, this value is: as [..., outputs], or ``any_order``."""
         step = self.made_by.get(id(value.buffer))
-        if step is None or step.op != "DENSE" or step.numbers["act"]:
-            return None
+        if step is None or step.op != "DENSE" or step.numbers["act"] or step.writes["d"][1]:
+            return None  # the last: one of several products that share the buffer
         rows, m, ldd = step.numbers["rows"], step.numbers["m"], step.numbers["ldd"]
         expected = (np.arange(rows)[:, None] * ldd + np.arange(m)).reshape(-1)
         flat = value.index.reshape(-1)
@@ -285,7 +288,7 @@ class Builder:
                 stored = self.pack(values) if name == "w" else self.whole(values)
                 if name == "w" and self.half:
                     stored, record["half"] = bfloat16(stored), 1
-            elif step.op in ("LSTM", "GRU"):
+            elif step.op in RECURRENT:
                 half = self.half and name != "w3"
                 record["half"] |= int(half)
                 stored = bfloat16(values) if half else values

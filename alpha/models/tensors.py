@@ -102,7 +102,9 @@ def read_tensor(message: Message) -> tuple[str, npt.NDArray[np.generic]]:
         elif field == 10:
             parts.setdefault(10, []).append(message.doubles("double_data", limits.elements))
         elif field == 13 or (field == 14 and message.int32("data_location") != 0):
-            raise message.fail("the weights lie in another file (external data): export the model as one file")
+            raise message.fail(
+                "the weights lie in another file (external data): export the model as one file (torch: external_data=False)"
+            )
     if name:
         where = f"{where} {name!r}"
     if number not in _KINDS:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,11 @@ CPU_SECONDS = 60
 _REFUSED = 3
 
 
-def trial(model: bytes, output: str, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Scores float32 [N, K] of normalised rows [N, F] from a process that may die; ModelError says if it did."""
-    name = output.encode()
+def trial(
+    model: bytes, output: str, rows: npt.NDArray[np.float32], carry: Sequence[tuple[str, str]] = ()
+) -> npt.NDArray[np.float32]:
+    """:func:`alpha.models.score.scores` in a process that may die; ModelError says if it did."""
+    name = json.dumps([output, [list(pair) for pair in carry]]).encode()
     head = struct.pack("<4Q", len(model), len(name), *rows.shape)
     # -P: the folder one happens to stand in must not bring its own `alpha`
     command = [sys.executable, "-P", "-m", "alpha.models.trial"]
@@ -71,11 +75,12 @@ def _limit() -> None:
 def _child() -> int:
     data = sys.stdin.buffer
     sizes = struct.unpack("<4Q", data.read(32))
-    model, output = data.read(sizes[0]), data.read(sizes[1]).decode()
+    model = data.read(sizes[0])
+    output, carry = json.loads(data.read(sizes[1]))
     rows = np.frombuffer(data.read(4 * sizes[2] * sizes[3]), "<f4").astype(np.float32).reshape(sizes[2], sizes[3])
     _limit()
     try:
-        got = scores(model, output, rows)
+        got = scores(model, output, rows, [tuple(pair) for pair in carry])
     except (ModelError, ValueError, MemoryError) as exc:
         print(str(exc) or "the model needs more memory than it may have", file=sys.stderr)
         return _REFUSED

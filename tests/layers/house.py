@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 # A name covers itself and everything below it that is not listed by itself.
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("words", ("alpha.errors", "alpha_types.h", "alpha_math.h", "alpha._core", "alpha._core.types")),
+    ("words", ("alpha.errors", "alpha_types.h", "alpha_isa.h", "alpha_math.h", "alpha._core", "alpha._core.types")),
     (
         "parts",
         (

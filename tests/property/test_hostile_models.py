@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_models as made
 import pytest
 from hostile_worker import MEMORY, Worker
+from mutate_onnx import field
 
 from alpha.errors import ModelError
 from alpha.models.verify import verify_model
@@ -71,10 +72,6 @@ def test_twenty_thousand_mutants_with_the_engine() -> None:
             assert cost <= CPU_S and answer["peak_bytes"] <= MEMORY, f"mutant {i}, {what}: {answer}"
     print(dict(outcome))
     assert outcome["refused"] > 10_000 and outcome["served"] > 2_000
-
-
-def field(number: int, data: bytes) -> bytes:
-    return mutate.varint(number << 3 | 2) + mutate.varint(len(data)) + data
 
 
 def in_graph(body: bytes) -> bytes:

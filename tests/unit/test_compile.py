@@ -6,60 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from plans import agrees, f, forest, graph, node
 
-from alpha._core.ort import OrtModel
-from alpha._core.program import available_isas
 from alpha.errors import ModelError
-from alpha.models import judge
 from alpha.models.compile import Unsupported, compile_model
-
-ISAS = available_isas()
-
-
-def graph(
-    nodes: list[Any], weights: dict[str, Any] | None = None, shape: tuple[Any, ...] = ("N", 6), opset: int = 18
-) -> bytes:
-    """x of this shape through the nodes to y."""
-    info = helper.make_tensor_value_info
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [info("x", TensorProto.FLOAT, shape)],
-        [info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(a), k) for k, a in (weights or {}).items()],
-    )
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
-    return bytes(helper.make_model(made, opset_imports=opsets, ir_version=10).SerializeToString())
-
-
-def node(op: str, inputs: str, output: str = "y", domain: str = "", **attributes: Any) -> Any:
-    return helper.make_node(op, inputs.split(","), output.split(","), domain=domain, **attributes)
-
-
-def f(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
-
-
-def reference(data: bytes, x: Any) -> Any:
-    """ONNX Runtime's Python module, row by row: any output shape."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return np.stack([session.run(["y"], {"x": row[None]})[0].reshape(-1) for row in x])
-
-
-def agrees(data: bytes, shape: tuple[int, ...] = (6,), tolerance: float = 1e-6, rows: int = 60) -> tuple[str, ...]:
-    x = f(rows, *shape, seed=5)
-    expected = reference(data, x)
-    for isa in ISAS:
-        compiled = compile_model(data, "y", isa=isa)
-        got = compiled.plan.kernel().run(x.reshape(rows, -1))
-        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance, err_msg=isa)
-    return compiled.plan.steps_by_name
-
 
 UNARY = ["Relu", "Tanh", "Sigmoid", "Exp", "Abs", "Neg", "Erf", "Softplus", "Identity"]
 
@@ -229,200 +179,82 @@ def test_scaler_and_normalizer(norm: str) -> None:
     assert steps == ("SUB", "MUL", "NORMALIZE")
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3, -1, -2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norm_over_several_axes(axis: int, bias: bool) -> None:
+    shape = (1, 3, 4, 5)[axis:]
+    weights = {"g": f(*shape), "b": f(*shape)} if bias else {"g": f(*shape)}
+    names = ",".join(["r", *weights])
+    nodes = [node("Reshape", "x,to", "r"), node("LayerNormalization", names, axis=axis, epsilon=1e-4)]
+    agrees(graph(nodes, weights | {"to": np.array([1, 3, 4, 5])}, ("N", 60)), (60,), 3e-6)
+
+
+def test_layer_norm_of_a_constant_row_and_behind_a_product() -> None:
+    nodes = [
+        node("MatMul", "x,w", "s"),
+        node("LayerNormalization", "s,g,b"),
+    ]
+    agrees(graph(nodes, {"w": f(6, 11), "g": f(11), "b": f(11)}), tolerance=5e-6)
+    nodes = [node("MatMul", "x,w", "s"), node("LayerNormalization", "s,g,b")]
+    agrees(graph(nodes, {"w": np.zeros((6, 11), np.float32), "g": f(11), "b": f(11)}))
+
+
+def test_batch_norm_folds_into_a_product_with_bias_and_behind_its_activation_it_does_not() -> None:
+    n = {"w": f(6, 5), "c": f(5), "g": f(5), "b": f(5), "m": f(5), "v": f(5) ** 2 + np.float32(0.1)}
+    folded = [node("Gemm", "x,w,c", "s"), node("BatchNormalization", "s,g,b,m,v", "n", epsilon=1e-3), node("Elu", "n", alpha=0.3)]  # fmt: skip
+    assert agrees(graph(folded, n), tolerance=5e-6) == ("DENSE",)
+    behind = [node("Gemm", "x,w,c", "s"), node("Relu", "s", "r"), node("BatchNormalization", "r,g,b,m,v")]
+    assert agrees(graph(behind, n), tolerance=5e-6) == ("DENSE", "MUL", "ADD")
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_behind_a_product(approximate: str) -> None:
+    nodes = [node("MatMul", "x,w", "s"), node("Gelu", "s", approximate=approximate)]
+    assert agrees(graph(nodes, {"w": f(6, 11)}, opset=20), tolerance=2e-6) == ("DENSE",)
+
+
+@pytest.mark.parametrize("order", ["s,g", "g,s"])
+def test_a_value_times_its_sigmoid_is_one_activation(order: str) -> None:
+    """SiLU, as exporters write it."""
+    nodes = [node("MatMul", "x,w", "s"), node("Sigmoid", "s", "g"), node("Mul", order)]
+    assert agrees(graph(nodes, {"w": f(6, 11)}), tolerance=2e-6) == ("DENSE", "ACT")
+    turned = [node("Reshape", "x,to", "r"), node("Transpose", "r", "s"), node("Sigmoid", "s", "g"), node("Mul", order)]
+    assert agrees(graph(turned, {"to": np.array([2, 3])}), tolerance=2e-6)[0] == "ACT"
+
+
+def test_a_sigmoid_of_something_else_or_that_is_read_again_stays_one() -> None:
+    w = {"w": f(6, 5), "v": f(6, 5, seed=1)}
+    two = [node("MatMul", "x,w", "s"), node("MatMul", "x,v", "t"), node("Sigmoid", "t", "g"), node("Mul", "s,g")]
+    assert "MUL" in agrees(graph(two, w), tolerance=2e-6)
+    again = [node("MatMul", "x,w", "s"), node("Sigmoid", "s", "g"), node("Mul", "s,g", "m"), node("Add", "m,g")]
+    assert "MUL" in agrees(graph(again, w), tolerance=2e-6)
+    turned = [node("Reshape", "x,to", "r"), node("Sigmoid", "r", "g"), node("Transpose", "g", "t"), node("Transpose", "r", "u"), node("Reshape", "u,back", "q"), node("Mul", "q,g")]  # fmt: skip
+    agrees(graph(turned, {"to": np.array([2, 3]), "back": np.array([2, 3])}), tolerance=2e-6)
+
+
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX"])
 @pytest.mark.parametrize("targets", [2, 3])
 def test_linear_models(transform: str, targets: int) -> None:
     linear = node("LinearClassifier", "x", "l,y", "ai.onnx.ml", coefficients=f(targets * 6).tolist(), intercepts=f(targets).tolist(), classlabels_ints=list(range(targets)), post_transform=transform)  # fmt: skip
     agrees(graph([linear]), tolerance=2e-6)
-    regressor = node("LinearRegressor", "x", "y", "ai.onnx.ml", coefficients=f(targets * 6).tolist(), intercepts=f(targets).tolist(), targets=targets)  # fmt: skip
+    regressor = node("LinearRegressor", "x", "y", "ai.onnx.ml", coefficients=f(targets * 6).tolist(), intercepts=f(targets).tolist(), targets=targets, post_transform=transform)  # fmt: skip
     agrees(graph([regressor]), tolerance=2e-6)
 
 
-def test_one_score_for_two_classes() -> None:
-    linear = node("LinearClassifier", "x", "l,y", "ai.onnx.ml", coefficients=f(6).tolist(), intercepts=[0.25], classlabels_ints=[0, 1])  # fmt: skip
+@pytest.mark.parametrize("targets", [1, 2])
+def test_probit_of_linear_models(targets: int) -> None:
+    small = {"coefficients": (f(targets * 6) * 0.02).tolist(), "post_transform": "PROBIT"}
+    models = [node("LinearRegressor", "x", "y", "ai.onnx.ml", intercepts=[0.3] * targets, targets=targets, **small)]
+    if targets == 2:
+        models.append(node("LinearClassifier", "x", "l,y", "ai.onnx.ml", intercepts=[0.3, 0.7], classlabels_ints=[0, 1], **small))  # fmt: skip
+    for linear in models:
+        agrees(graph([linear]), tolerance=4e-6)
+
+
+@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
+def test_one_score_for_two_classes(transform: str) -> None:
+    linear = node("LinearClassifier", "x", "l,y", "ai.onnx.ml", coefficients=f(6).tolist(), intercepts=[0.25], classlabels_ints=[0, 1], post_transform=transform)  # fmt: skip
     agrees(graph([linear]), tolerance=3e-6)
-
-
-@pytest.mark.parametrize(
-    ("op", "attributes", "weights"),
-    [
-        ("Conv", {"pads": [1, 1]}, {"w": f(4, 3, 3)}),
-        ("Conv", {"strides": [2], "dilations": [2]}, {"w": f(9, 3, 2), "b": f(9)}),
-        ("Conv", {"auto_pad": "SAME_UPPER", "strides": [2]}, {"w": f(4, 3, 4)}),
-        ("Conv", {"auto_pad": "SAME_LOWER"}, {"w": f(4, 3, 2)}),
-        ("MaxPool", {"kernel_shape": [3], "pads": [1, 1], "strides": [2]}, {}),
-        ("AveragePool", {"kernel_shape": [2], "strides": [2]}, {}),
-        ("GlobalAveragePool", {}, {}),
-        ("GlobalMaxPool", {}, {}),
-    ],
-)
-def test_convolutions(op: str, attributes: dict[str, Any], weights: dict[str, Any]) -> None:
-    names = ",".join(["x", *weights])
-    agrees(graph([node(op, names, "c", **attributes), node("Relu", "c")], weights, (1, 3, 9)), (3, 9), 3e-6)
-
-
-def test_convolution_of_two_axes() -> None:
-    nodes = [
-        node("Reshape", "x,to", "a"),
-        node("Conv", "a,w", "b", pads=[1, 0, 1, 0], strides=[1, 2]),
-        node("Tanh", "b"),
-    ]
-    agrees(graph(nodes, {"to": np.array([1, 2, 5, 6]), "w": f(3, 2, 3, 2)}, ("N", 60)), (60,), 3e-6)
-
-
-# -- recurrent layers, against ONNX Runtime
-
-
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-@pytest.mark.parametrize("units", [5, 16, 24])
-def test_windows(kind: str, units: int) -> None:
-    gates = 4 if kind == "LSTM" else 3
-    w = {
-        "w": f(1, gates * units, 3) * np.float32(0.5),
-        "r": f(1, gates * units, units) * np.float32(0.3),
-        "b": f(1, 2 * gates * units),
-    }
-    more = {"linear_before_reset": 1} if kind == "GRU" else {}
-    nodes = [node("Transpose", "x", "t", perm=[1, 0, 2]), node(kind, "t,w,r,b", "a,y", hidden_size=units, **more)]
-    assert agrees(graph(nodes, w, (1, 7, 3)), (7, 3), 2e-6)[-1] == kind
-    nodes[1] = node(kind, "t,w,r,b", "y", hidden_size=units, **more)
-    agrees(graph(nodes, w, (1, 7, 3)), (7, 3), 2e-6)
-
-
-def test_a_step_with_state_against_onnx_runtime() -> None:
-    from bench import plan_models
-
-    for layers in (1, 2):
-        data, carry = plan_models.lstm(7, 12, layers), plan_models.states(layers)
-        compiled = compile_model(data, "y", carry=carry)
-        assert compiled.plan.n_carry == 24 * layers and compiled.plan.prepares
-        plan, ort = compiled.plan.kernel(), OrtModel(data, output="y", carry=carry).kernel()
-        x, start = f(80, 7), f(24 * layers, seed=3)
-        (a, sa), (b, sb) = plan.sequence(x, start), ort.sequence(x, start)
-        np.testing.assert_allclose(a, b, atol=1e-6)
-        np.testing.assert_allclose(sa, sb, atol=1e-6)
-        assert plan.sequence(x, start, prepared=True)[0].tobytes() == a.tobytes()
-        # halves of a sequence, the state handed over, are the sequence
-        first, states = plan.sequence(x[:30], start)
-        assert np.concatenate([first, plan.sequence(x[30:], states[-1])[0]]).tobytes() == a.tobytes()
-
-
-# -- trees
-
-
-def forest(mode: Any, seed: int = 0, classifier: bool = False, trees: int = 13, depth: int = 4, **more: Any) -> bytes:
-    """Random trees of uneven depth; ``mode``: one, or None for all of them mixed. Thresholds on a coarse grid."""
-    rng = np.random.default_rng(seed)
-    modes = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
-    rows: list[tuple[Any, ...]] = []
-    leaves: list[tuple[int, int]] = []
-    for t in range(trees):
-        todo, count = [(0, 0)], 1
-        while todo:
-            i, level = todo.pop()
-            if level < depth and (level == 0 or rng.random() < 0.8):
-                rows.append((t, i, int(rng.integers(6)), float(np.float32(rng.integers(-3, 4) / 2)), mode or rng.choice(modes), count, count + 1, int(rng.random() < 0.5)))  # fmt: skip
-                todo += [(count, level + 1), (count + 1, level + 1)]
-                count += 2
-            else:
-                rows.append((t, i, 0, 0.0, "LEAF", 0, 0, 0))
-                leaves.append((t, i))
-    names = (
-        "treeids",
-        "nodeids",
-        "featureids",
-        "values",
-        "modes",
-        "truenodeids",
-        "falsenodeids",
-        "missing_value_tracks_true",
-    )
-    attributes: dict[str, Any] = {f"nodes_{n}": [r[k] for r in rows] for k, n in enumerate(names)}
-    kind = "class" if classifier else "target"
-    targets = more.pop("targets", 1)
-    spread = more.pop("spread", "each")  # which outputs a leaf adds to
-    positive = more.pop("positive", False)
-    holders = [(t, i, k) for t, i in leaves for k in (range(targets) if spread == "all" else [t % targets if spread == "tree" else int(rng.integers(targets)) if spread == "each" else 0])]  # fmt: skip
-    weights = rng.standard_normal(len(holders))
-    attributes |= {
-        f"{kind}_treeids": [h[0] for h in holders],
-        f"{kind}_nodeids": [h[1] for h in holders],
-        f"{kind}_ids": [h[2] for h in holders],
-        f"{kind}_weights": (np.abs(weights) / trees if positive else weights).astype(np.float32).tolist(),
-    }
-    if classifier:
-        attributes["classlabels_int64s"] = list(range(more.pop("classes", targets)))
-        op, outputs = "TreeEnsembleClassifier", "label,y"
-    else:
-        attributes["n_targets"] = targets
-        op, outputs = "TreeEnsembleRegressor", "y"
-    return graph([node(op, "x", outputs, "ai.onnx.ml", **attributes, **more)])
-
-
-def tied_rows(data: bytes, isa: str) -> Any:
-    compiled = compile_model(data, "y", isa=isa)
-    assert compiled.exact and compiled.ties
-    grid = np.random.default_rng(1).integers(-4, 5, (400, 6)).astype(np.float32) / 2
-    rows = np.concatenate([grid, judge.hard_rows(compiled, (-5.0, 5.0))])
-    return compiled, rows
-
-
-def bit_equal(data: bytes, *, missing: bool = False) -> None:
-    for isa in ISAS:
-        compiled, x = tied_rows(data, isa)
-        if missing:
-            x = np.where(np.random.default_rng(2).random(x.shape) < 0.2, np.float32(np.nan), x)
-        got = compiled.plan.kernel().run(x)
-        expected = OrtModel(data, output="y").kernel().run(x)
-        assert got.tobytes() == expected.tobytes(), f"{isa}: {(got != expected).any(axis=1).sum()} of {len(x)} rows"
-
-
-@pytest.mark.parametrize(
-    "mode", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", None]
-)
-@pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("depth", [1, 4, 12])
-def test_trees_of_every_mode(mode: str | None, missing: bool, depth: int) -> None:
-    bit_equal(forest(mode, depth=depth, trees=13 if depth < 12 else 5), missing=missing)
-
-
-@pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
-@pytest.mark.parametrize("base", [None, 0.7])
-@pytest.mark.parametrize("trees", [1, 8, 13])
-def test_how_trees_are_put_together(aggregate: str, base: float | None, trees: int) -> None:
-    more = {} if base is None else {"base_values": [base]}
-    bit_equal(forest("BRANCH_LT", trees=trees, aggregate_function=aggregate, **more))
-
-
-@pytest.mark.parametrize("spread", ["each", "tree", "all"])
-@pytest.mark.parametrize("post", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
-@pytest.mark.parametrize("base", [False, True])
-@pytest.mark.parametrize("classifier", [False, True])
-def test_several_outputs(spread: str, post: str, base: bool, classifier: bool) -> None:
-    more = {"base_values": [0.5, -0.25, 0.125]} if base else {}
-    data = forest("BRANCH_LEQ", targets=3, spread=spread, post_transform=post, classifier=classifier, **more)
-    if spread == "each" and base and not classifier:
-        with pytest.raises(Unsupported, match="base values and leaves that leave outputs out"):
-            compile_model(data, "y")
-        return
-    bit_equal(data)
-
-
-@pytest.mark.parametrize("post", ["NONE", "LOGISTIC", "SOFTMAX"])
-@pytest.mark.parametrize("base", [0, 1, 2])
-@pytest.mark.parametrize("spread", ["one", "all"])
-@pytest.mark.parametrize("positive", [False, True])
-def test_classifiers_of_two_are_as_onnx_runtime_has_them_or_not_covered(
-    post: str, base: int, spread: str, positive: bool
-) -> None:
-    more = {"base_values": [0.25, -0.5][:base]} if base else {}
-    data = forest("BRANCH_LEQ", classifier=True, targets=1 if spread == "one" else 2, classes=2, spread=spread, positive=positive, post_transform=post, **more)  # fmt: skip
-    try:
-        compile_model(data, "y")
-    except Unsupported:
-        assert (spread == "all" and base == 1) or (spread == "one" and base == 2)
-        return
-    bit_equal(data)
 
 
 # -- what is not covered
@@ -437,7 +269,7 @@ def test_classifiers_of_two_are_as_onnx_runtime_has_them_or_not_covered(
         (graph([node("Relu", "x")], None, ("N", "F")), r"shape \['N', 'F'\]"),
         (graph([node("Relu", "x")], None, (4, 6)), r"shape \[4, 6\]"),
         (graph([node("Identity", "c")], {"c": f(1, 3)}), "does not depend on the input"),
-        (forest("BRANCH_LEQ", post_transform="PROBIT", targets=3), "PROBIT"),
+        (forest("BRANCH_LEQ", post_transform="LOGISTIC"), "post_transform LOGISTIC of one target"),
     ],
 )
 def test_what_is_not_covered_says_so(data: bytes, words: str) -> None:

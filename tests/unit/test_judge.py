@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,17 @@ import pytest
 
 import alpha
 from alpha._core.plan import Plan
+from alpha._core.program import available_isas
+from alpha._core.program import isa as chosen_isa
 from alpha.bundle import Bundle
 from alpha.data.simulate import simulate
-from alpha.engine import choose_engine, normalised, validate
+from alpha.engine import choose_engine, validate
 from alpha.errors import ModelError
 from alpha.events import Reason
 from alpha.models import judge
 from alpha.models.compile import Compiled, Unsupported, compile_model
 from alpha.models.load import LoadedModel, load_artifact
+from alpha.models.metadata import normalised
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo_mlp" / "v1"
 
@@ -120,15 +126,69 @@ def test_without_onnx_runtime_only_a_stored_verdict_lets_a_plan_serve(
     assert bundle.engine.name == "none" and "no stored verdict vouches" in bundle.why
     shutil.move(artifact / "aside", about)
     assert Reason.MODEL in reasons() and Reason.NO_ORT not in reasons()
-    assert judge.stored(artifact, found.verdict.subject) == found.verdict
-    for change in ("model_bytes", "isa", "build", "good", "garbage"):
-        text = json.loads(about.read_bytes())
-        if change == "good":
-            text[0]["good"] = False
-        else:
-            text[0]["subject"] += change
-        (artifact / "judged.json").write_bytes(b"\xff" if change == "garbage" else json.dumps(text).encode())
+    kept = about.read_bytes()
+    good = json.loads(kept)[0]
+    for change in (
+        {"good": False},
+        {"worst": 2e-6},  # good says yes, the numbers no
+        {"wrong": 1},
+        {"wrong": -1},
+        {"rows": 0},
+        {"exact": True, "unequal": 0},  # another measure than that of this plan
+        {"half": True},
+        {"worst": -1.0},
+        {"subject": good["subject"].replace("precision=float32", "precision=bf16")},
+        {"subject": good["subject"] + " "},
+        {"more": 1},
+    ):
+        about.write_text(json.dumps([{**good, **change}]))
         assert Reason.MODEL not in reasons(), change
+    for raw in (b"\xff", b"[]", b"{}", kept[:-3], b"[" * 100_000, kept.replace(b"true", b"1")):
+        about.write_bytes(raw)
+        assert Reason.MODEL not in reasons(), raw[:40]
+    about.write_bytes(kept)
+    assert Reason.MODEL in reasons()
+
+
+_SERVES = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import alpha
+from alpha.bundle import Bundle
+from alpha.models import judge
+from alpha.models.load import load_artifact
+if sys.argv[2:]:
+    judge.build_id = lambda: sys.argv[2]
+bundle = Bundle.from_model(load_artifact(sys.argv[1]), name="x", governed=False)
+print(bundle.engine.name, bundle.no_model.name)
+"""
+
+
+def test_a_verdict_of_another_isa_or_build_vouches_for_nothing(artifact: Path) -> None:
+    """In processes of their own, as on another machine."""
+    judge.store(artifact, validate(load_artifact(artifact), []).verdict)
+
+    def serves(*more: str, **env: str) -> str:
+        command = [sys.executable, "-c", _SERVES, str(artifact), *more]
+        done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert serves(ALPHA_NO_ORT="1") == "plan NO_MODEL"
+    other = next((isa for isa in available_isas() if isa != chosen_isa()), None)
+    if other is not None:
+        assert serves(ALPHA_NO_ORT="1", ALPHA_ISA=other) == "none NO_ORT"
+        assert serves(ALPHA_ISA=other) == "plan NO_MODEL"  # judged anew
+    assert serves("0123456789abcdef", ALPHA_NO_ORT="1") == "none NO_ORT"
+
+
+def test_a_verdict_over_other_metadata_vouches_for_nothing(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same model bytes with another clip range or limit are judged on other rows."""
+    judge.store(artifact, validate(load_artifact(artifact), []).verdict)
+    monkeypatch.setenv("ALPHA_NO_ORT", "1")
+    assert choose_engine(load_artifact(artifact)).name == "plan"
+    text = json.loads((artifact / "metadata.json").read_bytes())
+    (artifact / "metadata.json").write_text(json.dumps({**text, "clip": [-9.0, 9.0]}))
+    assert choose_engine(load_artifact(artifact)).name == "none"
 
 
 def test_only_a_good_verdict_is_kept(artifact: Path) -> None:
@@ -203,14 +263,27 @@ def test_windows_and_probes() -> None:
     assert len(judge.probe_rows(None, 2)) == 0
 
 
+def test_rows_made_to_hurt_stay_within_reach_where_nothing_is_clipped(loaded: LoadedModel) -> None:
+    """Raw features have no clip range: at 1e38 every sum overflows, in either engine in its own way."""
+    none = (-3.4e38, 3.4e38)
+    probes = np.array([[1.0, -700.0], [3.0, 2.0]], np.float32)
+    assert judge.reach((-5.0, 5.0), probes) == (-5.0, 5.0)
+    assert judge.reach(none, probes) == (-5600.0, 5600.0) and judge.reach((0.0, 3.4e38), probes) == (0.0, 5600.0)
+    assert judge.reach(none, probes[:0]) == (-8.0, 8.0)
+    compiled = compile_model(loaded.model_bytes, loaded.metadata.outputs[0].name)
+    rows = judge.hard_rows(compiled, judge.reach(none, probes))
+    assert rows.min() == -5600 and rows.max() == 5600
+
+
 def test_normalised_rows_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
     meta = loaded.metadata
     x = np.random.default_rng(0).standard_normal((200, len(meta.mean))).astype(np.float32) * 100
-    from alpha.explanation import normalised as one
-
-    z = normalised(x, meta)
-    expected = [[one(float(v), m, s, meta.clip) for v, m, s in zip(row, meta.mean, meta.std, strict=True)] for row in x]
-    assert z.tolist() == np.array(expected, np.float32).tolist()
+    z = normalised(x, meta.mean, meta.std, meta.clip)
+    low, high = (float(np.float32(v)) for v in meta.clip)
+    for row, given in zip(z.tolist(), x.tolist(), strict=True):
+        for value, raw, mean, std in zip(row, given, meta.mean, meta.std, strict=True):
+            assert value == min(max(float(np.float32((raw - mean) / (std if std > 0 else 1.0))), low), high)
+    np.testing.assert_array_equal(normalised(x[3], meta.mean, [0.0] * len(meta.std), meta.clip), np.clip((x[3] - meta.mean).astype(np.float32), low, high))  # fmt: skip
 
 
 def test_bfloat16_is_judged_by_decisions(loaded: LoadedModel) -> None:

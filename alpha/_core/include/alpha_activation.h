@@ -27,6 +27,7 @@ enum alpha_activation {
     ALPHA_ACT_RECIPROCAL,
     ALPHA_ACT_SOFTPLUS, /* log(1 + e^x) */
     ALPHA_ACT_SILU,     /* x / (1 + e^-x) */
+    ALPHA_ACT_PROBIT,   /* the normal quantile of x, approximately */
     ALPHA_ACTS
 };
 
@@ -97,6 +98,16 @@ ALPHA_INLINE vec vec_erf(vec x)
     return y * p / q;
 }
 
+/* The normal quantile by Winitzki's approximation of the inverse error function (a = 0.147), which is what ONNX Runtime
+ * means by PROBIT; NaN outside of [0, 1]. */
+ALPHA_INLINE float alpha_probit(float p)
+{
+    const float x = 2.0f * p - 1.0f, log_of = logf((1.0f - x) * (1.0f + x));
+    const float v = 2.0f / (3.14159265f * 0.147f) + 0.5f * log_of, v2 = 1.0f / 0.147f * log_of;
+    const float size = sqrtf(-v + sqrtf(v * v - v2));
+    return 1.41421356f * (x < 0.0f ? -size : size);
+}
+
 #define ALPHA_ACT_LOOP(expression)                     \
     for (uint32_t i = 0; i < n; i += VEC) {            \
         const vec x = vec_load(from + i);              \
@@ -149,6 +160,10 @@ static __attribute__((unused)) void alpha_activate(uint32_t act, float p, float 
     case ALPHA_ACT_SOFTPLUS:
         for (uint32_t i = 0; i < n; i++)
             to[i] = from[i] > 0 ? from[i] + log1pf(expf(-from[i])) : log1pf(expf(from[i]));
+        break;
+    case ALPHA_ACT_PROBIT:
+        for (uint32_t i = 0; i < n; i++)
+            to[i] = alpha_probit(from[i]);
         break;
     default:
         ALPHA_ACT_LOOP(x);

@@ -24,11 +24,11 @@
  * GATHER     d[i] = a[index[i]], i < n; index < 0: p
  * COPY       d[i] = a[i], i < n, and nothing beyond
  * TREES      scores of a tree ensemble, padded or walked
- * LSTM, GRU  `rows` time steps of one layer */
+ * LSTM, GRU, GRU_RESET (the reset gate before the product)  `rows` time steps of one layer in one direction */
 #define ALPHA_PLAN_OPS(X)                                                                                      \
     X(DENSE) X(ADD) X(SUB) X(MUL) X(DIV) X(MAX) X(MIN) X(POW) X(ACT) X(SOFTMAX) X(LOG_SOFTMAX) X(LAYER_NORM) X(NORMALIZE) \
     X(REDUCE_SUM) X(REDUCE_MEAN) X(REDUCE_MAX) X(REDUCE_MIN) X(REDUCE_L1) X(REDUCE_L2) X(GATHER) X(COPY)       \
-    X(TREES) X(LSTM) X(GRU)
+    X(TREES) X(LSTM) X(GRU) X(GRU_RESET)
 
 enum alpha_plan_op {
 #define ALPHA_PLAN_OPCODE(name) ALPHA_PLAN_##name,

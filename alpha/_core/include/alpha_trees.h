@@ -10,9 +10,8 @@
 #ifndef ALPHA_TREES_H
 #define ALPHA_TREES_H
 
+#include "alpha_activation.h"
 #include "alpha_plan.h"
-#include "alpha_vec.h"
-#include <math.h>
 
 #define ALPHA_GROUP 8
 
@@ -28,7 +27,7 @@ typedef struct alpha_node {
 } alpha_node;
 
 enum { ALPHA_TREES_SUM, ALPHA_TREES_AVERAGE, ALPHA_TREES_MIN, ALPHA_TREES_MAX };
-enum { ALPHA_TREES_NONE, ALPHA_TREES_LOGISTIC, ALPHA_TREES_SOFTMAX, ALPHA_TREES_SOFTMAX_ZERO };
+enum { ALPHA_TREES_NONE, ALPHA_TREES_LOGISTIC, ALPHA_TREES_SOFTMAX, ALPHA_TREES_SOFTMAX_ZERO, ALPHA_TREES_PROBIT };
 /* What becomes of the sums: RAW as they are; the others make two scores of one sum s. */
 enum {
     ALPHA_TREES_RAW,
@@ -193,6 +192,11 @@ static __attribute__((unused)) void alpha_trees_transform(float *s, uint32_t n, 
     if (transform == ALPHA_TREES_LOGISTIC) {
         for (uint32_t k = 0; k < n; k++)
             s[k] = alpha_trees_logistic(s[k]);
+        return;
+    }
+    if (transform == ALPHA_TREES_PROBIT) {
+        for (uint32_t k = 0; k < n; k++)
+            s[k] = alpha_probit(s[k]);
         return;
     }
     if (transform == ALPHA_TREES_NONE)
