@@ -22,6 +22,7 @@ from alpha.group import Group, governed_group, loaded_now
 from alpha.instruments import Instruments
 from alpha.models.judge import probe_rows
 from alpha.models.load import read_file
+from alpha.risk.kill import KillLatch
 
 
 def judge(bundle: Bundle) -> None:
@@ -82,6 +83,7 @@ class Serving:
         self._previous: Bundle | None = None
         self._why = ""
         self._lock = threading.Lock()
+        self.latch: KillLatch | None = None
         self.source: tuple[str | Path | None, str | Desk] | None = None
 
     @property
@@ -157,6 +159,8 @@ class Serving:
         if audit is not None:
             recording.keep_incoming(audit, bundle)
         fresh = bundle.pipeline(self._instruments)
+        if self.latch is not None and isinstance(bundle, Group):
+            bundle.attach_latch(fresh, self.latch, self._instruments.symbols)
         self._next, self._why = bundle, ""
         alone = isinstance(serving, Group) and isinstance(bundle, Group) and serving.only_seats(bundle)
         self._pipeline.offer(fresh, recording.description(bundle)[1], only_seats=alone)
