@@ -97,8 +97,17 @@ class Desk:
     splits: Sequence[Split] = ()
 
     def __post_init__(self) -> None:
-        told = {name: m if isinstance(m, Model) else Model(m) for name, m in self.models.items()}
-        object.__setattr__(self, "models", told)
+        told = _Told(
+            {name: m if isinstance(m, Model) else Model(m) for name, m in self.models.items()},
+            dict(self.ensembles),
+            list(self.splits),
+        )
+        try:  # whole numbers become floats, so that a desk and what a log tells of it are the same bytes
+            told = msgspec.convert(msgspec.to_builtins(told), _Told)
+        except msgspec.ValidationError as exc:
+            raise AlphaError(f"this is no desk: {exc}") from None
+        for name in ("models", "ensembles", "splits"):
+            object.__setattr__(self, name, getattr(told, name))
         names = self.names
         if not self.models:
             raise AlphaError("a desk needs at least one model: Desk({'main': 'models:/momentum@production'})")

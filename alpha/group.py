@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from alpha.features.compile import compile_program
 from alpha.features.native import surroundings
 from alpha.features.union import Union, union_of
 from alpha.instruments import Instruments
+from alpha.risk.kill import KillLatch
 
 _ALL = 1 << 64
 
@@ -153,12 +154,26 @@ class Group(Bundle):
             **_mode(desk, name),
         }
 
+    def attach_latch(self, lead: Pipeline, latch: KillLatch, symbols: Sequence[str]) -> None:
+        """The lead heeds the bytes for all and for each instrument, every model its own as well; an ensemble's is its name's."""
+        desk, bundles, _ = self.seated
+        for slot, name in enumerate(desk.names):
+            known = bundles[name].name if name in bundles else name
+            data, offsets = latch.bytes_of(known, symbols)
+            seats_of(lead).attach_latch(slot, data, offsets)
+        lead.attach_latch(data, [(everyone, everyone, own) for everyone, _, own in offsets])
+
     def ensemble_sha256(self, name: str) -> str:
         """sha256 of how an ensemble combines and of its members' bytes, hex."""
         desk, bundles, _ = self.seated
         told = dict(desk.plain()["ensembles"])[name]
         members = [[m, bundles[m].model_sha256] for m in desk.ensembles[name].members]
         return hashlib.sha256(_json({"ensemble": told, "members": members})).hexdigest()
+
+
+def seats_of(lead: Pipeline) -> Seats:
+    """The seats behind a lead."""
+    return cast(Seats, lead.seats)
 
 
 def load_group(

@@ -24,6 +24,7 @@ from alpha.instruments import Instruments
 from alpha.models.judge import probe_rows
 from alpha.models.load import read_file
 from alpha.registry import Registry, find, inactive_reason, load_policy, load_trusted
+from alpha.risk.kill import KillLatch
 
 
 def judge(bundle: Bundle) -> None:
@@ -101,6 +102,7 @@ class Serving:
         self._why = ""
         self._broken: Bundle | None = None  # what the breaker rolled back
         self._lock = threading.Lock()
+        self.latch: KillLatch | None = None
         self.source: tuple[str | Path | None, str | Desk] | None = None
 
     @property
@@ -226,6 +228,8 @@ class Serving:
         if audit is not None:
             recording.keep_incoming(audit, bundle)
         fresh = bundle.pipeline(self._instruments)
+        if self.latch is not None and isinstance(bundle, Group):
+            bundle.attach_latch(fresh, self.latch, self._instruments.symbols)
         self._next, self._why = bundle, ""
         alone = isinstance(serving, Group) and isinstance(bundle, Group) and serving.only_seats(bundle)
         self._pipeline.offer(fresh, recording.description(bundle)[1], only_seats=alone)

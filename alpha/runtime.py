@@ -36,7 +36,7 @@ from alpha.errors import AlphaError, AlphaWarning, StateError
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, SIGNAL_DTYPE, Control, Flag, Kind, Status
 from alpha.explanation import explained
 from alpha.features.feature_set import FeatureSet
-from alpha.group import Group, governed_group, ungoverned_group
+from alpha.group import Group, governed_group, seats_of, ungoverned_group
 from alpha.instruments import Instrument, Instruments
 from alpha.latency import percentiles
 from alpha.registry.store import find
@@ -87,9 +87,9 @@ class Runtime:
             self._pipeline.set_threshold(math.nan if threshold is None else threshold, backtest)
         self._latch: KillLatch | None = None
         if kill_file is not None:
-            self._latch = KillLatch(kill_file)
+            self._latch = self._serving.latch = KillLatch(kill_file)
             if isinstance(bundle, Group):
-                seating.attach_latch(self._pipeline, bundle, self._latch, table.symbols)
+                bundle.attach_latch(self._pipeline, self._latch, table.symbols)
             else:
                 self._pipeline.attach_latch(*self._latch.bytes_of(bundle.name, table.symbols))
         self._audit: AuditLog | None = None
@@ -274,8 +274,8 @@ class Runtime:
         return self._pipeline.on_features(self.instruments.id(symbol), ts_ns, values)
 
     def signals(self) -> list[Signal]:
-        """Every Signal of the last ``on_quote``, ``on_trade``, …, ``on_event`` or ``on_features`` call, of any handle: several
-        where several models are emitted; those calls return the first."""
+        """Every Signal of the last ``on_…`` call, of any handle: several where several models are emitted, of which
+        ``on_quote`` and its like return the first."""
         return self._pipeline.signals()
 
     # -- whole streams
@@ -360,7 +360,7 @@ class Runtime:
     def latest_of(self, symbol: str, model: str) -> Signal | None:
         """The last decision of one of several models, also of a shadow (``signal.shadow``: it was not emitted)."""
         group = seating.group_of(self.bundle)
-        seats = seating.seats_of(self._pipeline)
+        seats = seats_of(self._pipeline)
         return seats.latest(self._pipeline, group.seated[0].slot(model), self.instruments.id(symbol))
 
     def feature_vector(self, symbol: str, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32] | None:

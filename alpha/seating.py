@@ -9,16 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha._core.pipeline import Pipeline
-from alpha._core.seats import Seats
 from alpha._core.signal import Signal
 from alpha.bundle import Bundle
 from alpha.errors import AlphaError
 from alpha.events import Reason
 from alpha.explanation import explained
-from alpha.group import Group
+from alpha.group import Group, seats_of
 from alpha.models.ensemble import shares_of
 from alpha.models.metadata import ACTIONS
-from alpha.risk.kill import KillLatch
 
 ANSWERS = (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN, Reason.DUPLICATE_BAR)
 """Reasons under which a model gave scores that count."""
@@ -61,20 +59,6 @@ class _Seat:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lead, name)
-
-
-def seats_of(lead: Pipeline) -> Seats:
-    """The seats behind a lead."""
-    return cast(Seats, lead.seats)
-
-
-def attach_latch(lead: Pipeline, group: Group, latch: KillLatch, symbols: Sequence[str]) -> None:
-    """The lead heeds the bytes for all and for each instrument, every model its own as well."""
-    desk, bundles, _ = group.seated
-    for slot, name in enumerate(desk.names):
-        seats_of(lead).attach_latch(slot, *latch.bytes_of(bundles[name].name if name in bundles else name, symbols))
-    data, offsets = latch.bytes_of(desk.names[0], symbols)
-    lead.attach_latch(data, [(all_, all_, own) for all_, _, own in offsets])
 
 
 def kill(lead: Pipeline, group: Group, name: str, on: bool) -> None:

@@ -224,6 +224,7 @@ cdef class Pipeline:
         cdef alpha_signal *s
         cdef const alpha_instrument *ahead
         cdef Py_ssize_t i, n, made = 0, room
+        cdef uint32_t k
         self.check_free()
         check_events(events)
         n = len(events)
@@ -244,6 +245,10 @@ cdef class Pipeline:
                     ahead = &self.p.instruments[e[i + ALPHA_AHEAD].instrument_id]
                     alpha_fetch(ahead.block, self.p.program.block_bytes)
                     alpha_fetch(ahead, sizeof(alpha_instrument))
+                    if self.p.group != NULL:
+                        for k in range(self.p.group.n):
+                            ahead = &self.p.group.seats[k].p.instruments[e[i + ALPHA_AHEAD].instrument_id]
+                            alpha_fetch(ahead, sizeof(alpha_instrument))
                 made += alpha_process(self.p, e + i, s + made)
             alpha_keep_all(self.p)
         return out[:made]
@@ -289,26 +294,28 @@ cdef class Pipeline:
     def on_time(self, int64_t ts_ns):
         """Time passes for every instrument: a list of the Signals that makes (bars and every(d) triggers)."""
         cdef alpha_event e
-        cdef uint32_t i, made
+        cdef uint32_t made
         self.check_free()
         memset(&e, 0, sizeof(e))
         e.kind, e.instrument_id, e.ts_event_ns = ALPHA_TIMER, 0xFFFFFFFF, ts_ns
         made = alpha_process(self.p, &e, self.scratch)
         alpha_keep(self.p, self.scratch, made)
-        return [make_signal(self.scratch + i) for i in range(made)]
+        self.made = made
+        return self.signals()
 
     def on_input(self, uint32_t instrument_id, uint32_t series, double value, int64_t ts_ns):
         """An external series has a new value, for one instrument or for all of them (id 2**32 - 1): a list of the
         Signals that the time it comes at makes."""
         cdef alpha_event e
-        cdef uint32_t i, made
+        cdef uint32_t made
         self.check_free()
         memset(&e, 0, sizeof(e))
         e.kind, e.instrument_id, e.ts_event_ns = ALPHA_INPUT, instrument_id, ts_ns
         e.v[0], e.v[1] = series, value
         made = alpha_process(self.p, &e, self.scratch)
         alpha_keep(self.p, self.scratch, made)
-        return [make_signal(self.scratch + i) for i in range(made)]
+        self.made = made
+        return self.signals()
 
     def on_features(self, uint32_t instrument_id, int64_t ts_ns, values):
         """Decide on the caller's own raw features, float32 [F] in the model's order."""
@@ -324,7 +331,7 @@ cdef class Pipeline:
         return make_signal(self.scratch) if self.made else None
 
     def signals(self):
-        """Every Signal of the last on_event or on_features call, or of an instrument's: one per model that was emitted."""
+        """Every Signal of the last ``on_`` call, of this or of an instrument: one per model that was emitted."""
         cdef uint32_t i
         return [make_signal(self.scratch + i) for i in range(self.made)]
 

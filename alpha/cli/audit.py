@@ -81,9 +81,9 @@ def _tail(args: argparse.Namespace) -> int:
     if args.json:
         show.print_json("audit-tail", {"decisions": rows})
     else:
-        names = ("seq", "event_index", "ts_event_ns", "instrument", "action", "reason", "confidence", "latency_ns")
+        names = ["seq", "event_index", "ts_event_ns", "instrument", "action", "reason", "confidence", "latency_ns"]
         if any(r["model_slot"] or not r["emitted"] for r in rows):  # several models
-            names = (*names, "model_slot", "emitted")
+            names += ["model_slot", "emitted"]
         show.table(f"the last {len(rows)} decisions in {args.log}", names, [[r[n] for n in names] for r in rows])
     return 0
 

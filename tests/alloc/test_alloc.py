@@ -71,6 +71,12 @@ for engine, n in (("ort", 50_000), ("plan", len(rest))):
     rt.run(warm)
     result["with_" + engine] = counted(lambda a, b: rt._pipeline.run(rest[a:b], out), n)
     result["by_" + engine] = rt.stats()["reasons"].get("MODEL", 0)
+desk = alpha.Desk({"a": alpha.Model("models:/demo/1", "shadow"), "b": "models:/demo_mlp/1"},
+                  {"e": alpha.Ensemble({"a": 1.0, "b": 1.0})})
+rt = alpha.Runtime.from_registry(None, desk, instruments=s.instruments, engine="plan")
+rt.run(warm)
+result["desk"] = counted(lambda a, b: rt._pipeline.run(rest[a:b], out), 200_000)
+result["by_desk"] = rt.stats()["models"]["e"]["reasons"].get("MODEL", 0)
 quotes = int((rest["kind"][15_000:50_000] == 1).sum() - (rest["kind"][10_000:15_000] == 1).sum())
 _, model = load(find(None)).load_model("models:/demo/1")
 kernel = OrtModel(model.model_bytes, output=model.metadata.outputs[0].name).kernel()
@@ -104,3 +110,4 @@ def test_nothing_of_ours_allocates_over_a_million_events(tmp_path: Path, project
     assert r["ort_per_call"] >= 1
     assert r["with_ort"] == r["ort_per_call"] * r["ort_calls"], r
     assert r["with_plan"] == 0 and r["by_plan"] > 10_000, r
+    assert r["desk"] == 0 and r["by_desk"] > 10_000, r

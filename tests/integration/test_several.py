@@ -300,8 +300,8 @@ def test_a_killed_model_is_silent_at_the_poll(file: Path) -> None:
 
 MIXED = Desk(  # the order of names is not that of the alphabet
     {"z": A, "b": B, "lazy": Model(A, "shadow", lazy=True)},
-    {"both": Ensemble({"z": 1.0, "b": 3.0}, threshold=0.4)},
-    [Split({"z": 1.0, "both": 1.0}, "salt", "both", "5s")],
+    {"both": Ensemble({"z": 1, "b": 3}, threshold=0.4)},
+    [Split({"z": 1, "both": 1}, "salt", "both", "5s")],
 )
 
 
@@ -448,6 +448,24 @@ def test_missing_models_hold_and_the_others_go_on(file: Path) -> None:
         assert set(gone["reason"].tolist()) <= {Reason.NO_MODEL, *range(32, 41)}
         assert (signals["reason"] == Reason.MODEL).any() and "gone" in rt.why
         assert rt.explain(rt.instruments.symbols[0], "gone")["reason"] == "NO_MODEL"
+    with runtime(file, {"gone": "models:/gone@production"}, missing="hold") as rt:
+        signals = rt.run(SIM.events[:1000])
+        assert len(signals) > 100 and not signals["action"].any()
+
+
+def test_another_model_brings_its_own_latch(file: Path, tmp_path: Path) -> None:
+    latch = alpha.KillLatch(tmp_path / "kill")
+    with runtime(file, {"a": A, "b": B}, kill_file=tmp_path / "kill", reload="explicit") as rt:
+        rt.run(SIM.events[:5000])
+        assert rt.reload(A, model="b")["status"] == "offered"
+        rt.run(SIM.events[5000:9000])
+        assert rt.stats()["models"]["b"]["model"] == "demo/1"
+        latch.kill(model="demo_mlp")
+        part = rt.run(SIM.events[9000:9500])
+        assert not (part["reason"] == Reason.KILLED).any()
+        latch.kill(model="demo")
+        part = rt.run(SIM.events[9500:10_000])
+        assert set(part["reason"][part["reason"] < 32].tolist()) == {Reason.KILLED}
 
 
 # -- own features

@@ -93,3 +93,54 @@ def test_kill_from_another_thread_stops_every_action() -> None:
     first = int(np.flatnonzero(signals["reason"] == alpha.Reason.KILLED)[0])
     assert (signals["reason"][first:] == alpha.Reason.KILLED).all() and not signals["action"][first:].any()
     assert signals["action"][:first].any()
+
+
+def test_models_are_looked_at_killed_and_changed_beside_a_worker() -> None:
+    """Readers of every model, kills and loads while the worker decides: nothing is torn, nothing is lost."""
+    stream = simulate(40_000, seed=6, levels=1)
+    desk = {
+        "a": "models:/demo/1",
+        "b": alpha.Model("models:/demo_mlp/1", "shadow"),
+        "late": alpha.Model("models:/demo_mlp/1", lazy=True),
+    }
+    done, wrong, seen, parts = threading.Event(), [], 0, []
+    with (
+        alpha.Runtime.from_registry(None, desk, instruments=stream.instruments) as rt,
+        rt.start(overrun="refuse") as worker,
+    ):
+        symbol = rt.instruments.symbols[0]
+
+        def look() -> None:
+            nonlocal seen
+            while not done.is_set():
+                for slot, name in enumerate(desk):
+                    signal = rt.latest_of(symbol, name)
+                    if signal is None:
+                        continue
+                    seen += 1
+                    if signal.model_slot != slot or signal.shadow != (name == "b"):
+                        wrong.append(repr(signal))
+                rt.kill("drill", model="b")
+                rt.revive(model="b")
+                rt.stats()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        at = 0
+        while at < len(stream.events):
+            at += worker.push_many(stream.events[at : at + 256])
+            parts.append(worker.poll_many())
+            if at >= 20_000 and not rt.stats()["reload"]["swaps"]:
+                rt.load("late")
+        worker.stop()
+        done.set()
+        thread.join()
+        parts.append(worker.poll_many())
+        stats = rt.stats()
+    assert not wrong and seen > 0 and stats["reload"]["swaps"] == 1
+    signals = np.concatenate(parts)
+    assert stats["events"] == len(stream.events) and stats["decisions"] == len(signals)
+    late = signals[signals["model_slot"] == 2]["reason"]
+    loaded = int(np.flatnonzero(late == alpha.Reason.MODEL)[0])
+    assert (late[:loaded] != alpha.Reason.MODEL).all() and not (late[loaded:] == alpha.Reason.NO_MODEL).any()
+    assert not (signals["flags"] & np.uint32(alpha.SignalFlag.SHADOW)).any()

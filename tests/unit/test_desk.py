@@ -33,6 +33,8 @@ M = {"a": "models:/a@production", "b": "models:/b@production"}
     [
         (lambda: Desk({}), "at least one model"),
         (lambda: Desk({"a b": "x"}), "cannot name a model"),
+        (lambda: Desk({"a": Model("x", "dead")}), "no desk: Invalid enum value"),  # type: ignore[arg-type]
+        (lambda: Desk({"a": 3}), "no desk"),  # type: ignore[dict-item]
         (lambda: Desk({f"m{i}": "x" for i in range(33)}), "at most 32"),
         (lambda: Desk(M, {"a": Ensemble({"a": 1.0})}), "a model and an ensemble"),
         (lambda: Desk(M, {"e": Ensemble({"c": 1.0})}), "none of the models"),

@@ -329,7 +329,6 @@ static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *
 {
     for (uint32_t k = 0; k < p->group->n && k < next->group->n; k++) {
         alpha_seat *from = &p->group->seats[k], *to = &next->group->seats[k];
-        const uint8_t **latches = to->p->latches;
         for (uint32_t id = 0; id < p->n_instruments; id++) {
             const alpha_instrument *a = &from->p->instruments[id];
             alpha_instrument *b = &to->p->instruments[id];
@@ -342,8 +341,10 @@ static __attribute__((cold, unused)) void alpha_hand_over(const alpha_pipeline *
                 b->watch.data_ns = a->watch.data_ns;
             to->killed[id] = from->killed[id];
         }
-        to->p->latches = from->p->latches;
-        from->p->latches = latches;
+        if (!to->p->latches) { /* it brings its own where it may be another model */
+            to->p->latches = from->p->latches;
+            from->p->latches = (const uint8_t **)0;
+        }
         to->p->counters = from->p->counters;
         to->emitted = from->emitted;
         to->p->override = from->p->override;
