@@ -11,6 +11,7 @@ from alpha.audit.frames import Frame
 from alpha.audit.read import LogFile, open_all
 from alpha.errors import DataError
 from alpha.events import Action, Reason
+from alpha.models.limits import row_gates
 from alpha.models.load import read_file
 from alpha.models.metadata import Metadata, decode
 from alpha.models.score import scores
@@ -73,10 +74,18 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
         "scores": dict(zip(meta.actions if meta else [], given, strict=False)),
         "gates": [],
     }
-    if meta is not None and given and reason in (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN):
+    gates: list[dict[str, Any]] = []
+    if meta is not None and len(x) and np.isfinite(x).all():
+        gates += row_gates(meta.limits, meta.reference, x, _normalised(meta, x))
+    if meta is not None and given:
         limit = meta.decision.threshold
         value = abs(float(s["value"])) if meta.decision.rule == "sign" else float(s["confidence"])
-        out["gates"].append(f"threshold: {value:.4g} {'<' if reason == Reason.BELOW_THRESHOLD else '>='} {limit:.4g}")
+        passed = reason != Reason.BELOW_THRESHOLD
+        text = f"{value:.4g} {'>=' if passed else '<'} {limit:.4g}"
+        gates.append(
+            {"gate": "threshold", "value": value, "limit": limit, "passed": passed, "mode": "hold", "text": text}
+        )
+    out["gates"] = gates
     return out
 
 

@@ -247,7 +247,7 @@ def test_ranges_distance_and_psi_count_or_hold(tmp_path: Path) -> None:
     said, unlike, told = run("p", Limits(psi=Shift("hold", 0.25, 320)), rows)
     assert set(said[:319]) <= {"MODEL"} and set(said[319:]) == {"OUT_OF_DISTRIBUTION"} and unlike == {"psi": 11}
     assert next(g for g in told["gates"] if g["gate"] == "psi")["value"] > 0.25
-    with pytest.raises(ModelError, match="reference.edges and reference.shares are missing"):
+    with pytest.raises(ModelError, match=r"reference\.edges and reference\.shares are missing"):
         artifact(tmp_path / "n", 1, MIDS, limits=Limits(psi=Shift("hold")))
 
 
