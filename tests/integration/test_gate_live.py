@@ -416,6 +416,28 @@ def test_it_rolls_back_to_the_version_before(tmp_path: Path) -> None:
     assert replay(tmp_path / "log").passed
 
 
+def test_the_polling_thread_rolls_back_by_itself(tmp_path: Path) -> None:
+    file = tmp_path / "registry.json"
+    register(file, artifact(tmp_path, 1, MIDS), at=WHEN)
+    register(file, breaking(tmp_path, 2), at=WHEN)
+    promote(file, "models:/m/1", approver="Ada", at=WHEN)
+    with governed(file, reload="poll", every_s=0.01) as rt:
+        quote, t = rt.instrument("X").on_quote, 1
+        promote(file, "models:/m/2", approver="Ada", at=WHEN)
+        while rt.bundle.name != "m/2":  # the watcher has all the time it wants
+            quote(t, 99.0, 101.0, 1.0, 1.0)
+            t += 1
+        for _ in range(3):
+            quote(t, 49.0, 51.0, 1.0, 1.0)
+            t += 1
+        assert quote(t, 99.0, 101.0, 1.0, 1.0).reason == Reason.BREAKER  # type: ignore[union-attr]
+        while rt.bundle.name != "m/1":
+            t += 1
+            quote(t, 99.0, 101.0, 1.0, 1.0)
+        signal = quote(t + 1, 99.0, 101.0, 1.0, 1.0)
+        assert signal is not None and signal.reason == Reason.MODEL
+
+
 def test_the_first_hundred_events_after_a_swap_are_kept(file: Path) -> None:
     with governed(file) as rt:
         rt.run(quotes([1, 2]))

@@ -123,6 +123,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "alpha_sequence.h",
             "alpha_swap.h",
+            "alpha_demands.h",
             "alpha_pipeline.h",
             "alpha_resume.h",
             "alpha._core.pipeline",

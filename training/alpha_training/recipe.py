@@ -164,14 +164,18 @@ class Gates(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     bucket: str = ""
 
 
-COUNTED = Limits(ranges=Ranges("count"), distance=Distance("count", 0.0), psi=Shift("count"))
-"""What a recipe that says nothing gets: rows unlike the training rows are counted, none is held."""
+class LimitsOf(Limits, frozen=True, forbid_unknown_fields=True):
+    """What the gate demands of a live row, see :class:`alpha.models.limits.Limits`. A recipe that says nothing gets rows
+    counted that are unlike the training rows; none is held. ``distance.limit`` 0: the largest of a training row."""
+
+    ranges: Ranges = Ranges("count")
+    distance: Distance = Distance("count", 0.0)
+    psi: Shift = Shift("count")
 
 
 class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A whole recipe. ``features``: a catalogued name or a TOML file beside the recipe. ``assumptions``: sentences that
-    must hold for the model to be of use; they open its card. ``limits``: what the gate demands of a live row (see
-    :class:`alpha.models.limits.Limits`); ``distance.limit`` 0 is the largest distance of a training row."""
+    must hold for the model to be of use; they open its card. ``limits``: what the gate demands of a live row."""
 
     seed: int = 7
     data: Data
@@ -183,7 +187,7 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     decision: DecisionRule = msgspec.field(default_factory=DecisionRule)
     costs: CostsOf = msgspec.field(default_factory=CostsOf)
     gates: Gates = msgspec.field(default_factory=Gates)
-    limits: Limits = COUNTED
+    limits: LimitsOf = LimitsOf()
     small: dict[str, Any] = {}
 
 

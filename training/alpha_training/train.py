@@ -255,11 +255,12 @@ def environment(recipe: Recipe) -> dict[str, Any]:
 
 def _limits(declared: Limits, case: audit.Case, x: npt.NDArray[np.float64]) -> Limits:
     """The recipe's, with the largest distance of a training row where it names none."""
-    if declared.distance.limit > 0 or declared.distance.mode == "off":
-        return declared
+    limits = Limits(**{name: getattr(declared, name) for name in Limits.__struct_fields__})
+    if limits.distance.limit > 0 or limits.distance.mode == "off":
+        return limits
     z = case.scaler.apply(x.astype(np.float32)).astype(np.float64)
     largest = float(np.nextafter(np.float32((z**2).mean(axis=1).max()), np.float32(np.inf)))
-    return msgspec.structs.replace(declared, distance=msgspec.structs.replace(declared.distance, limit=largest))
+    return msgspec.structs.replace(limits, distance=msgspec.structs.replace(limits.distance, limit=largest))
 
 
 def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
