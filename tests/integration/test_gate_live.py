@@ -14,8 +14,10 @@ from registries import COMMIT, GOOD, WHEN
 
 import alpha
 from alpha.audit import AuditLog
+from alpha.audit.frames import Frame
+from alpha.audit.read import open_all
 from alpha.data.simulate import simulate
-from alpha.errors import AlphaError, ModelError
+from alpha.errors import AlphaError, DataError, ModelError
 from alpha.events import EVENT_DTYPE, Action, Kind, Reason
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
@@ -30,7 +32,7 @@ from alpha.models.limits import (
     shares_of,
 )
 from alpha.registry import Entry, FeatureDefinition, archive, promote, register
-from alpha.replay import replay
+from alpha.replay import explained_at, replay
 from alpha.sessions import session_table
 
 SIM = simulate(12_000, seed=61, levels=1)
@@ -414,6 +416,28 @@ def test_it_rolls_back_to_the_version_before(tmp_path: Path) -> None:
         rt.reset_breaker()
         assert rt.reload()["status"] == "offered"
     assert replay(tmp_path / "log").passed
+
+
+def test_a_logged_decision_is_explained_as_it_was_made(file: Path, tmp_path: Path) -> None:
+    """Also behind a takeover and with the breaker open: what the log does not hold is there again."""
+    register(file, breaking(tmp_path, 3), at=WHEN)
+    log = tmp_path / "log"
+    with governed(file, audit=AuditLog(log, policy="wait")) as rt:
+        rt.run(quotes([1, 2]))
+        rt.reload("models:/m/3")
+        rt.run(quotes(list(range(3, 203))))
+        rt.run(np.concatenate([wrong(300, 3), quotes([310, 311])]))
+        live = rt.explain("X")
+        assert (live["model"], live["reason"]) == ("m/3", "BREAKER")
+    (part,) = open_all(log)
+    frames = part.of_type(Frame.DECISION)
+    told = explained_at(log, int(part.headers["seq"][frames[-1]]))
+    assert told == live
+    first = explained_at(log, int(part.headers["seq"][frames[0]]))
+    assert (first["model"], first["reason"]) == ("m/1", "MODEL")
+    assert next(g for g in first["gates"] if g["gate"] == "breaker")["passed"]
+    with pytest.raises(DataError, match="has no frame"):
+        explained_at(log, 10**9)
 
 
 def test_the_polling_thread_rolls_back_by_itself(tmp_path: Path) -> None:
