@@ -102,7 +102,8 @@ REASONS: Mapping[Reason, Told] = {
         'nothing; or `duplicates = "keep"` in the guard if numbers repeat',
     ),
     Reason.OUTLIER: Told(
-        "the price is too far from the last ones", "reserved: the guard of this version never says so"
+        "the price is more than `outlier` times the last one, or less than that part of it",
+        "look at the feed; the fifth such price in a row that agrees with the others is believed; `outlier` in the guard",
     ),
     Reason.INSTRUMENT: Told("the event names an instrument that is not served", "add it to the runtime's instruments"),
     Reason.KIND: Told(

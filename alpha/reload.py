@@ -202,6 +202,10 @@ class Serving:
                 answer["why"] = self._why
             return answer
 
+    def expect(self, bundle: Bundle) -> None:
+        """What was offered to the pipeline by another way, as a replay does."""
+        self._next = bundle
+
     def forgive(self) -> None:
         """What the breaker rolled back may be taken up again."""
         self._broken = None

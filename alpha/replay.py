@@ -86,6 +86,30 @@ def replay(folder: str | Path, *, tolerant: bool = False) -> Replayed:
     return out
 
 
+def explained_at(folder: str | Path, seq: int) -> dict[str, Any]:
+    """The DECISION frame ``seq`` as :meth:`alpha.Runtime.explain` would have taken it apart when it was made: its file is
+    replayed up to it, so what the log does not hold (ages, PSI, cooldown) is there again. DataError as :func:`replay`."""
+    for file in open_all(folder):
+        found = np.flatnonzero(file.headers["seq"] == seq)
+        if not len(found):
+            continue
+        frame = int(found[0])
+        if int(file.headers["type"][frame]) != Frame.DECISION:
+            raise DataError(f"frame {seq} is {Frame(int(file.headers['type'][frame])).name}, no decision")
+        head, out = file.json(Frame.HEADER), Replayed(files=1)
+        bundle = recording.bundle_of(Path(folder), file.json(Frame.BUNDLE))
+        if differ := _identity(head, bundle):
+            raise DataError(f"{file.path} was written by another {', '.join(differ)}: it cannot be replayed here")
+        symbol = head["instruments"][int(file.decision(frame)["signal"]["instrument_id"])]["symbol"]
+        with Runtime(bundle, recording.instruments_of(head)) as rt:
+            rt.load_state(file.state())
+            _Player(rt, file, out, until=frame).play()
+            if not out.passed:
+                raise DataError(f"the decision was not reproduced: {out.shown[0]}")
+            return rt.explain(symbol)
+    raise DataError(f"{folder} has no frame {seq}")
+
+
 def _identity(head: dict[str, Any], bundle: Bundle) -> dict[str, list[str]]:
     """What a HEADER names that this process has not: name to [then, now]."""
     now = recording.identity(bundle)
@@ -106,7 +130,7 @@ def _check_whole(file: LogFile) -> None:
 class _Player:
     """One file through one runtime."""
 
-    def __init__(self, rt: Runtime, file: LogFile, out: Replayed) -> None:
+    def __init__(self, rt: Runtime, file: LogFile, out: Replayed, until: int | None = None) -> None:
         self.rt, self.file, self.out = rt, file, out
         self.pipeline = rt._pipeline
         self.serving = rt.bundle
@@ -128,6 +152,8 @@ class _Player:
         self.pipeline.follow()  # the breaker trips where the log says so: latency never repeats
         kinds = file.headers["type"]
         self.stream = np.flatnonzero(np.isin(kinds, STREAM))
+        if until is not None:
+            self.stream = self.stream[self.stream <= until]
         self.kinds = kinds[self.stream]
         self.at = 0  # position in self.stream up to which was compared
 
@@ -179,6 +205,7 @@ class _Player:
                     bundle = Group.of(bundle.seated[0], bundle.seated[1], self.serving)
                 self.pipeline.offer(bundle.pipeline(self.rt.instruments), sha256, only_seats=only_seats)
                 self.serving = bundle
+                self.rt._serving.expect(bundle)
         elif kind == Frame.CONTROL:
             told = np.frombuffer(raw, CONTROL_DTYPE, count=1)[0]
             seat, killed = divmod(int(told["killed"]), 1 << KILL_SEAT_SHIFT)

@@ -495,7 +495,7 @@ class Runtime:
         return 0
 
     def _binding(self) -> dict[str, Any]:
-        table, fs = self.instruments, self.bundle.feature_set
+        table = self.instruments
         limits = b"" if self.bundle.metadata is None else msgspec.json.encode(self.bundle.metadata.limits)
         lots, ticks, offsets = table.lots().tolist(), table.ticks().tolist(), table.clock_offsets_ns().tolist()
         return {

@@ -49,6 +49,12 @@ def block(i: int) -> npt.NDArray[Any]:
     return e[at : at + BLOCK]
 
 
+def mixed(i: int) -> npt.NDArray[Any]:
+    """Quotes and trades as they come, events number i*BLOCK onward behind :func:`warm_up`."""
+    e = _events(60 * BLOCK)[WARM_UP:]
+    return np.ascontiguousarray(e[i * BLOCK : (i + 1) * BLOCK])
+
+
 @cache
 def demo_model() -> tuple[bytes, str, int]:
     """(ONNX bytes, output name, features) of the committed demo model: a logistic regression."""

@@ -179,9 +179,10 @@ class ReferenceGate:
         if d.psi is not None:
             mode, limit, rows, edges, shares = d.psi
             self.binned.append([sum(bool(v > F32(e)) for e in edges[j]) for j, v in enumerate(x)])
-            n = len(self.binned)
-            if n >= rows and n % (rows // 16) == 0:
-                self.psi = max(psi(self.binned[-rows:], j, shares[j]) for j in range(len(x)))
+            n, turns = len(self.binned), -(-len(x) // 8)  # a row is counted for eight features
+            if n >= rows * turns and n % (rows // 16 * turns) == 0:
+                last = self.binned[-rows * turns :]
+                self.psi = max(psi(last[j // 8 :: turns], j, shares[j]) for j in range(len(x)))
                 self.psi = max(self.psi, 0.0)
             moved = bool(F32(self.psi) > F32(limit))
             self.exceeded["psi"] += moved

@@ -21,6 +21,7 @@ cdef extern from "alpha_checks.h" nogil:
         uint32_t on
         uint32_t hold
         uint32_t step
+        uint32_t turns
         float distance_limit
         float psi_limit
         float per_row

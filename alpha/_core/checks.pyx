@@ -109,7 +109,8 @@ cdef class Checks:
         counts = np.array([math.log(max(c, 0.5) / rows) for c in range(rows + 1)], np.float32)
         flat = [by_edge.reshape(-1), shares.reshape(-1), logs.reshape(-1), counts]
         self.owners += flat
-        self.c.drift.step, self.c.drift.per_row = rows // ALPHA_DRIFT_STEPS, np.float32(1.0 / rows)
+        self.c.drift.turns = padded // 8
+        self.c.drift.step, self.c.drift.per_row = rows // ALPHA_DRIFT_STEPS * self.c.drift.turns, np.float32(1.0 / rows)
         view = flat[0]
         self.c.drift.edges = &view[0]
         view = flat[1]

@@ -8,6 +8,7 @@ cdef extern from "alpha_guard.h" nogil:
         uint8_t use_recv
         uint8_t flag_crossed
         uint8_t keep_duplicates
+        double outlier
 
     ctypedef struct alpha_guard_state:
         int64_t last_ns
@@ -20,4 +21,5 @@ cdef extern from "alpha_guard.h" nogil:
     int alpha_own_event(const alpha_event *e, uint32_t id, int use_recv, int64_t last_ns, alpha_event *own)
     int alpha_is_for_all(const alpha_event *e)
 
-cdef int fill_config(alpha_guard_config *c, object clock, object crossed, object future_tolerance_ns, object duplicates) except -1
+cdef int fill_config(alpha_guard_config *c, object clock, object crossed, object future_tolerance_ns, object duplicates,
+                     object outlier) except -1

@@ -13,6 +13,7 @@ def guard_events(
     crossed: str = ...,
     future_tolerance_ns: int = ...,
     duplicates: str = ...,
+    outlier: float | None = ...,
     clock_offset_ns: Sequence[int] | npt.NDArray[np.int64] | None = ...,
     memory: npt.NDArray[np.uint8] | None = ...,
 ) -> npt.NDArray[np.uint8]: ...

@@ -7,7 +7,8 @@ from alpha.errors import AlphaError
 from alpha.events import EVENT_DTYPE, Reason
 
 
-cdef int fill_config(alpha_guard_config *c, object clock, object crossed, object future_tolerance_ns, object duplicates) except -1:
+cdef int fill_config(alpha_guard_config *c, object clock, object crossed, object future_tolerance_ns, object duplicates,
+                     object outlier) except -1:
     for name, value, allowed in (
         ("clock", clock, ("recv", "event")),
         ("crossed", crossed, ("reject", "flag")),
@@ -20,6 +21,9 @@ cdef int fill_config(alpha_guard_config *c, object clock, object crossed, object
     c.use_recv = clock == "recv"
     c.flag_crossed = crossed == "flag"
     c.keep_duplicates = duplicates == "keep"
+    if outlier is not None and not 1.0 < outlier < 1e9:
+        raise AlphaError(f"guard outlier is a factor above 1 and below 1e9, not {outlier}")
+    c.outlier = 0.0 if outlier is None else outlier
     c.future_tolerance_ns = future_tolerance_ns
     return 0
 
@@ -47,7 +51,7 @@ def guard_memory(Py_ssize_t n_instruments, earlier=None):
 
 
 def guard_events(events, Py_ssize_t n_instruments, *, clock="recv", crossed="reject",
-                 future_tolerance_ns=10_000_000_000, duplicates="reject", clock_offset_ns=None, memory=None):
+                 future_tolerance_ns=10_000_000_000, duplicates="reject", outlier=None, clock_offset_ns=None, memory=None):
     """Why each event would be rejected: uint8 ``Reason`` numbers, shape ``[len(events)]``, 0 = accepted.
 
     ``clock_offset_ns``: per instrument, exchange clock minus local clock (default 0). ``memory``: of
@@ -70,7 +74,7 @@ def guard_events(events, Py_ssize_t n_instruments, *, clock="recv", crossed="rej
         raise AlphaError("guard_events takes an array of EVENT_DTYPE")
     if n_instruments < 0:
         raise AlphaError("n_instruments cannot be negative")
-    fill_config(&config, clock, crossed, future_tolerance_ns, duplicates)
+    fill_config(&config, clock, crossed, future_tolerance_ns, duplicates, outlier)
     reasons = np.zeros(n, dtype=np.uint8)
     if n == 0:
         return reasons

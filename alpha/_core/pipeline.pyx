@@ -77,7 +77,8 @@ cdef class Pipeline:
         p.program = &program.c
         p.kernels = program.kernels
         p.no_model = no_model
-        fill_config(&p.guard, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"])
+        fill_config(&p.guard, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"],
+                    guard.get("outlier"))
         means = np.ascontiguousarray(mean, dtype=np.float64)
         stds = np.ascontiguousarray(std, dtype=np.float64)
         if means.shape != (f,) or stds.shape != (f,):

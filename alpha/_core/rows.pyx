@@ -62,7 +62,8 @@ cdef class RowMaker:
         self.program = program
         self.n = <uint32_t>len(lots)
         self.around = Surroundings(program, lots, ticks, sessions, peers)
-        fill_config(&self.config, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"])
+        fill_config(&self.config, guard["clock"], guard["crossed"], guard["future_tolerance_ns"], guard["duplicates"],
+                    guard.get("outlier"))
         self.guards = <alpha_guard_state *>calloc(self.n, sizeof(alpha_guard_state))
         self.blocks = <alpha_block **>calloc(self.n, sizeof(alpha_block *))
         if self.guards == NULL or self.blocks == NULL:

@@ -12,6 +12,7 @@ from alpha.audit.read import LogFile, open_all
 from alpha.errors import DataError
 from alpha.events import Action, Reason, SignalFlag
 from alpha.models.ensemble import ORDER, shares_of
+from alpha.models.limits import row_gates
 from alpha.models.load import read_file
 from alpha.models.metadata import Metadata, decode, normalised
 from alpha.models.score import scores
@@ -78,10 +79,18 @@ def _explain(folder: Path, file: LogFile, i: int) -> dict[str, Any]:
     }
     if "seat" in told:
         out |= _of_seat(told, d)
-    if meta is not None and given and reason in (Reason.MODEL, Reason.BELOW_THRESHOLD, Reason.COOLDOWN):
+    gates: list[dict[str, Any]] = []
+    if meta is not None and len(x) and np.isfinite(x).all():
+        gates += row_gates(meta.limits, meta.reference, x, normalised(x, meta.mean, meta.std, meta.clip))
+    if meta is not None and given:
         limit = meta.decision.threshold
         value = abs(float(s["value"])) if meta.decision.rule == "sign" else float(s["confidence"])
-        out["gates"].append(f"threshold: {value:.4g} {'<' if reason == Reason.BELOW_THRESHOLD else '>='} {limit:.4g}")
+        passed = reason != Reason.BELOW_THRESHOLD
+        text = f"{value:.4g} {'>=' if passed else '<'} {limit:.4g}"
+        gates.append(
+            {"gate": "threshold", "value": value, "limit": limit, "passed": passed, "mode": "hold", "text": text}
+        )
+    out["gates"] = gates
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 
 from alpha._core.log import scan
 from alpha.audit.frames import BLOCK_DTYPE, FRAME_BYTES, GENESIS, Frame, FrameFlag
+from alpha.audit.head import read_head, signature_problem
 from alpha.audit.read import LogFile, files_of, number_of, resume
-from alpha.documents import read_json
 from alpha.errors import DataError
+from alpha.registry.policy import keys_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,23 @@ class Problem:
 @dataclass
 class Result:
     """``frames``: good ones; ``unsealed``: those behind the last block of a file (a crash leaves such); ``dropped``:
-    records the writer lost; ``head``: where the log ends (as in head.json)."""
+    records the writer lost; ``head``: where the log ends (as in head.json); ``signed_by``: the pinned key whose signature
+    of the anchor fits, empty without one."""
 
     frames: int
     unsealed: int
     dropped: int
     head: dict[str, Any]
     problems: list[Problem]
+    signed_by: str = ""
 
 
-def verify(folder: str | Path, *, head: str | Path | None = None) -> Result:
+def verify(folder: str | Path, *, head: str | Path | None = None, keys: str | Path | None = None) -> Result:
     """Walk a log from its first byte to its last.
 
-    ``head``: an anchor that was kept elsewhere (default: ``head.json`` in the folder, if any).
+    ``head``: an anchor that was kept elsewhere (default: ``head.json`` in the folder, if any). ``keys``: a folder of
+    ``NAME.pub``; the head must then be signed by one of them. Without it a signature is checked where there is one and
+    ``$ALPHA_KEYS`` names the keys.
     """
     out = Result(0, 0, 0, {"seq": 0, "sha256": GENESIS.hex()}, [])
     seq: int | None = None
@@ -64,7 +69,7 @@ def verify(folder: str | Path, *, head: str | Path | None = None) -> Result:
     if tail is not None:
         out.problems.append(tail[0])
     out.head = {"seq": seq or 0, "sha256": chain.hex()}
-    _anchor(Path(folder), head, heads, out)
+    _anchor(Path(folder), head, keys, heads, out)
     return out
 
 
@@ -170,36 +175,30 @@ def _blocks(
     return chain, start
 
 
-def _anchor(folder: Path, head: str | Path | None, heads: dict[int, str], out: Result) -> None:
-    """Compare where the log ends with where it was said to end."""
+def _anchor(folder: Path, head: str | Path | None, keys: str | Path | None, heads: dict[int, str], out: Result) -> None:
+    """Compare where the log ends with where it was said to end, and by whom."""
     file = Path(head) if head is not None else folder / "head.json"
-    try:
-        said = read_json(file.read_bytes(), str(file), DataError)
-    except FileNotFoundError:
+
+    def problem(text: str) -> None:
+        out.problems.append(Problem(file.name, 0, text))
+
+    said = read_head(file)
+    if said is None:
         if head is not None:
-            raise DataError(f"anchor {head} does not exist") from None
+            raise DataError(f"anchor {head} does not exist")
+        if keys is not None:
+            problem("it is missing, so no signature says where the log ended")
         return
-    except OSError as exc:
-        raise DataError(f"anchor {file} cannot be read: {exc}") from None
-    if not isinstance(said, dict) or not isinstance(said.get("seq"), int):
-        raise DataError(f"anchor {file} is not what the writer of an audit log leaves")
+    if keys is not None or (said.key and os.environ.get("ALPHA_KEYS")):
+        folder_of_keys = keys if keys is not None else os.environ["ALPHA_KEYS"]
+        if wrong := signature_problem(said, keys_in(folder_of_keys, str(folder_of_keys))):
+            problem(wrong)
+        else:
+            out.signed_by = said.key
     end = out.head["seq"]
-    if said["seq"] > end:
-        out.problems.append(
-            Problem(file.name, 0, f"the log ended at frame {said['seq']}, now it ends at {end}: its end was cut off")
-        )
-    elif heads.get(said["seq"], GENESIS.hex() if said["seq"] == 0 else None) != said.get("sha256"):
-        out.problems.append(
-            Problem(file.name, 0, f"the log up to frame {said['seq']} is not the one that the anchor saw")
-        )
-    elif said.get("closed") and said["seq"] < end:
-        out.problems.append(
-            Problem(
-                file.name, 0, f"{end - said['seq']} frames were added after the log was closed at frame {said['seq']}"
-            )
-        )
-
-
-def head_json(seq: int, chain: bytes, *, closed: bool) -> bytes:
-    """The anchor: where a log ended. ``closed``: nothing may follow unless a later anchor says so."""
-    return json.dumps({"seq": seq, "sha256": chain.hex(), "closed": closed}).encode() + b"\n"
+    if said.seq > end:
+        problem(f"the log ended at frame {said.seq}, now it ends at {end}: its end was cut off")
+    elif heads.get(said.seq, GENESIS.hex() if said.seq == 0 else None) != said.sha256:
+        problem(f"the log up to frame {said.seq} is not the one that the anchor saw")
+    elif said.closed and said.seq < end:
+        problem(f"{end - said.seq} frames were added after the log was closed at frame {said.seq}")

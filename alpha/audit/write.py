@@ -11,8 +11,8 @@ from typing import Any
 
 from alpha._core.log import Log, scan
 from alpha.audit.frames import FORMAT, FRAME_BYTES, GENESIS, Frame, state_payload
+from alpha.audit.head import HeadSigner, head_json
 from alpha.audit.read import LogFile, files_of, number_of, resume
-from alpha.audit.verify import head_json
 from alpha.documents import sync_folder, write_atomically
 from alpha.errors import AlphaError, DataError
 
@@ -24,7 +24,8 @@ class AuditLog:
 
     ``policy``: ``block_signals`` (what cannot be kept becomes HOLD, AUDIT_BLOCKED, until the log is opened anew),
     ``count_drops`` (it is lost and counted) or ``wait`` (offline: the producer waits). ``anchor``: a file elsewhere that
-    learns where the log ends, beside ``head.json`` in the folder. ``capacity``: of the ring, bytes.
+    learns where the log ends, beside ``head.json`` in the folder. ``key``: an Ed25519 private key (as ``alpha registry
+    keygen`` writes it) that signs it there and here. ``capacity``: of the ring, bytes.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class AuditLog:
         capacity: int = 1 << 24,
         rotate_bytes: int = ROTATE_BYTES,
         anchor: str | Path | None = None,
+        key: str | Path | None = None,
     ) -> None:
+        self._signer = None if key is None else HeadSigner(Path(key))
         self.folder = Path(folder)
         self.policy = policy
         self.rotate_bytes = rotate_bytes
@@ -117,9 +120,10 @@ class AuditLog:
 
     def _tell(self, *, closed: bool) -> None:
         """Write down where the finished files end."""
+        head = head_json(self._seq, self._chain, closed=closed, sign=self._signer)
         for file in (self.folder / "head.json", self.anchor):
             if file is not None:
-                write_atomically(file, head_json(self._seq, self._chain, closed=closed))
+                write_atomically(file, head)
 
     def stats(self) -> dict[str, Any]:
         """What was written and what was not."""

@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             sub.add_argument(
                 "--head", metavar="FILE", help="an anchor that was kept elsewhere (default: DIR/head.json)"
             )
+            sub.add_argument("--keys", metavar="FOLDER", help="NAME.pub files: the head must be signed by one of them")
         if name == "tail":
             sub.add_argument("-n", type=int, default=10, metavar="N", help="how many (default 10)")
         if name == "explain":
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from alpha.audit import verify
 
-    result = verify(args.log, head=args.head)
+    result = verify(args.log, head=args.head, keys=args.keys)
     if args.json:
         show.print_json(
             "audit-verify",
@@ -53,12 +54,16 @@ def _verify(args: argparse.Namespace) -> int:
                 "unsealed": result.unsealed,
                 "dropped": result.dropped,
                 "head": result.head,
+                "signed_by": result.signed_by,
                 "problems": [str(p) for p in result.problems],
                 "pass": not result.problems,
             },
         )
     else:
         print(f"{result.frames:,} frames in {args.log}, the last block is {result.head['sha256'][:16]}…")
+        print(
+            f"its end is signed by {result.signed_by}" if result.signed_by else "its end carries no checked signature"
+        )
         for problem in result.problems:
             print(f"PROBLEM {problem}")
         if not result.problems:
@@ -109,8 +114,15 @@ def _row(file: Any, i: int, symbols: list[str]) -> dict[str, Any]:
 
 def _explain(args: argparse.Namespace) -> int:
     from alpha.audit.explain import explain
+    from alpha.errors import AlphaError
+    from alpha.replay import explained_at
 
     result = explain(args.log, args.seq)
+    result["replayed"] = ""
+    try:  # what the log alone does not hold: ages, PSI, cooldown
+        result["gates"] = explained_at(args.log, args.seq)["gates"]
+    except AlphaError as exc:
+        result["replayed"] = str(exc)
     if args.json:
         show.print_json("audit-explain", result)
         return 0
@@ -129,8 +141,14 @@ def _explain(args: argparse.Namespace) -> int:
         ],
     )
     show.table("outputs", ("score", "value"), list(result["scores"].items()))
-    for text in result["gates"]:
-        print(text)
+    show.table(
+        "gates",
+        ("gate", "value", "limit", "passed"),
+        [(g["gate"], g.get("text", g["value"]), g["limit"], g["passed"]) for g in result["gates"]],
+    )
+    if result["replayed"]:
+        print(f"gates from the log alone: {result['replayed']}")
+    print(f"{result['reason']}: {result['meaning']}. What to do: {result['remedy']}")
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "plan", "path", "scale", "operators", "batch", "peers", "stack", "audit")
+STAGES = ("ring", "features", "ort", "plan", "path", "scale", "operators", "batch", "peers", "stack", "audit", "gate")
 LONG = ("tail",)  # by name only
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from alpha.cli import show
 
+_EXPECTED = {"MODEL", "BELOW_THRESHOLD", "COOLDOWN", "NOT_WARM"}  # nothing is to be done about these
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha run``."""
@@ -23,6 +25,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("inline", "worker"), default="inline", help="this thread, or a worker thread behind a ring"
     )
     parser.add_argument("--audit", metavar="DIR", help="write every event and decision into this audit log")
+    parser.add_argument("--audit-key", metavar="FILE", help="sign the log's end with this private key")
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="in force instead of the declared one; lower only with --backtest"
+    )
+    parser.add_argument(
+        "--backtest",
+        action="store_true",
+        help="nobody acts on it: a lower threshold and an archived version are allowed",
+    )
     parser.add_argument("--cpu", type=int, help="pin the worker to this CPU")
     show.add_data(parser)
     show.add_inputs(parser)
@@ -50,8 +61,17 @@ def run(args: argparse.Namespace) -> int:
         if args.audit is not None:
             from alpha.audit import AuditLog
 
-            log = AuditLog(args.audit, policy="wait")  # a file has time: nothing is dropped, nothing blocked
-        with Runtime.from_registry(registry, what, instruments=source.instruments, audit=log) as rt:
+            log = AuditLog(
+                args.audit, policy="wait", key=args.audit_key
+            )  # a file has time: nothing is dropped, nothing blocked
+        with Runtime.from_registry(
+            registry,
+            what,
+            instruments=source.instruments,
+            audit=log,
+            threshold=args.threshold,
+            backtest=args.backtest,
+        ) as rt:
             show.take_inputs(args, source, rt.bundle.feature_set)
             rt.measure_latency()
             digest = hashlib.sha256()
@@ -78,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
                 "bad_rows": source.bad_rows,
                 "ignored_rows": source.ignored_rows,
                 "latency_ns": stats["latency_ns"],
+                "threshold": stats["threshold"],
+                "unlike": stats["unlike"],
+                "breaker": stats["breaker"],
                 "model": rt.bundle.name,
                 "governed": rt.bundle.governed,
                 "why": rt.why,
@@ -109,6 +132,8 @@ def run(args: argparse.Namespace) -> int:
         + [(f"rejected {k}", v) for k, v in result["rejected"].items()]
         + [(f"bad row {k}", v) for k, v in result["bad_rows"].items()]
         + [(f"ignored row {k}", v) for k, v in result["ignored_rows"].items()]
+        + [(f"unlike training: {k}", v) for k, v in result["unlike"].items()]
+        + ([("threshold lowered to", result["threshold"]["in_force"])] if result["threshold"]["lowered"] else [])
         + [(f"latency {k}, ns", v if v is not None else "-") for k, v in result["latency_ns"].items()],
     )
     if "models" in result:
@@ -128,6 +153,12 @@ def run(args: argparse.Namespace) -> int:
                 for name, m in result["models"].items()
             ],
         )
+    from alpha.events import Reason
+    from alpha.reasons import remedy
+
+    for name in result["reasons"]:
+        if name not in _EXPECTED:
+            print(f"{name}: {remedy(Reason[name])}", file=sys.stderr)
     print(f"signals sha256 {result['signals_sha256']}")
     return 0
 

@@ -39,12 +39,14 @@ class GuardSpec:
     ``crossed``: reject bid > ask in a continuous session, or accept it flagged.
     ``future_tolerance``: largest accepted exchange time ahead of the receipt time after the
     instrument's clock offset; ``duplicates``: reject an event that repeats the last venue
-    sequence number of its instrument and kind, or keep it.
+    sequence number of its instrument and kind, or keep it. ``outlier``: a price more than so many times the last one, or
+    less than that part of it, is rejected; the fifth in a row that agrees with the others is believed (None: any price is).
     """
 
     crossed: Literal["reject", "flag"] = "reject"
     future_tolerance: Duration = field(default_factory=lambda: Duration(10 * 10**9))
     duplicates: Literal["reject", "keep"] = "reject"
+    outlier: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ class FeatureSet:
                     "crossed": g.crossed,
                     "future_tolerance": str(g.future_tolerance),
                     "duplicates": g.duplicates,
+                    **({} if g.outlier is None else {"outlier": g.outlier}),
                 },
             },
             "trigger": str(self.trigger),
@@ -270,8 +273,15 @@ def _stream(data: object) -> StreamSpec:
     _choices(
         guard,
         "stream.guard",
-        {"crossed": ("reject", "flag"), "future_tolerance": None, "duplicates": ("reject", "keep")},
+        {"crossed": ("reject", "flag"), "future_tolerance": None, "duplicates": ("reject", "keep"), "outlier": None},
     )
+    if guard.get("outlier") is not None:
+        try:
+            guard["outlier"] = float(guard["outlier"])
+        except (TypeError, ValueError):
+            raise DefinitionError(f"stream.guard.outlier is a number, not {guard['outlier']!r}") from None
+        if not 1.0 < guard["outlier"] < 1e9:
+            raise DefinitionError(f"stream.guard.outlier is a factor above 1 and below 1e9, not {guard['outlier']}")
     if "future_tolerance" in guard:
         guard["future_tolerance"] = duration(str(guard["future_tolerance"]))
     return StreamSpec(guard=GuardSpec(**guard), **values)

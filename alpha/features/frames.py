@@ -233,6 +233,7 @@ def _guarded(fs: FeatureSet, source: EventSource) -> Iterator[tuple[Events, npt.
                 crossed=g.crossed,
                 future_tolerance_ns=g.future_tolerance.ns,
                 duplicates=g.duplicates,
+                outlier=g.outlier,
                 clock_offset_ns=table.clock_offsets_ns(),
                 memory=memory,
             )

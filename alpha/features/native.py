@@ -51,6 +51,7 @@ def surroundings(fs: FeatureSet, instruments: Instruments) -> dict[str, Any]:
             "crossed": g.crossed,
             "future_tolerance_ns": g.future_tolerance.ns,
             "duplicates": g.duplicates,
+            "outlier": g.outlier,
         },
     }
 

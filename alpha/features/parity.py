@@ -53,6 +53,7 @@ def guard(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) ->
         crossed=g.crossed,
         future_tolerance_ns=g.future_tolerance.ns,
         duplicates=g.duplicates,
+        outlier=g.outlier,
         clock_offset_ns=instruments.clock_offsets_ns(),
     )
 

@@ -5,6 +5,7 @@ All of it is optional: metadata that declare nothing demand nothing, but for the
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Literal
 
@@ -38,8 +39,9 @@ class Distance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Population stability index of each feature over the last ``window`` rows (a multiple of 16; it moves on by a
-    sixteenth) against the shares of the training rows, at most ``limit``."""
+    """Population stability index of each feature over its last ``window`` rows (a multiple of 16; it moves on by a
+    sixteenth) against the shares of the training rows, at most ``limit``. A row is counted for eight features in turn,
+    so with F features the window spans window * ceil(F / 8) rows."""
 
     mode: Mode = "off"
     limit: float = 0.25
@@ -100,8 +102,8 @@ def edges_of(x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def shares_of(x: npt.NDArray[Any], edges: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Share of the rows ``[N, F]`` in each bin, ``[F, 10]``; a value on an edge lies below it, as live."""
     raw = x.astype(np.float32)
-    bins = (raw[:, :, None] > edges[None, :, :]).sum(axis=2)
-    return np.stack([np.bincount(column, minlength=BINS) / len(raw) for column in bins.T])
+    bins = (np.searchsorted(own, column, side="left") for own, column in zip(edges, raw.T, strict=True))
+    return np.stack([np.bincount(each, minlength=BINS) / len(raw) for each in bins])
 
 
 def psi(counts: npt.ArrayLike, shares: npt.ArrayLike) -> float:
@@ -178,7 +180,7 @@ def check_reference(limits: Limits, reference: Any, n: int) -> None:
             raise ModelError(f"reference.{name} must have {width} values for each of {n} features")
         if not all(math.isfinite(v) for row in rows for v in row):
             raise ModelError(f"reference.{name} contains a value that is not finite")
-    if any(a > b for row in reference.edges for a, b in zip(row, row[1:], strict=False)):
+    if any(a > b for row in reference.edges for a, b in itertools.pairwise(row)):
         raise ModelError("reference.edges must ascend for each feature")
     if any(not 0 <= v <= 1 for row in reference.shares for v in row):
         raise ModelError("reference.shares must lie between 0 and 1")

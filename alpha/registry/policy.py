@@ -71,12 +71,17 @@ def pinned_keys(registry: str | Path) -> dict[str, bytes]:
     if not folder:
         file, toml = _read(Path(registry))
         return {name: _key(text, f"{file}: key {name!r}") for name, text in toml.keys.items()}
+    return keys_in(folder, f"$ALPHA_KEYS ({folder})")
+
+
+def keys_in(folder: str | Path, what: str) -> dict[str, bytes]:
+    """Name and 32 bytes of every ``NAME.pub`` in a folder; RegistryError if there is none."""
     try:
         texts = {f.stem: f.read_text(encoding="ascii") for f in sorted(Path(folder).glob("*.pub"))}
     except (OSError, UnicodeDecodeError) as exc:
-        raise RegistryError(f"the keys in $ALPHA_KEYS ({folder}) cannot be read: {exc}") from None
+        raise RegistryError(f"the keys in {what} cannot be read: {exc}") from None
     if not texts:  # a wrong path must not switch the check off
-        raise RegistryError(f"$ALPHA_KEYS ({folder}) holds no NAME.pub: name the folder with the public keys")
+        raise RegistryError(f"{what} holds no NAME.pub: name the folder with the public keys")
     return {name: _key(text, f"{folder}/{name}.pub") for name, text in texts.items()}
 
 

@@ -63,7 +63,9 @@ def test_verify_tail_and_explain(capsys: pytest.CaptureFixture[str], logged: Pat
     assert code == 0 and one["action"] == acted[-1]["action"] and len(one["features"]) == 10
     assert all({"raw", "normalised", "training_range", "shift"} <= f.keys() for f in one["features"])
     assert max(abs(f["shift"]) for f in one["features"]) > 0.01
-    assert one["gates"][0].startswith("threshold: ") and ">=" in one["gates"][0]
+    threshold = next(g for g in one["gates"] if g["gate"] == "threshold")
+    assert threshold["passed"] and ">=" in threshold["text"] and one["replayed"] == ""
+    assert [g["gate"] for g in one["gates"]][:2] == ["killed", "halted"] and "remedy" in one
     file = LogFile.open(files_of(logged)[0])
     event = int(file.headers["seq"][file.of_type(Frame.EVENT)[0]])
     code, _, err = call(capsys, "audit", "explain", logged, event)

@@ -14,8 +14,10 @@ from registries import COMMIT, GOOD, WHEN
 
 import alpha
 from alpha.audit import AuditLog
+from alpha.audit.frames import Frame
+from alpha.audit.read import open_all
 from alpha.data.simulate import simulate
-from alpha.errors import AlphaError, ModelError
+from alpha.errors import AlphaError, DataError, ModelError
 from alpha.events import EVENT_DTYPE, Action, Kind, Reason
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument, Instruments
@@ -30,7 +32,7 @@ from alpha.models.limits import (
     shares_of,
 )
 from alpha.registry import Entry, FeatureDefinition, archive, promote, register
-from alpha.replay import replay
+from alpha.replay import explained_at, replay
 from alpha.sessions import session_table
 
 SIM = simulate(12_000, seed=61, levels=1)
@@ -247,7 +249,7 @@ def test_ranges_distance_and_psi_count_or_hold(tmp_path: Path) -> None:
     said, unlike, told = run("p", Limits(psi=Shift("hold", 0.25, 320)), rows)
     assert set(said[:319]) <= {"MODEL"} and set(said[319:]) == {"OUT_OF_DISTRIBUTION"} and unlike == {"psi": 11}
     assert next(g for g in told["gates"] if g["gate"] == "psi")["value"] > 0.25
-    with pytest.raises(ModelError, match="reference.edges and reference.shares are missing"):
+    with pytest.raises(ModelError, match=r"reference\.edges and reference\.shares are missing"):
         artifact(tmp_path / "n", 1, MIDS, limits=Limits(psi=Shift("hold")))
 
 
@@ -414,6 +416,50 @@ def test_it_rolls_back_to_the_version_before(tmp_path: Path) -> None:
         rt.reset_breaker()
         assert rt.reload()["status"] == "offered"
     assert replay(tmp_path / "log").passed
+
+
+def test_a_logged_decision_is_explained_as_it_was_made(file: Path, tmp_path: Path) -> None:
+    """Also behind a takeover and with the breaker open: what the log does not hold is there again."""
+    register(file, breaking(tmp_path, 3), at=WHEN)
+    log = tmp_path / "log"
+    with governed(file, audit=AuditLog(log, policy="wait")) as rt:
+        rt.run(quotes([1, 2]))
+        rt.reload("models:/m/3")
+        rt.run(quotes(list(range(3, 203))))
+        rt.run(np.concatenate([wrong(300, 3), quotes([310, 311])]))
+        live = rt.explain("X")
+        assert (live["model"], live["reason"]) == ("m/3", "BREAKER")
+    (part,) = open_all(log)
+    frames = part.of_type(Frame.DECISION)
+    told = explained_at(log, int(part.headers["seq"][frames[-1]]))
+    assert told == live
+    first = explained_at(log, int(part.headers["seq"][frames[0]]))
+    assert (first["model"], first["reason"]) == ("m/1", "MODEL")
+    assert next(g for g in first["gates"] if g["gate"] == "breaker")["passed"]
+    with pytest.raises(DataError, match="has no frame"):
+        explained_at(log, 10**9)
+
+
+def test_the_polling_thread_rolls_back_by_itself(tmp_path: Path) -> None:
+    file = tmp_path / "registry.json"
+    register(file, artifact(tmp_path, 1, MIDS), at=WHEN)
+    register(file, breaking(tmp_path, 2), at=WHEN)
+    promote(file, "models:/m/1", approver="Ada", at=WHEN)
+    with governed(file, reload="poll", every_s=0.01) as rt:
+        quote, t = rt.instrument("X").on_quote, 1
+        promote(file, "models:/m/2", approver="Ada", at=WHEN)
+        while rt.bundle.name != "m/2":  # the watcher has all the time it wants
+            quote(t, 99.0, 101.0, 1.0, 1.0)
+            t += 1
+        for _ in range(3):
+            quote(t, 49.0, 51.0, 1.0, 1.0)
+            t += 1
+        assert quote(t, 99.0, 101.0, 1.0, 1.0).reason == Reason.BREAKER  # type: ignore[union-attr]
+        while rt.bundle.name != "m/1":
+            t += 1
+            quote(t, 99.0, 101.0, 1.0, 1.0)
+        signal = quote(t + 1, 99.0, 101.0, 1.0, 1.0)
+        assert signal is not None and signal.reason == Reason.MODEL
 
 
 def test_the_first_hundred_events_after_a_swap_are_kept(file: Path) -> None:

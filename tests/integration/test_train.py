@@ -127,6 +127,13 @@ def test_statistics_come_from_the_training_rows_only(trained: SimpleNamespace) -
     np.testing.assert_allclose(meta.mean, x.mean(axis=0), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(meta.std, x.std(axis=0), rtol=1e-9)
     np.testing.assert_allclose(meta.reference.max, x.max(axis=0))
+    for j, (edges, shares) in enumerate(zip(meta.reference.edges, meta.reference.shares, strict=True)):
+        np.testing.assert_allclose(edges, np.quantile(x[:, j], np.arange(1, 10) / 10), rtol=1e-6, atol=1e-9)
+        bins = [sum(v > np.float32(e) for e in edges) for v in x[:500, j].astype(np.float32)]
+        assert len(shares) == 10 and sum(shares) == pytest.approx(1) and max(bins) <= 9
+    z = np.clip((x - np.array(meta.mean)) / np.array(meta.std), *meta.clip)
+    assert meta.limits.distance.limit == pytest.approx((z**2).mean(axis=1).max(), rel=1e-5)
+    assert (meta.limits.ranges.mode, meta.limits.distance.mode, meta.limits.psi.mode) == ("count", "count", "count")
     everything = table[meta.feature_names].to_numpy(np.float64)
     assert not np.allclose(meta.mean, everything.mean(axis=0), rtol=1e-9, atol=1e-12)
     for name in meta.feature_names:

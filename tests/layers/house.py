@@ -126,6 +126,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_ensemble.h",
             "alpha_seats.h",
             "alpha_swap.h",
+            "alpha_demands.h",
             "alpha_pipeline.h",
             "alpha_seats_state.h",
             "alpha_resume.h",

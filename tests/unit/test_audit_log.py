@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import resource
 import shutil
@@ -18,6 +19,7 @@ from alpha.audit import AuditLog, verify
 from alpha.audit.frames import BLOCK_DTYPE, CONTROL_DTYPE, DECISION_DTYPE, FEATURES_DTYPE, FRAME_BYTES, Frame
 from alpha.audit.read import LogFile, files_of
 from alpha.errors import AlphaError, DataError, StateError
+from alpha.registry import keygen
 
 
 def reference_crc(data: bytes) -> int:
@@ -307,3 +309,40 @@ def test_records_come_out_of_the_ring_in_order(tmp_path: Path) -> None:
             for k, p in ((Frame.EVENT, event(i)), (Frame.DECISION, decision(i)))
         )
         assert taken == want, i
+
+
+def test_case_29_a_signed_head_shows_who_wrote_it_and_what_was_altered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keygen(tmp_path / "ada.key")
+    keygen(tmp_path / "eve.key")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "ada.pub").rename(tmp_path / "keys/ada.pub")
+    folder, anchor = tmp_path / "log", tmp_path / "elsewhere.json"
+    log = AuditLog(folder, policy="wait", anchor=anchor, key=tmp_path / "ada.key")
+    log.begin(HEADER, BUNDLE, b"state")
+    put(log, range(40))
+    log.finish(closed=True)
+    keys = tmp_path / "keys"
+    for head in (None, anchor):
+        found = verify(folder, head=head, keys=keys)
+        assert (found.problems, found.signed_by) == ([], "ada")
+    assert verify(folder).signed_by == ""
+    monkeypatch.setenv("ALPHA_KEYS", str(keys))
+    assert verify(folder).signed_by == "ada"
+    file = folder / "head.json"
+    good = json.loads(file.read_text())
+
+    def told(**change: object) -> str:
+        file.write_text(json.dumps({**good, **change}))
+        return str(verify(folder, keys=keys).problems[0])
+
+    assert "does not fit" in told(seq=good["seq"] - 1)
+    assert "does not fit" in told(closed=False)
+    assert "does not fit" in told(signature="AAAA")
+    assert "carries no signature" in told(key="", signature="")
+    assert "none of the pinned keys" in told(key="eve")
+    file.unlink()
+    assert "it is missing" in str(verify(folder, keys=keys).problems[0])
+    AuditLog(tmp_path / "other", policy="wait", key=tmp_path / "eve.key").begin(HEADER, BUNDLE, b"s")
+    assert "none of the pinned keys" in str(verify(tmp_path / "other", keys=keys).problems[0])

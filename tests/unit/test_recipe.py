@@ -65,6 +65,7 @@ def test_overrides_come_last_and_are_typed(tmp_path: Path) -> None:
         ("labels.take=0.0", "labels.take must be above 0"),
         ("costs.impact=-1.0", "costs.impact must be 0 or more"),
         ("gates.min_auc=inf", "gates.min_auc must be finite"),
+        ("limits.psi.window=7", r"limits\.psi\.window must be a multiple of 16"),
         ("gates.bucket=soon", "gates.bucket: 'soon' is not a duration"),
         ("split.folds=1", "split.folds must be from 2 to 50"),
         ("models.window=0", "window of a must be from 1"),

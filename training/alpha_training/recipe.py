@@ -14,6 +14,7 @@ from alpha.errors import DataError, DefinitionError
 from alpha.features import catalog
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
+from alpha.models.limits import Distance, Limits, Ranges, Shift, problem
 from alpha.models.metadata import is_model_id
 
 
@@ -163,9 +164,18 @@ class Gates(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     bucket: str = ""
 
 
+class LimitsOf(Limits, frozen=True, forbid_unknown_fields=True):
+    """What the gate demands of a live row, see :class:`alpha.models.limits.Limits`. A recipe that says nothing gets rows
+    counted that are unlike the training rows; none is held. ``distance.limit`` 0: the largest of a training row."""
+
+    ranges: Ranges = Ranges("count")
+    distance: Distance = Distance("count", 0.0)
+    psi: Shift = Shift("count")
+
+
 class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A whole recipe. ``features``: a catalogued name or a TOML file beside the recipe. ``assumptions``: sentences that
-    must hold for the model to be of use; they open its card."""
+    must hold for the model to be of use; they open its card. ``limits``: what the gate demands of a live row."""
 
     seed: int = 7
     data: Data
@@ -177,6 +187,7 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     decision: DecisionRule = msgspec.field(default_factory=DecisionRule)
     costs: CostsOf = msgspec.field(default_factory=CostsOf)
     gates: Gates = msgspec.field(default_factory=Gates)
+    limits: LimitsOf = LimitsOf()
     small: dict[str, Any] = {}
 
 
@@ -289,6 +300,8 @@ def _check(recipe: Recipe, what: str) -> None:
     ):
         if not (math.isfinite(number) and number > 0.0):
             raise DataError(f"{what}: {name} must be above 0, it is {number}")
+    if wrong := problem(recipe.limits):
+        raise DataError(f"{what}: {wrong}")
     for name in recipe.gates.__struct_fields__:
         limit = getattr(recipe.gates, name)
         if isinstance(limit, float) and not math.isfinite(limit):

@@ -12,11 +12,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from alpha.documents import to_json
 from alpha.errors import DataError, need
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
+from alpha.models.limits import Limits, edges_of, shares_of
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
 from alpha.registry import Check
 from alpha_training import audit, card, export, fit, fitting, labels, plots, pnl, publish, search, snapshot, split
@@ -251,6 +253,16 @@ def environment(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _limits(declared: Limits, case: audit.Case, x: npt.NDArray[np.float64]) -> Limits:
+    """The recipe's, with the largest distance of a training row where it names none."""
+    limits = Limits(**{name: getattr(declared, name) for name in Limits.__struct_fields__})
+    if limits.distance.limit > 0 or limits.distance.mode == "off":
+        return limits
+    z = case.scaler.apply(x.astype(np.float32)).astype(np.float64)
+    largest = float(np.nextafter(np.float32((z**2).mean(axis=1).max()), np.float32(np.inf)))
+    return msgspec.structs.replace(limits, distance=msgspec.structs.replace(limits.distance, limit=largest))
+
+
 def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
     recipe, fs, snap, case, model = data.recipe, data.fs, data.snap, draft.case, draft.case.model
     train = case.parts.train
@@ -259,6 +271,7 @@ def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
         str(q): np.quantile(x, q, axis=0).tolist() for q in (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
     }
     n = len(fs.names)
+    edges = edges_of(x)
     names = {"SELL": "probability_down", "HOLD": "probability_flat", "BUY": "probability_up"}
     value = model.kind == "value"
     what = "volatility" if recipe.labels.kind == "volatility" else "forward_return"
@@ -287,7 +300,10 @@ def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
             mean=x.mean(axis=0).tolist(),
             std=x.std(axis=0).tolist(),
             quantiles=quantiles,
+            edges=edges.tolist(),
+            shares=shares_of(x, edges).tolist(),
         ),
+        limits=_limits(recipe.limits, case, x),
         trained_on=TrainedOn(
             symbols=list(data.source.instruments.symbols),
             simulated=data.source.simulated,

@@ -12,16 +12,17 @@
 #define ALPHA_DRIFT_BINS 10  /* of each feature */
 #define ALPHA_DRIFT_PLACES 16 /* counters kept for them: whole vectors */
 #define ALPHA_DRIFT_STEPS 16 /* the window moves on by a sixteenth of itself */
-#define ALPHA_DRIFT_MOST 1024 /* features */
+#define ALPHA_DRIFT_MOST 1024  /* features */
 
 enum alpha_drift_check { ALPHA_DRIFT_RANGE = 1, ALPHA_DRIFT_DISTANCE = 2, ALPHA_DRIFT_PSI = 4 };
 
 typedef struct alpha_drift { /* what a Bundle declares; immutable. Arrays are padded to whole lanes with what never matters */
     uint32_t n, padded;
     uint32_t on, hold;        /* enum alpha_drift_check: looked at; answered with HOLD */
-    uint32_t step;            /* rows in a sixteenth of the window */
+    uint32_t step;            /* rows in a sixteenth of the window, times turns */
+    uint32_t turns;           /* groups of eight features; a row is counted for one of them */
     float distance_limit, psi_limit;
-    float per_row;            /* 1 / rows in the window */
+    float per_row;            /* 1 / rows in the window; of each feature every `turns`-th row is counted */
     float per_feature;        /* 1 / n */
     const float *lo, *hi;     /* [padded] training range of x, widened */
     const float *edges;       /* [BINS - 1][padded] ascending; a value on an edge lies below it */
@@ -30,25 +31,25 @@ typedef struct alpha_drift { /* what a Bundle declares; immutable. Arrays are pa
     const float *log_count;   /* [rows in the window + 1] ln of a count's share; of half a row where there is none */
 } alpha_drift;
 
-typedef struct alpha_drift_seen { /* of one instrument; its counters lie apart: uint16 [1 + STEPS][n][PLACES], the sum first */
+typedef struct alpha_drift_seen { /* of one instrument; its counters lie apart: uint16 [1 + STEPS][padded][PLACES], the sum first */
     float distance;     /* of the last row */
     float psi;          /* worst feature over the last full window, 0 before one */
     uint32_t worst;     /* that feature */
-    uint32_t outside;   /* features of the last row that left their range */
+    uint32_t outside;   /* a feature of the last row left its range */
     uint32_t row, step; /* where the window stands */
+    uint32_t turn;      /* the group whose turn it is */
     uint32_t full;      /* steps in the sum, at most STEPS */
-    uint32_t unused;
 } alpha_drift_seen;
 
 static inline uint64_t alpha_drift_bytes(const alpha_drift *d)
 {
-    return d->on & ALPHA_DRIFT_PSI ? (1 + ALPHA_DRIFT_STEPS) * (uint64_t)d->n * ALPHA_DRIFT_PLACES * 2 : 0;
+    return d->on & ALPHA_DRIFT_PSI ? (1 + ALPHA_DRIFT_STEPS) * (uint64_t)d->padded * ALPHA_DRIFT_PLACES * 2 : 0;
 }
 
 /* A step is full: it enters the sum, the oldest leaves it; over a full window the index of each feature is taken. */
 static __attribute__((noinline, unused)) void alpha_drift_turn(const alpha_drift *d, alpha_drift_seen *s, uint16_t *counts)
 {
-    const uint32_t places = d->n * ALPHA_DRIFT_PLACES;
+    const uint32_t places = d->padded * ALPHA_DRIFT_PLACES;
     uint16_t *restrict sum = counts;
     const uint16_t *restrict done = counts + (uint64_t)(1 + s->step) * places;
     for (uint32_t k = 0; k < places; k++)
@@ -86,46 +87,46 @@ static inline uint32_t alpha_drift_look(const alpha_drift *restrict d, alpha_dri
 {
     typedef float lanes __attribute__((vector_size(4 * ALPHA_DRIFT_LANES), aligned(4), may_alias));
     typedef int32_t marks __attribute__((vector_size(4 * ALPHA_DRIFT_LANES), aligned(4), may_alias));
+    typedef float four __attribute__((vector_size(16)));
+    typedef int32_t places __attribute__((vector_size(16)));
     const uint32_t n = d->padded;
     uint32_t found = 0;
-    if (d->on & ALPHA_DRIFT_RANGE) {
+    if (d->on & (ALPHA_DRIFT_RANGE | ALPHA_DRIFT_DISTANCE)) {
+        const float *restrict lo = d->lo, *restrict hi = d->hi;
         marks out = {0};
-        for (uint32_t j = 0; j < n; j += ALPHA_DRIFT_LANES) {
-            const lanes v = *(const lanes *)(x + j);
-            out -= (v < *(const lanes *)(d->lo + j)) | (v > *(const lanes *)(d->hi + j));
-        }
-        s->outside = (uint32_t)(((out[0] + out[4]) + (out[2] + out[6])) + ((out[1] + out[5]) + (out[3] + out[7])));
-        if (s->outside)
-            found |= ALPHA_DRIFT_RANGE;
-    }
-    if (d->on & ALPHA_DRIFT_DISTANCE) {
         lanes sum = {0};
         for (uint32_t j = 0; j < n; j += ALPHA_DRIFT_LANES) {
-            const lanes v = *(const lanes *)(z + j);
-            sum += v * v;
+            const lanes v = *(const lanes *)(x + j), w = *(const lanes *)(z + j);
+            out |= (v < *(const lanes *)(lo + j)) | (v > *(const lanes *)(hi + j));
+            sum += w * w;
         }
-        s->distance = (((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]))) * d->per_feature;
-        if (s->distance > d->distance_limit)
-            found |= ALPHA_DRIFT_DISTANCE;
+        uint64_t any[ALPHA_DRIFT_LANES / 2];
+        four low, high;
+        memcpy(any, &out, sizeof any);
+        memcpy(&low, &sum, sizeof low);
+        memcpy(&high, (const char *)&sum + sizeof low, sizeof high);
+        low += high;
+        low += __builtin_shuffle(low, (places){2, 3, 2, 3});
+        s->distance = (low[0] + low[1]) * d->per_feature;
+        s->outside = ((any[0] | any[1]) | (any[2] | any[3])) != 0;
+        found = s->outside * ALPHA_DRIFT_RANGE | (uint32_t)(s->distance > d->distance_limit) * ALPHA_DRIFT_DISTANCE;
     }
     if (d->on & ALPHA_DRIFT_PSI) {
-        int32_t bins[ALPHA_DRIFT_MOST];
-        for (uint32_t j = 0; j < n; j += ALPHA_DRIFT_LANES) {
-            const lanes v = *(const lanes *)(x + j);
-            marks bin = {0};
-            for (uint32_t k = 0; k < ALPHA_DRIFT_BINS - 1; k++)
-                bin -= v > *(const lanes *)(d->edges + k * n + j);
-            *(marks *)(bins + j) = bin;
-        }
-        uint16_t *restrict count = counts + (uint64_t)(1 + s->step) * d->n * ALPHA_DRIFT_PLACES;
-        for (uint32_t j = 0; j < d->n; j++, count += ALPHA_DRIFT_PLACES)
-            count[bins[j]]++;
+        const uint32_t first = s->turn * ALPHA_DRIFT_LANES;
+        const float *edge = d->edges + first;
+        const lanes v = *(const lanes *)(x + first);
+        marks bin = {0};
+        for (uint32_t k = 0; k < ALPHA_DRIFT_BINS - 1; k++, edge += n)
+            bin -= v > *(const lanes *)edge;
+        uint16_t *restrict count = counts + ((uint64_t)(1 + s->step) * n + first) * ALPHA_DRIFT_PLACES;
+        for (uint32_t j = 0; j < ALPHA_DRIFT_LANES; j++) /* what is behind the last feature is counted and never read */
+            count[j * ALPHA_DRIFT_PLACES + (uint32_t)bin[j]]++;
+        s->turn = s->turn + 1 == d->turns ? 0 : s->turn + 1;
         if (__builtin_expect(++s->row == d->step, 0))
             alpha_drift_turn(d, s, counts);
-        if (s->psi > d->psi_limit)
-            found |= ALPHA_DRIFT_PSI;
+        found |= (uint32_t)(s->psi > d->psi_limit) * ALPHA_DRIFT_PSI;
     }
-    return found;
+    return found & d->on;
 }
 
 #endif

@@ -75,20 +75,21 @@ static inline void alpha_gate_decide(const alpha_gate_config *c, alpha_gate_stat
     } else {
         if (c->output_kind == ALPHA_LOGITS)
             alpha_softmax(s->scores, n);
-        uint32_t best = 0;
-        float up = 0.0f, down = 0.0f;
-        for (uint32_t j = 0; j < n; j++) {
-            if (s->scores[j] > s->scores[best])
-                best = j;
-            if (c->actions[j] > 0)
-                up += s->scores[j];
-            else if (c->actions[j] < 0)
-                down += s->scores[j];
+        float up = 0.0f, down = 0.0f, top = s->scores[0];
+        action = c->actions[0];
+        for (uint32_t j = 0; j < n; j++) { /* which one is highest, nobody can predict: no branch on it */
+            const float x = s->scores[j];
+            const int8_t a = c->actions[j];
+            action = x > top ? a : action;
+            top = x > top ? x : top;
+            if (a > 0)
+                up += x;
+            else if (a < 0)
+                down += x;
         }
         s->value = up - down;
-        confidence = s->scores[best];
+        confidence = top;
         confidence = confidence < 0.0f ? 0.0f : confidence > 1.0f ? 1.0f : confidence;
-        action = c->actions[best];
         if (confidence < c->threshold) {
             s->confidence = confidence;
             s->reason = ALPHA_BELOW_THRESHOLD;

@@ -9,6 +9,7 @@
 
 #define ALPHA_NO_TIME INT64_MIN
 #define ALPHA_TIME_LIMIT ((int64_t)1 << 62) /* keeps every t - w inside int64 */
+#define ALPHA_ANCHOR_AFTER 5 /* prices that agree with each other are believed, however far they are from the last one */
 #define ALPHA_JUMP_NS (30 * 86400 * (int64_t)1000000000) /* a leap that one event alone is not believed */
 
 typedef struct alpha_guard_config {
@@ -16,6 +17,7 @@ typedef struct alpha_guard_config {
     uint8_t use_recv;         /* clock: receipt time where present, else exchange time */
     uint8_t flag_crossed;     /* accept bid > ask, flagged, instead of rejecting */
     uint8_t keep_duplicates;
+    double outlier; /* a price more than so many times, or less than that part of, the last one is not believed; 0 = any is */
 } alpha_guard_config;
 
 typedef struct alpha_guard_state { /* one per instrument */
@@ -23,6 +25,9 @@ typedef struct alpha_guard_state { /* one per instrument */
     int64_t ahead_ns;              /* where an event leapt to that was not believed, or ALPHA_NO_TIME */
     int64_t clock_offset_ns;       /* exchange clock minus local clock */
     double last_seq[ALPHA_KINDS];  /* last venue sequence number per kind, 0 = none */
+    double anchor_px;              /* last price that was believed, 0 = none */
+    double away_px;                /* last one that was not */
+    int64_t away;                  /* how many in a row agree with it */
 } alpha_guard_state;
 
 static inline int64_t alpha_stream_time(const alpha_event *e, int use_recv)
@@ -35,6 +40,8 @@ static inline void alpha_guard_reset(alpha_guard_state *s)
     s->last_ns = s->ahead_ns = ALPHA_NO_TIME;
     for (int k = 0; k < ALPHA_KINDS; k++)
         s->last_seq[k] = 0.0;
+    s->anchor_px = s->away_px = 0.0;
+    s->away = 0;
 }
 
 /* Finite and above zero. */
@@ -123,6 +130,43 @@ static inline int alpha_guard_time(alpha_guard_state *s, int64_t t)
     return 0;
 }
 
+/* What an event says a price is; 0: it says none. */
+static inline double alpha_price_of(const alpha_event *e)
+{
+    switch (e->kind) {
+    case ALPHA_QUOTE:
+        return 0.5 * e->v[0] + 0.5 * e->v[1];
+    case ALPHA_TRADE:
+        return e->v[0];
+    case ALPHA_BAR:
+        return e->v[3];
+    default:
+        return 0.0;
+    }
+}
+
+static inline int alpha_is_near(double a, double b, double times)
+{
+    return a <= b * times && b <= a * times;
+}
+
+/* A price far from the last one is quarantined; when ALPHA_ANCHOR_AFTER in a row agree, the market has really moved. */
+static inline int alpha_guard_outlier(alpha_guard_state *s, double px, double times)
+{
+    if (s->anchor_px == 0.0 || alpha_is_near(px, s->anchor_px, times)) {
+        s->anchor_px = px;
+        s->away = 0;
+        return 0;
+    }
+    s->away = s->away && alpha_is_near(px, s->away_px, times) ? s->away + 1 : 1;
+    s->away_px = px;
+    if (s->away < ALPHA_ANCHOR_AFTER)
+        return ALPHA_OUTLIER;
+    s->anchor_px = px;
+    s->away = 0;
+    return 0;
+}
+
 /* 0 = accepted (state advanced, *t = stream time, *flags = the event's flags plus CROSSED/LOCKED),
  * else the reason of the rejection. CONTROL is not market data and never comes here. */
 static inline int alpha_guard_check(const alpha_guard_config *c, alpha_guard_state *s, const alpha_event *e,
@@ -155,6 +199,11 @@ static inline int alpha_guard_check(const alpha_guard_config *c, alpha_guard_sta
                 return ALPHA_CROSSED_BOOK;
             flags |= ALPHA_CROSSED;
         }
+    }
+    if (c->outlier > 0.0) { /* last: what was refused for another reason says nothing about prices */
+        const double px = alpha_price_of(e);
+        if (px > 0.0 && (reason = alpha_guard_outlier(s, px, c->outlier)))
+            return reason;
     }
     if (seq != 0.0 && isfinite(seq))
         s->last_seq[e->kind] = seq;

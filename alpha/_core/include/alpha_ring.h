@@ -11,6 +11,10 @@
 
 #include "alpha_types.h"
 #include <string.h>
+#ifdef ALPHA_DEBUG
+#include <stdio.h>
+#include <stdlib.h>
+#endif
 
 #define ALPHA_RING_MAGIC 0x31474e4952504c41ULL /* "ALPRING1" */
 
@@ -23,7 +27,8 @@ typedef struct alpha_ring {
     uint64_t magic;
     uint64_t capacity; /* power of two */
     uint64_t overrun;
-    uint64_t unused0[5];
+    uint64_t pushing; /* debug builds: a producer is inside */
+    uint64_t unused0[4];
     /* producer's line */
     _Alignas(64) uint64_t head; /* events ever published */
     uint64_t dropped;
@@ -89,14 +94,30 @@ static __attribute__((noinline, cold, unused)) int alpha_ring_announce_loss(alph
     return 1;
 }
 
-/* Producer only. 1 = published, 0 = the ring is full (dropped or refused, as declared). */
-static inline int alpha_ring_push(alpha_ring *r, uint64_t mask, const alpha_event *e)
+static inline int alpha_ring_push_alone(alpha_ring *r, uint64_t mask, const alpha_event *e)
 {
     if (__builtin_expect(r->lost_pending != 0, 0) && !alpha_ring_announce_loss(r, mask))
         return alpha_ring_overrun(r, e);
     if (__builtin_expect(alpha_ring_put(r, mask, e), 1))
         return 1;
     return alpha_ring_overrun(r, e);
+}
+
+/* Producer only. 1 = published, 0 = the ring is full (dropped or refused, as declared). A debug build ends the program
+ * when it meets a second producer, also one of another process: what the two wrote can no longer be told apart. */
+static inline int alpha_ring_push(alpha_ring *r, uint64_t mask, const alpha_event *e)
+{
+#ifdef ALPHA_DEBUG
+    if (__atomic_exchange_n(&r->pushing, 1, __ATOMIC_ACQ_REL)) {
+        fputs("alpha: two producers push into one ring at the same time: give each its own\n", stderr);
+        abort();
+    }
+    const int pushed = alpha_ring_push_alone(r, mask, e);
+    __atomic_store_n(&r->pushing, 0, __ATOMIC_RELEASE);
+    return pushed;
+#else
+    return alpha_ring_push_alone(r, mask, e);
+#endif
 }
 
 /* Consumer only. The oldest event in place, or NULL; valid until released. */
