@@ -5,7 +5,12 @@ Floor 2. The same as array expressions over masks and sums of masks, without the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import carray, types
+from numba.core.cgutils import voidptr_t
+from numba.extending import intrinsic
 
 from alpha.features._batch_kernels import compiled
 
@@ -126,17 +131,6 @@ def until(times: np.ndarray, t: np.ndarray, w: int) -> np.ndarray:
 
 
 @compiled()
-def dispersion(spread: np.ndarray, n: np.ndarray, flat: np.ndarray, ddof: int, root: bool) -> np.ndarray:
-    """Variance (``root``: its square root) from n*sum(x^2) - sum(x)^2; 0 where all values are equal (rules 11, 12)."""
-    out = np.empty(len(spread))
-    for i in range(len(spread)):
-        var = 0.0 if flat[i] else spread[i] / (n[i] * (n[i] - ddof))
-        var = 0.0 if var < 0.0 else var
-        out[i] = np.sqrt(var) if root else var
-    return out
-
-
-@compiled()
 def picked(x: np.ndarray, at: np.ndarray, base: np.ndarray) -> np.ndarray:
     """x[at], NaN where that lies before ``base``."""
     out, one = np.empty(len(at)), len(base) == 1
@@ -145,10 +139,21 @@ def picked(x: np.ndarray, at: np.ndarray, base: np.ndarray) -> np.ndarray:
     return out
 
 
+@intrinsic
+def _place(_: Any, address: Any) -> Any:
+    """The memory that begins at this address."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], voidptr_t)
+
+    return types.voidptr(types.uint64), generate
+
+
 @compiled()
 def write(
     values: np.ndarray,
     readies: np.ndarray,
+    steps: int,
     pick: np.ndarray,
     exact: np.ndarray,
     rounded: np.ndarray,
@@ -157,19 +162,29 @@ def write(
     first: int,
     last: int,
 ) -> None:
-    """Rows ``first`` to ``last``: the value of every feature ([F, steps]) at the steps ``pick``, rounded to float32, and
-    as it is if ``exact`` has rows; whether it is ready, and whether all are."""
+    """Rows ``first`` to ``last``: the value of every feature at the steps ``pick``, rounded to float32, and as it is if
+    ``exact`` has rows; whether all of ``readies`` are, and each of them if ``flags`` has rows.
+
+    ``values``, ``readies``: addresses of one column of ``steps`` values each, so that none is copied first."""
     block = 128  # its part of the result stays in the first cache
+    each = len(pick) == steps
     for a in range(first, last, block):
         b = min(a + block, last)
         for j in range(len(values)):
-            for i in range(a, b):
-                rounded[i, j] = np.float32(values[j, pick[i]])
-            for i in range(a, b):
-                flag = readies[j, pick[i]]
-                flags[i, j] = flag
-                whole[i] &= flag
-        if len(exact):
-            for j in range(len(values)):
+            column = carray(_place(values[j]), steps, np.float64)
+            if each:
                 for i in range(a, b):
-                    exact[i, j] = values[j, pick[i]]
+                    rounded[i, j] = np.float32(column[i])
+            else:
+                for i in range(a, b):
+                    rounded[i, j] = np.float32(column[pick[i]])
+            if len(exact):
+                for i in range(a, b):
+                    exact[i, j] = column[pick[i]]
+        for j in range(len(readies)):
+            ready = carray(_place(readies[j]), steps, np.bool_)
+            for i in range(a, b):
+                whole[i] &= ready[pick[i]]
+            if len(flags):
+                for i in range(a, b):
+                    flags[i, j] = ready[pick[i]]
