@@ -3,7 +3,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
 from alpha._core.log cimport Log, alpha_audit
 from alpha._core.model cimport ModelKernel, alpha_model
-from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_kernels, alpha_program, alpha_surroundings
+from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_home, alpha_kernels, alpha_program, alpha_surroundings
 from alpha._core.signal cimport Signal
 from alpha._core.types cimport alpha_event, alpha_signal
 
@@ -63,6 +63,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_sequence_shape shape
         uint32_t n_instruments
         alpha_instrument *instruments
+        alpha_home home
         const alpha_surroundings *around
         alpha_block **peers
         const uint32_t *peer_ids

@@ -17,6 +17,7 @@ from alpha._core.program cimport (
     alpha_block_free,
     alpha_block_new,
     alpha_fetch,
+    alpha_home_new,
     alpha_ready_each,
 )
 from alpha._core.signal cimport Signal, make_signal
@@ -104,10 +105,11 @@ cdef class Pipeline:
         p.n_instruments = <uint32_t>n
         p.around = self.around.each
         p.peers, p.peer_ids, p.n_peers = self.around.peers, self.around.peer_ids, self.around.n_peers
+        alpha_home_new(&p.home, p.program, n)
         for i in range(n):
             alpha_guard_reset(&p.instruments[i].guard)
             p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
-            p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
+            p.instruments[i].block = alpha_block_new(p.program, &p.around[i], &p.home, i)
             p.instruments[i].x = <float *>calloc(f, sizeof(float))
             remembered = alpha_sequence_bytes(&p.shape)
             if remembered:
@@ -139,9 +141,10 @@ cdef class Pipeline:
             return
         if self.p.instruments != NULL:
             for i in range(self.p.n_instruments):
-                alpha_block_free(self.p.program, self.p.instruments[i].block)
+                alpha_block_free(self.p.program, &self.p.home, self.p.instruments[i].block)
                 free(self.p.instruments[i].x)
                 free(self.p.instruments[i].sequence.values)
+            free(self.p.home.at)
             free(self.p.instruments)
         free(self.p.latency)
         free(self.p.latches)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import carray, njit, types
+from numba.core.cgutils import voidptr_t
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
@@ -80,6 +81,28 @@ def product_split(a: float, b: float) -> tuple[float, float]:
 
 
 two_product = product_fused if "+fma," in get_host_cpu_features() else product_split
+
+
+@intrinsic
+def _memory(_: Any, address: Any) -> Any:
+    """What begins at this address, an unsigned number."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], voidptr_t)
+
+    return types.voidptr(types.uint64), generate
+
+
+@compiled("always")
+def floats_at(address: int, n: int) -> np.ndarray:
+    """The ``n`` float64 that lie there; whoever calls keeps them alive."""
+    return carray(_memory(address), n, np.float64)
+
+
+@compiled("always")
+def flags_at(address: int, n: int) -> np.ndarray:
+    """The ``n`` bools that lie there."""
+    return carray(_memory(address), n, np.bool_)
 
 
 @compiled("always")

@@ -5,14 +5,9 @@ Floor 2. The same as array expressions over masks and sums of masks, without the
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import carray, types
-from numba.core.cgutils import voidptr_t
-from numba.extending import intrinsic
 
-from alpha.features._batch_kernels import compiled
+from alpha.features._batch_kernels import compiled, flags_at, floats_at
 
 
 @compiled()
@@ -139,16 +134,6 @@ def picked(x: np.ndarray, at: np.ndarray, base: np.ndarray) -> np.ndarray:
     return out
 
 
-@intrinsic
-def _place(_: Any, address: Any) -> Any:
-    """The memory that begins at this address."""
-
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], voidptr_t)
-
-    return types.voidptr(types.uint64), generate
-
-
 @compiled()
 def write(
     values: np.ndarray,
@@ -171,7 +156,7 @@ def write(
     for a in range(first, last, block):
         b = min(a + block, last)
         for j in range(len(values)):
-            column = carray(_place(values[j]), steps, np.float64)
+            column = floats_at(values[j], steps)
             if each:
                 for i in range(a, b):
                     rounded[i, j] = np.float32(column[i])
@@ -182,7 +167,7 @@ def write(
                 for i in range(a, b):
                     exact[i, j] = column[pick[i]]
         for j in range(len(readies)):
-            ready = carray(_place(readies[j]), steps, np.bool_)
+            ready = flags_at(readies[j], steps)
             for i in range(a, b):
                 whole[i] &= ready[pick[i]]
             if len(flags):
