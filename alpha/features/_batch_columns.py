@@ -137,11 +137,11 @@ class Columns:
         return Updates(x, y, t, moved, seen, base, base[at] if again else base, gap_seen, gap_first)
 
     def counted(self, u: Updates, results: Floats, needed: int) -> Column:
-        """Results per update, warm after ``needed`` updates."""
+        """Results per update, warm after ``needed`` updates; the array is taken over."""
         if u.seen is self.numbers:  # one at every step
-            value, after = results.copy(), self.once(self.later, needed, lambda: self.numbers >= needed)
-            value[: needed - 1] = np.nan
-            return Column(value, after, after)
+            after = self.once(self.later, needed, lambda: self.numbers >= needed)
+            results[: needed - 1] = np.nan
+            return Column(results, after, after)
         return Column(*self.kernels.steps.counted(results, u.seen, u.base, u.moved, u.gap_seen, needed))
 
     def timed(self, u: Updates, results: Floats, w: int, enough: Bools | None = None) -> Column:

@@ -158,12 +158,18 @@ def regression(
 def lagged(op: str, x: Floats, y: Floats, w_ns: int) -> Floats:
     if op == "lag":
         return y
-    if op == "diff":
-        return (x - y) + 0.0
-    if op == "velocity":
-        return (x - y) / (w_ns / 1e9) + 0.0
-    ratio = divide(x, y)
-    return (ratio - 1.0 if op == "ret" else log(ratio)) + 0.0
+    if op in ("diff", "velocity"):
+        result: Floats = x - y
+        if op == "velocity":
+            result /= w_ns / 1e9
+    else:
+        result = divide(x, y)
+        if op == "ret":
+            result -= 1.0
+        else:
+            result = log(result)
+    result += 0.0
+    return result
 
 
 def all_equal(x: Floats | Ints, lo: Ints, hi: Ints) -> Bools:

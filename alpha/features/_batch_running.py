@@ -14,9 +14,8 @@ from alpha.features.language import Duration, Expr
 def lag(c: Columns, e: Expr) -> Column:
     u, window = c.updates(e), e.param("window")
     if isinstance(window, Duration):
-        at = c.kernels.steps.until(u.t, c.line.t, window.ns) - 1
         newest = u.x if u.seen is c.numbers else np.append(u.x, np.nan)[u.seen - 1]
-        old = c.kernels.steps.picked(u.x, at, u.base)
+        old = c.kernels.steps.before(u.x, u.t, c.line.t, window.ns, u.base)
         return c.timed(u, formulas.lagged(e.op, newest, old, window.ns), window.ns)
     assert isinstance(window, int)
     old = np.full(len(u.x), np.nan)

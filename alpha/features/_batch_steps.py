@@ -126,11 +126,14 @@ def until(times: np.ndarray, t: np.ndarray, w: int) -> np.ndarray:
 
 
 @compiled()
-def picked(x: np.ndarray, at: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """x[at], NaN where that lies before ``base``."""
-    out, one = np.empty(len(at)), len(base) == 1
-    for i in range(len(at)):
-        out[i] = x[at[i]] if at[i] >= base[0 if one else i] else np.nan
+def before(x: np.ndarray, times: np.ndarray, t: np.ndarray, w: int, base: np.ndarray) -> np.ndarray:
+    """The newest of ``x`` (at ``times``) that is at or before each t - w, NaN where that lies before ``base``."""
+    out, one = np.empty(len(t)), len(base) == 1
+    k = -1
+    for i in range(len(t)):
+        while k + 1 < len(times) and times[k + 1] <= t[i] - w:
+            k += 1
+        out[i] = x[k] if k >= base[0 if one else i] else np.nan
     return out
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -118,10 +118,23 @@ def _compute(
     workers = min(max(len(busy), len(looked_at), 1), cores)
     helping = max(1, cores // workers)
     # numpy and the kernels drop the GIL; the crew shares the features of one instrument where there are too few of these
-    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(helping) as crew:
+    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(max(1, helping - 1)) as crew:
         # one alone stays on this thread: a thread per call would leave the allocator an arena each
         each: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
-        share: Callable[..., Iterator[Any]] = crew.map if helping > 1 else map
+
+        def share(work: Callable[[int], object], over: Iterable[int]) -> None:
+            """All of them, by this thread and the crew: whoever is free takes the next."""
+            left = iter(list(over))
+
+            def take() -> None:
+                for i in left:
+                    work(i)
+
+            others = [crew.submit(take) for _ in range(helping - 1)]
+            take()
+            for other in others:
+                other.result()
+
         others = dict(zip(looked_at, each(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
         for found in each(lambda i: _seen(others[i], looked_at[i]), looked_at):
@@ -235,20 +248,24 @@ def _kernels() -> Kernels:
 _ROWS = 1 << 15  # written at a time by one thread
 
 
+def _alone(work: Callable[[int], object], over: Iterable[int]) -> None:
+    for i in over:
+        work(i)
+
+
 def _evaluate(
     fs: FeatureSet,
     columns: Columns,
     instrument: int,
     with_scale: bool,
     with_exact: bool,
-    share: Callable[..., Iterator[Any]],
+    share: Callable[[Callable[[int], object], Iterable[int]], None],
 ) -> Detail:
     line = columns.line
     pick = line.rows
     n, f = len(pick), len(fs.features)
     scale = np.zeros((n, f)) if with_scale else None
     features = list(fs.features.values())
-    spread = share if len(line.t) > _ROWS else map
 
     def column_of(e: Expr) -> Column:
         with np.errstate(all="ignore"):  # of this thread
@@ -256,8 +273,9 @@ def _evaluate(
 
     # what looks through windows takes longest, and nobody waits for it at the end
     windows = [sum(x.op in WINDOWED for x in walk(e)) for e in features]
-    for _ in spread(lambda j: column_of(features[j]), sorted(range(f), key=lambda j: -windows[j])):
-        pass
+    longest = sorted(range(f), key=lambda j: -windows[j])
+    spread = share if len(line.t) > _ROWS else _alone
+    spread(lambda j: column_of(features[j]), longest)
     shown = [column_of(e) for e in features]
     table = [np.ascontiguousarray(c.value) for c in shown]
     flags = [np.ascontiguousarray(c.ready) for c in shown]
@@ -271,8 +289,7 @@ def _evaluate(
     def write(at: int) -> None:
         columns.kernels.steps.write(*places, len(line.t), pick, exact, values, ready, whole, at, min(at + _ROWS, n))
 
-    for _ in spread(write, range(0, n, _ROWS)):
-        pass
+    spread(write, range(0, n, _ROWS))
     if scale is not None:
         for j, e in enumerate(features):
             for a in (e,) if e.op == "of" else e.args or (e,):
