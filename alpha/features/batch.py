@@ -130,10 +130,10 @@ def _compute(
                 for i in left:
                     work(i)
 
-            others = [crew.submit(take) for _ in range(helping - 1)]
+            running = [crew.submit(take) for _ in range(helping - 1)]
             take()
-            for other in others:
-                other.result()
+            for future in running:
+                future.result()
 
         others = dict(zip(looked_at, each(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
@@ -277,8 +277,9 @@ def _evaluate(
     spread = share if len(line.t) > _ROWS else _alone
     spread(lambda j: column_of(features[j]), longest)
     shown = [column_of(e) for e in features]
-    table = [np.ascontiguousarray(c.value) for c in shown]
-    flags = [np.ascontiguousarray(c.ready) for c in shown]
+    table = [np.ascontiguousarray(c.value, np.float64) for c in shown]
+    flags = [np.ascontiguousarray(c.ready, np.bool_) for c in shown]
+    assert all(x.shape == line.t.shape for x in (*table, *flags))  # the kernel takes addresses only
     if not with_exact:  # whether a row is ready, without telling of which feature
         flags = list({id(x): x for x in flags}.values())
     places = [np.array([x.ctypes.data for x in part], np.uint64) for part in (table, flags)]
