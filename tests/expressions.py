@@ -29,9 +29,7 @@ def _fields(bar: object, fields: tuple[str, ...]) -> tuple[Expr, ...]:
 _TIMED = [f.bar(w, s) for w in ("1s", "300ms") for s in ("trade", "mid")]
 # What bars there are, by the name of the feature that a twin must have
 BARS: dict[str, tuple[Expr, ...]] = {
-    "bar": tuple(
-        e for bar in (*_TIMED, f.bar("1s", "feed"), f.bar("300ms", "feed")) for e in _fields(bar, FEED_FIELDS)
-    ),
+    "bar": tuple(e for bar in (*_TIMED, f.bar("1s", "feed")) for e in _fields(bar, FEED_FIELDS)),
     "bar.vwap": tuple(bar.vwap for bar in _TIMED),
     "bar.count": tuple(bar.count for bar in _TIMED),
     **{
@@ -51,7 +49,7 @@ TRIGGERS = (
     "quote",
     "trade",
     "last",
-    'bar("1m", "feed")',
+    'bar("1s", "feed")',
     'bar("1s", "trade")',
     'bar("300ms", "mid")',
     'every("100ms")',

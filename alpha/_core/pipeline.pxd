@@ -9,7 +9,7 @@ from alpha._core.program cimport (
     ALPHA_TRIGGER_BAR_CLOSE,
     ALPHA_TRIGGER_BAR_FEED,
 )
-from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_kernels, alpha_program, alpha_surroundings
+from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_home, alpha_kernels, alpha_program, alpha_surroundings
 from alpha._core.signal cimport Signal
 from alpha._core.types cimport alpha_event, alpha_signal
 
@@ -126,6 +126,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         alpha_sequence_shape shape
         uint32_t n_instruments
         alpha_instrument *instruments
+        alpha_home home
         const alpha_surroundings *around
         alpha_block **peers
         const uint32_t *peer_ids

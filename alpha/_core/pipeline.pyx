@@ -18,6 +18,7 @@ from alpha._core.program cimport (
     alpha_block_free,
     alpha_block_new,
     alpha_fetch,
+    alpha_home_new,
     alpha_ready_each,
 )
 from alpha._core.signal cimport Signal, make_signal
@@ -63,6 +64,7 @@ cdef class Pipeline:
         cdef Tensor x, y, z
         cdef const double[::1] view
         cdef const uint16_t[::1] slots
+        cdef const uint32_t[::1] others
         cdef alpha_pipeline *p
         if n < 1 or n >= 1 << 24:
             raise AlphaError(f"a pipeline serves from 1 to 2**24 instruments, not {n}")
@@ -130,13 +132,14 @@ cdef class Pipeline:
         if not self.is_seat:
             p.around = self.around.each
             p.peers, p.peer_ids, p.n_peers = self.around.peers, self.around.peer_ids, self.around.n_peers
+            alpha_home_new(&p.home, p.program, n)
         for i in range(n):
             alpha_guard_reset(&p.instruments[i].guard)
             p.instruments[i].guard.clock_offset_ns = clock_offsets_ns[i]
             if self.is_seat:
                 p.instruments[i].x = x.data
             else:
-                p.instruments[i].block = alpha_block_new(p.program, &p.around[i])
+                p.instruments[i].block = alpha_block_new(p.program, &p.around[i], &p.home, i)
                 p.instruments[i].x = <float *>calloc((f + 7) // 8 * 8, sizeof(float))  # whole lanes for alpha_drift
             remembered = alpha_sequence_bytes(&p.shape)
             if remembered:
@@ -149,7 +152,13 @@ cdef class Pipeline:
             if (p.instruments[i].block == NULL and not self.is_seat or p.instruments[i].x == NULL
                     or (remembered and p.instruments[i].sequence.values == NULL)):
                 raise MemoryError(f"no memory for instrument {i} of {n}: {p.program.block_bytes + remembered} bytes each")
-        alpha_bind_peers(p)
+        if self.is_seat:  # it asks how old the data of the others are; their blocks are the lead's
+            ids = np.append(np.asarray(peers, dtype=np.uint32), np.uint32(0))
+            others = ids
+            p.peer_ids, p.n_peers = &others[0], <uint32_t>(len(ids) - 1)
+            self.owners += (ids,)
+        else:
+            alpha_bind_peers(p)
 
     def _gate(self, gate):
         cdef alpha_gate_config *g = &self.p.gate
@@ -175,10 +184,11 @@ cdef class Pipeline:
         if self.p.instruments != NULL:
             for i in range(self.p.n_instruments):
                 if not self.is_seat:
-                    alpha_block_free(self.p.program, self.p.instruments[i].block)
+                    alpha_block_free(self.p.program, &self.p.home, self.p.instruments[i].block)
                     free(self.p.instruments[i].x)
                 free(self.p.instruments[i].sequence.values)
                 free(self.p.instruments[i].watch.memory)
+            free(self.p.home.at)
             free(self.p.instruments)
         if not self.is_seat:  # a seat's is the lead's
             free(self.p.latency)

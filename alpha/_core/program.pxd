@@ -77,8 +77,12 @@ cdef extern from "alpha_kernels.h" nogil:
         const void *const *places() noexcept nogil
 
 cdef extern from "alpha_block.h" nogil:
-    alpha_block *alpha_block_new(const alpha_program *, const alpha_surroundings *)
-    void alpha_block_free(const alpha_program *, alpha_block *)
+    ctypedef struct alpha_home:
+        char *at
+
+    void alpha_home_new(alpha_home *, const alpha_program *, size_t)
+    alpha_block *alpha_block_new(const alpha_program *, const alpha_surroundings *, const alpha_home *, size_t)
+    void alpha_block_free(const alpha_program *, const alpha_home *, alpha_block *)
     const Py_ssize_t ALPHA_AHEAD
     void alpha_fetch(const void *, size_t)
 

@@ -26,6 +26,8 @@ from alpha._core.program cimport (
     alpha_block_free,
     alpha_block_new,
     alpha_fetch,
+    alpha_home,
+    alpha_home_new,
     alpha_row,
 )
 from alpha._core.types cimport ALPHA_CONTROL, alpha_event
@@ -51,12 +53,13 @@ cdef class RowMaker:
     cdef alpha_guard_config config
     cdef alpha_guard_state *guards
     cdef alpha_block **blocks
+    cdef alpha_home home
     cdef uint32_t n
     cdef Py_ssize_t seen
 
     def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, ticks=None, sessions=None, peers=()):
         cdef Py_ssize_t i
-        self.guards, self.blocks = NULL, NULL
+        self.guards, self.blocks, self.home.at = NULL, NULL, NULL
         if not 1 <= len(lots) < 1 << 24:
             raise AlphaError(f"from 1 to 2**24 instruments can be served, not {len(lots)}")
         self.program = program
@@ -68,10 +71,11 @@ cdef class RowMaker:
         self.blocks = <alpha_block **>calloc(self.n, sizeof(alpha_block *))
         if self.guards == NULL or self.blocks == NULL:
             raise MemoryError()
+        alpha_home_new(&self.home, &program.c, self.n)
         for i in range(<Py_ssize_t>self.n):
             alpha_guard_reset(&self.guards[i])
             self.guards[i].clock_offset_ns = clock_offsets_ns[i]
-            self.blocks[i] = alpha_block_new(&program.c, &self.around.each[i])
+            self.blocks[i] = alpha_block_new(&program.c, &self.around.each[i], &self.home, i)
             if self.blocks[i] == NULL:
                 raise MemoryError(f"no {program.c.block_bytes} bytes for instrument {i}")
         for i in range(<Py_ssize_t>self.around.n_peers):
@@ -81,7 +85,8 @@ cdef class RowMaker:
         cdef uint32_t i
         if self.blocks != NULL:
             for i in range(self.n):
-                alpha_block_free(&self.program.c, self.blocks[i])
+                alpha_block_free(&self.program.c, &self.home, self.blocks[i])
+        free(self.home.at)
         free(self.blocks)
         free(self.guards)
 

@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit 1 if the twins disagree beyond rule 31."""
+    from alpha.cli import silence
     from alpha.documents import to_json
     from alpha.features import catalog, parity
 
@@ -48,4 +49,6 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{result['values']:,} values, share equal {result['share']:.8f}, largest distance {result['max_ulp']} ulp, worst: {result['worst']}"
         )
+        if lacking := silence.of_data(fs, source):
+            print(lacking)
     return 0 if result["pass"] else 1

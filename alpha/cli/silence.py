@@ -53,14 +53,18 @@ def of_run(fs: FeatureSet, source: Any, stats: dict[str, Any]) -> str:
         return f"there was no decision: {_no_row(fs, source, source.events_read)}"
     if stats["reasons"].get("NOT_WARM", 0) != stats["decisions"]:
         return ""
-    lacking = _lacking(fs, source)
+    lacking = of_data(fs, source)
     if not lacking:
         return "every decision was NOT_WARM: the data ends before all features are warm: give more of it"
+    return f"every decision was NOT_WARM: {lacking}: use data that has them, or a model without these features"
+
+
+def of_data(fs: FeatureSet, source: Any) -> str:
+    """Which features no length of this source would make ready, and why; empty if there are none."""
+    lacking = _lacking(fs, source)
     missing = " and no ".join(dict.fromkeys(lacking.values()))
-    return (
-        f"every decision was NOT_WARM: {', '.join(n for n in fs.names if n in lacking)} can never become ready, "
-        f"because the data has no {missing}: use data that has them, or a model without these features"
-    )
+    names = ", ".join(n for n in fs.names if n in lacking)
+    return f"{names} can never become ready, because the data has no {missing}" if lacking else ""
 
 
 def of_instrument(fs: FeatureSet, source: Any, stats: dict[str, Any], symbol: str, events: int) -> str:

@@ -15,10 +15,17 @@ _QLIB = 2e-5  # standard deviations below it are noise to Qlib
 
 
 def divide(x: Floats, y: Floats) -> Floats:
-    quotient, none = np.asarray(x / y), y == 0.0
-    if none.any():
-        quotient[none] = np.nan
+    quotient = np.asarray(x / y)
+    if not y.all():
+        quotient[y == 0.0] = np.nan
     return quotient
+
+
+def _weighted(v: Floats) -> Floats:
+    """Each price by the size of the other side."""
+    total: Floats = v[:, 0] * v[:, 3]
+    total += v[:, 1] * v[:, 2]
+    return total
 
 
 def log(x: Floats) -> Floats:
@@ -88,20 +95,7 @@ def clip(x: Floats, lo: float, hi: float) -> Floats:
     return np.where(x < lo, lo, np.where(x > hi, hi, x))  # NaN is neither below nor above
 
 
-def statistic(op: str, n: Floats, total: Floats, spread: Floats, flat: Bools, newest: Floats, ddof: int) -> Floats:
-    """Rules 10 to 15 and 41 from exact sums."""
-    if op == "sum":
-        return total + 0.0
-    mean = np.where(flat, newest, total / n) + 0.0
-    if op == "mean":
-        return mean
-    var = np.where(flat, 0.0, spread / (n * (n - ddof)))
-    var = np.where(var < 0.0, 0.0, var)
-    if op == "var":
-        return var
-    std = np.sqrt(var)
-    if op == "std":
-        return std
+def zscore(newest: Floats, mean: Floats, std: Floats) -> Floats:
     z = np.where(std == 0.0, 0.0, (newest - mean) / std)
     return np.where(np.abs(z) < TINY, 0.0, z) + 0.0
 
@@ -164,12 +158,18 @@ def regression(
 def lagged(op: str, x: Floats, y: Floats, w_ns: int) -> Floats:
     if op == "lag":
         return y
-    if op == "diff":
-        return (x - y) + 0.0
-    if op == "velocity":
-        return (x - y) / (w_ns / 1e9) + 0.0
-    ratio = divide(x, y)
-    return (ratio - 1.0 if op == "ret" else log(ratio)) + 0.0
+    if op in ("diff", "velocity"):
+        result: Floats = x - y
+        if op == "velocity":
+            result /= w_ns / 1e9
+    else:
+        result = divide(x, y)
+        if op == "ret":
+            result -= 1.0
+        else:
+            result = log(result)
+    result += 0.0
+    return result
 
 
 def all_equal(x: Floats | Ints, lo: Ints, hi: Ints) -> Bools:
@@ -186,7 +186,7 @@ SOURCES: dict[str, Callable[[Floats], Floats]] = {
     "ask_qty": lambda v: v[:, 3],
     "mid": lambda v: 0.5 * (v[:, 0] + v[:, 1]),
     "spread": lambda v: v[:, 1] - v[:, 0],
-    "microprice": lambda v: divide(v[:, 0] * v[:, 3] + v[:, 1] * v[:, 2], v[:, 2] + v[:, 3]),
+    "microprice": lambda v: divide(_weighted(v), v[:, 2] + v[:, 3]),
     "imbalance": lambda v: divide(v[:, 2] - v[:, 3], v[:, 2] + v[:, 3]),
     "px": lambda v: v[:, 0],
     "qty": lambda v: v[:, 1],

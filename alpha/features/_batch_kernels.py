@@ -13,7 +13,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
+from numba import carray, njit, types
+from numba.core.cgutils import voidptr_t
+from numba.core.codegen import get_host_cpu_features
+from numba.extending import intrinsic
 
 from alpha.features.coefficients import EXP2
 
@@ -47,8 +50,26 @@ def two_sum(a: float, b: float) -> tuple[float, float]:
     return s, (a - (s - v)) + (b - v)
 
 
+@intrinsic
+def _multiply_add(_: Any, a: Any, b: Any, c: Any) -> Any:
+    """a*b + c rounded once."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
 @compiled("always")
-def two_product(a: float, b: float) -> tuple[float, float]:
+def product_fused(a: float, b: float) -> tuple[float, float]:
+    """a*b and its rounding error, where the processor has the instruction for it."""
+    p = a * b
+    return p, _multiply_add(a, b, -p)
+
+
+@compiled("always")
+def product_split(a: float, b: float) -> tuple[float, float]:
+    """The same by halves (Dekker), for processors without."""
     p = a * b
     c = 134217729.0 * a
     a_hi = c - (c - a)
@@ -57,6 +78,31 @@ def two_product(a: float, b: float) -> tuple[float, float]:
     b_hi = c - (c - b)
     b_lo = b - b_hi
     return p, ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
+
+
+two_product = product_fused if "+fma," in get_host_cpu_features() else product_split
+
+
+@intrinsic
+def _memory(_: Any, address: Any) -> Any:
+    """What begins at this address, an unsigned number."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], voidptr_t)
+
+    return types.voidptr(types.uint64), generate
+
+
+@compiled("always")
+def floats_at(address: int, n: int) -> np.ndarray:
+    """The ``n`` float64 that lie there; whoever calls keeps them alive."""
+    return carray(_memory(address), n, np.float64)
+
+
+@compiled("always")
+def flags_at(address: int, n: int) -> np.ndarray:
+    """The ``n`` bools that lie there."""
+    return carray(_memory(address), n, np.bool_)
 
 
 @compiled("always")
@@ -69,14 +115,6 @@ def add(hi: float, lo: float, y_hi: float, y_lo: float) -> tuple[float, float, f
     e, lost_2 = two_sum(e, f)
     s, e = two_sum(s, e)
     return s, e, abs(lost_1) + abs(lost_2)
-
-
-@compiled("always")
-def _square_from(x: float, anchor: float) -> tuple[float, float, float, float]:
-    """x - anchor exactly as a pair, and its square as a pair to 2**-104 of itself."""
-    d_hi, d_lo = two_sum(x, -anchor)
-    p, e = two_product(d_hi, d_hi)
-    return d_hi, d_lo, p, e + 2.0 * d_hi * d_lo
 
 
 @compiled("always")
@@ -139,79 +177,32 @@ def exact_sum(x: np.ndarray, a: int, b: int) -> float:
     return rounded(parts, n)
 
 
-@compiled("always")
-def _spread(
-    n: float, d_hi: float, d_lo: float, d_lost: float, q_hi: float, q_lo: float, q_lost: float
-) -> tuple[float, float]:
-    """n*q - d*d, and a bound of its error before the last rounding."""
-    p, e = two_product(q_hi, n)
-    e += q_lo * n
-    r, g = two_product(d_hi, d_hi)
-    g += 2.0 * d_hi * d_lo
-    hi, _, lost = add(p, e, -r, -g)
-    return hi, lost + n * q_lost + 2.0 * abs(d_hi) * d_lost + (p + r) * 2.0**-103
-
-
 @compiled()
-def rolling_sums(
-    x: np.ndarray, lo: np.ndarray, hi: np.ndarray, squares: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per window [lo_i, hi_i) of ``x``: the sum, and n*sum(x^2) - sum(x)^2, each rounded once; flat flags.
-    ``squares``: 0 for the sum alone, 2 for the second alone (the first is then left at 0), 1 for both.
+def rolling_sums(x: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per window [lo_i, hi_i) of ``x``: the sum rounded once, and 1 where all values of the window are equal.
 
-    Bounds never decrease. Sums are double-double and carry a bound of everything they ever lost; where
-    the bound could reach a result's last bits the window is summed anew, so that neither a long stream nor
-    a value long gone shows. The second result is computed from distances to an anchor inside the window
-    (any shift leaves it unchanged), NaN where a value above 1e140 would overflow it. The third is 1 where
-    all values of the window are equal.
+    Bounds never decrease. The sum is double-double and carries a bound of everything it ever lost; where that could
+    reach a result's last bits the window is summed anew, so that neither a long stream nor a value long gone shows.
     """
     m = len(lo)
     total = np.zeros(m)
-    spread = np.zeros(m)
     flat = np.zeros(m, dtype=np.uint8)
     a = b = 0
-    s_hi = s_lo = s_lost = 0.0  # sum of x
-    d_hi = d_lo = d_lost = 0.0  # sum of x - anchor
-    q_hi = q_lo = q_lost = 0.0  # sum of (x - anchor)^2
-    anchor = 0.0
-    huge = 0  # values of the window that are left out of d and q
+    s_hi = s_lo = s_lost = 0.0
     run_start = 0  # first index of the run of equal values that ends at b - 1
     for i in range(m):
         while b < hi[i]:
             if b == 0 or x[b] != x[b - 1]:
                 run_start = b
-            if squares != 2:
-                s_hi, s_lo, lost = add(s_hi, s_lo, x[b], 0.0)
-                s_lost += lost
-            if squares != 0:
-                if abs(x[b]) > HUGE:
-                    huge += 1
-                else:
-                    if a == b:
-                        anchor = x[b]
-                    u, v, p, e = _square_from(x[b], anchor)
-                    d_hi, d_lo, lost = add(d_hi, d_lo, u, v)
-                    d_lost += lost
-                    q_hi, q_lo, lost = add(q_hi, q_lo, p, e)
-                    q_lost += lost
+            s_hi, s_lo, lost = add(s_hi, s_lo, x[b], 0.0)
+            s_lost += lost
             b += 1
         while a < lo[i]:
-            if squares != 2:
-                s_hi, s_lo, lost = add(s_hi, s_lo, -x[a], 0.0)
-                s_lost += lost
-            if squares != 0:
-                if abs(x[a]) > HUGE:
-                    huge -= 1
-                else:
-                    u, v, p, e = _square_from(x[a], anchor)
-                    d_hi, d_lo, lost = add(d_hi, d_lo, -u, -v)
-                    d_lost += lost
-                    q_hi, q_lo, lost = add(q_hi, q_lo, -p, -e)
-                    q_lost += lost
+            s_hi, s_lo, lost = add(s_hi, s_lo, -x[a], 0.0)
+            s_lost += lost
             a += 1
-        n = b - a
-        if n == 0:
-            s_hi = s_lo = s_lost = d_hi = d_lo = d_lost = q_hi = q_lo = q_lost = 0.0
+        if a == b:
+            s_hi = s_lo = s_lost = 0.0
             continue
         flat[i] = run_start <= a
         total[i] = s_hi
@@ -221,26 +212,7 @@ def rolling_sums(
                 s_hi, s_lo, lost = add(s_hi, s_lo, x[j], 0.0)
                 s_lost += lost
             total[i] = s_hi if s_lost == 0.0 or settled(s_hi, s_lo, s_lost) else exact_sum(x, a, b)
-        if squares == 0 or flat[i]:
-            continue
-        if huge > 0:
-            spread[i] = np.nan
-            continue
-        spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
-        if not bound <= spread[i] * 2.0**-56:
-            anchor = 0.0  # any near the mean will do
-            for j in range(a, b):
-                anchor += (x[j] - x[a]) / n
-            anchor += x[a]
-            d_hi = d_lo = d_lost = q_hi = q_lo = q_lost = 0.0
-            for j in range(a, b):
-                u, v, p, e = _square_from(x[j], anchor)
-                d_hi, d_lo, lost = add(d_hi, d_lo, u, v)
-                d_lost += lost
-                q_hi, q_lo, lost = add(q_hi, q_lo, p, e)
-                q_lost += lost
-            spread[i], bound = _spread(float(n), d_hi, d_lo, d_lost, q_hi, q_lo, q_lost)
-    return total, spread, flat
+    return total, flat
 
 
 @compiled()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alpha.features._batch_kernels import compiled
+from alpha.features._batch_kernels import compiled, flags_at, floats_at
 
 
 @compiled()
@@ -126,22 +126,14 @@ def until(times: np.ndarray, t: np.ndarray, w: int) -> np.ndarray:
 
 
 @compiled()
-def dispersion(spread: np.ndarray, n: np.ndarray, flat: np.ndarray, ddof: int, root: bool) -> np.ndarray:
-    """Variance (``root``: its square root) from n*sum(x^2) - sum(x)^2; 0 where all values are equal (rules 11, 12)."""
-    out = np.empty(len(spread))
-    for i in range(len(spread)):
-        var = 0.0 if flat[i] else spread[i] / (n[i] * (n[i] - ddof))
-        var = 0.0 if var < 0.0 else var
-        out[i] = np.sqrt(var) if root else var
-    return out
-
-
-@compiled()
-def picked(x: np.ndarray, at: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """x[at], NaN where that lies before ``base``."""
-    out, one = np.empty(len(at)), len(base) == 1
-    for i in range(len(at)):
-        out[i] = x[at[i]] if at[i] >= base[0 if one else i] else np.nan
+def before(x: np.ndarray, times: np.ndarray, t: np.ndarray, w: int, base: np.ndarray) -> np.ndarray:
+    """The newest of ``x`` (at ``times``) that is at or before each t - w, NaN where that lies before ``base``."""
+    out, one = np.empty(len(t)), len(base) == 1
+    k = -1
+    for i in range(len(t)):
+        while k + 1 < len(times) and times[k + 1] <= t[i] - w:
+            k += 1
+        out[i] = x[k] if k >= base[0 if one else i] else np.nan
     return out
 
 
@@ -149,6 +141,7 @@ def picked(x: np.ndarray, at: np.ndarray, base: np.ndarray) -> np.ndarray:
 def write(
     values: np.ndarray,
     readies: np.ndarray,
+    steps: int,
     pick: np.ndarray,
     exact: np.ndarray,
     rounded: np.ndarray,
@@ -157,19 +150,29 @@ def write(
     first: int,
     last: int,
 ) -> None:
-    """Rows ``first`` to ``last``: the value of every feature ([F, steps]) at the steps ``pick``, rounded to float32, and
-    as it is if ``exact`` has rows; whether it is ready, and whether all are."""
+    """Rows ``first`` to ``last``: the value of every feature at the steps ``pick``, rounded to float32, and as it is if
+    ``exact`` has rows; whether all of ``readies`` are, and each of them if ``flags`` has rows.
+
+    ``values``, ``readies``: addresses of one column of ``steps`` values each, so that none is copied first."""
     block = 128  # its part of the result stays in the first cache
+    each = len(pick) == steps
     for a in range(first, last, block):
         b = min(a + block, last)
         for j in range(len(values)):
-            for i in range(a, b):
-                rounded[i, j] = np.float32(values[j, pick[i]])
-            for i in range(a, b):
-                flag = readies[j, pick[i]]
-                flags[i, j] = flag
-                whole[i] &= flag
-        if len(exact):
-            for j in range(len(values)):
+            column = floats_at(values[j], steps)
+            if each:
                 for i in range(a, b):
-                    exact[i, j] = values[j, pick[i]]
+                    rounded[i, j] = np.float32(column[i])
+            else:
+                for i in range(a, b):
+                    rounded[i, j] = np.float32(column[pick[i]])
+            if len(exact):
+                for i in range(a, b):
+                    exact[i, j] = column[pick[i]]
+        for j in range(len(readies)):
+            ready = flags_at(readies[j], steps)
+            for i in range(a, b):
+                whole[i] &= ready[pick[i]]
+            if len(flags):
+                for i in range(a, b):
+                    flags[i, j] = ready[pick[i]]

@@ -40,12 +40,14 @@ class Timeline:
     ) -> Timeline:
         """``index``: the events of one instrument, those to all instruments included."""
         e = events if len(index) == len(events) else events[index]  # the index ascends
-        t = stream_time(e, fs.stream.clock).astype(np.int64)
+        t = stream_time(e, fs.stream.clock)
         latest = np.maximum.accumulate(t) if len(t) else t
         # a time for all that this instrument is already past: a TIMER says nothing, a STATUS happens now
-        keep = (t >= latest) | (e["kind"] != Kind.TIMER)
+        late = np.flatnonzero(t < latest)
         t = latest
-        if not keep.all():
+        if len(late) and (e["kind"][late] == Kind.TIMER).any():
+            keep = np.ones(len(t), np.bool_)
+            keep[late] = e["kind"][late] != Kind.TIMER
             e, index, t = e[keep], index[keep], latest[keep]
         bars = {spec: build_bars(e, t, spec, market, clock_kernels) for spec in bar_specs(fs, market.symbol)}
         closing = {spec: np.searchsorted(t, b.end, side="left") for spec, b in bars.items() if b.end is not None}

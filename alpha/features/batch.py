@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,8 +27,10 @@ from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Kind
 from alpha.features._batch_bars import Market, check_sizes
 from alpha.features._batch_columns import Column, Columns, Kernels
 from alpha.features._batch_formulas import exp, log
+from alpha.features._batch_nodes import build_column
 from alpha.features._batch_sessions import Seen
 from alpha.features._batch_timeline import Bools, Floats, Ints, Timeline
+from alpha.features._batch_windows import WINDOWED
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import Expr, resets, walk
 from alpha.instruments import Instruments
@@ -108,7 +110,7 @@ def _compute(
     def columns_of(i: int, seen: dict[Expr, Seen]) -> Columns:
         own = used[order[first[i] : first[i + 1]]]
         mine = np.sort(np.concatenate([own, to_all])) if len(to_all) else own
-        return Columns(Timeline.build(fs, events, mine, markets[i], kernels.clocks), kernels, seen)
+        return Columns(Timeline.build(fs, events, mine, markets[i], kernels.clocks), kernels, seen, build_column)
 
     looked_at = _looked_at(fs, markets)
     busy = range(n) if len(to_all) else np.flatnonzero(np.diff(first)).tolist()
@@ -116,10 +118,23 @@ def _compute(
     workers = min(max(len(busy), len(looked_at), 1), cores)
     helping = max(1, cores // workers)
     # numpy and the kernels drop the GIL; the crew shares the features of one instrument where there are too few of these
-    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(helping) as crew:
+    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(max(1, helping - 1)) as crew:
         # one alone stays on this thread: a thread per call would leave the allocator an arena each
         each: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
-        share: Callable[..., Iterator[Any]] = crew.map if helping > 1 else map
+
+        def share(work: Callable[[int], object], over: Iterable[int]) -> None:
+            """All of them, by this thread and the crew: whoever is free takes the next."""
+            left = iter(list(over))
+
+            def take() -> None:
+                for i in left:
+                    work(i)
+
+            running = [crew.submit(take) for _ in range(helping - 1)]
+            take()
+            for future in running:
+                future.result()
+
         others = dict(zip(looked_at, each(lambda i: columns_of(i, {}), looked_at), strict=True))
         seen: dict[Expr, Seen] = {}
         for found in each(lambda i: _seen(others[i], looked_at[i]), looked_at):
@@ -142,13 +157,14 @@ def _compute(
     index = np.concatenate([p.rows.row_index for p in parts])
     who = np.concatenate([p.instrument_id for p in parts])
     order = np.lexsort((who, index))
-    ready = np.concatenate([p.ready for p in parts])[order]
+    whole = np.concatenate([p.rows.ready for p in parts])[order]
+    ready = np.concatenate([p.ready for p in parts])
     values = np.concatenate([p.rows.values for p in parts])[order]
     scales = [p.scale for p in parts if p.scale is not None]
     exact = np.concatenate([p.exact for p in parts])
     return Detail(
-        Rows(index[order], values, np.asarray(ready.all(axis=1))),
-        ready,
+        Rows(index[order], values, whole),
+        ready[order] if with_exact else ready,
         np.concatenate([p.ts_ns for p in parts])[order],
         who[order],
         np.concatenate(scales)[order] if scales else None,
@@ -201,10 +217,11 @@ def _of_interest(events: npt.NDArray[Any], accepted: Bools | None) -> Ints:
     """Indices of the events that features see; DataError where the arrays are not what they should be."""
     if getattr(events, "dtype", None) != EVENT_DTYPE or events.ndim != 1:
         raise DataError("events must be a one-dimensional array of EVENT_DTYPE: read them with alpha.data")
-    kind = events["kind"]
+    kind = np.ascontiguousarray(events["kind"])  # looked at more than once
     seen = kind != Kind.CONTROL
-    for_all = (kind == Kind.TIMER) | (kind == Kind.STATUS) | (kind == Kind.INPUT)
-    seen &= (events["instrument_id"] != ALL_INSTRUMENTS) | for_all
+    to_all = events["instrument_id"] == ALL_INSTRUMENTS
+    if to_all.any():
+        seen &= ~to_all | (kind == Kind.TIMER) | (kind == Kind.STATUS) | (kind == Kind.INPUT)
     if accepted is not None:
         verdict = np.asarray(accepted)
         if verdict.dtype != np.bool_ or verdict.shape != events.shape:
@@ -219,6 +236,7 @@ def _kernels() -> Kernels:
     need("numba", "data")
     return Kernels(
         importlib.import_module("alpha.features._batch_kernels"),
+        importlib.import_module("alpha.features._batch_spread"),
         importlib.import_module("alpha.features._batch_recursive"),
         importlib.import_module("alpha.features._batch_orders"),
         importlib.import_module("alpha.features._batch_sums"),
@@ -230,39 +248,49 @@ def _kernels() -> Kernels:
 _ROWS = 1 << 15  # written at a time by one thread
 
 
+def _alone(work: Callable[[int], object], over: Iterable[int]) -> None:
+    for i in over:
+        work(i)
+
+
 def _evaluate(
     fs: FeatureSet,
     columns: Columns,
     instrument: int,
     with_scale: bool,
     with_exact: bool,
-    share: Callable[..., Iterator[Any]],
+    share: Callable[[Callable[[int], object], Iterable[int]], None],
 ) -> Detail:
     line = columns.line
     pick = line.rows
     n, f = len(pick), len(fs.features)
-    exact = np.empty((n if with_exact else 0, f))
-    values, ready, whole = np.empty((n, f), np.float32), np.empty((n, f), np.bool_), np.ones(n, np.bool_)
     scale = np.zeros((n, f)) if with_scale else None
     features = list(fs.features.values())
-
-    table, readies = np.empty((f, len(line.t))), np.empty((f, len(line.t)), np.bool_)
 
     def column_of(e: Expr) -> Column:
         with np.errstate(all="ignore"):  # of this thread
             return columns.of(e)
 
-    def evaluate(j: int) -> None:
-        column = column_of(features[j])
-        table[j], readies[j] = column.value, column.ready
+    # what looks through windows takes longest, and nobody waits for it at the end
+    windows = [sum(x.op in WINDOWED for x in walk(e)) for e in features]
+    longest = sorted(range(f), key=lambda j: -windows[j])
+    spread = share if len(line.t) > _ROWS else _alone
+    spread(lambda j: column_of(features[j]), longest)
+    shown = [column_of(e) for e in features]
+    table = [np.ascontiguousarray(c.value, np.float64) for c in shown]
+    flags = [np.ascontiguousarray(c.ready, np.bool_) for c in shown]
+    assert all(x.shape == line.t.shape for x in (*table, *flags))  # the kernel takes addresses only
+    if not with_exact:  # whether a row is ready, without telling of which feature
+        flags = list({id(x): x for x in flags}.values())
+    places = [np.array([x.ctypes.data for x in part], np.uint64) for part in (table, flags)]
+    detailed = (n if with_exact else 0, f)
+    exact, ready = np.empty(detailed), np.empty(detailed, np.bool_)
+    values, whole = np.empty((n, f), np.float32), np.ones(n, np.bool_)
 
     def write(at: int) -> None:
-        columns.kernels.steps.write(table, readies, pick, exact, values, ready, whole, at, min(at + _ROWS, n))
+        columns.kernels.steps.write(*places, len(line.t), pick, exact, values, ready, whole, at, min(at + _ROWS, n))
 
-    spread = share if len(line.t) > _ROWS else map
-    for work, over in ((evaluate, range(f)), (write, range(0, n, _ROWS))):
-        for _ in spread(work, over):
-            pass
+    spread(write, range(0, n, _ROWS))
     if scale is not None:
         for j, e in enumerate(features):
             for a in (e,) if e.op == "of" else e.args or (e,):

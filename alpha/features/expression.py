@@ -208,7 +208,7 @@ def _check_param(op: Operator, param: Param, value: object) -> ParamValue:
         raise DefinitionError(f'{where} takes a duration such as "1s", not {value!r}')
     low = 1 if param.minimum is None else param.minimum
     high = 2**24 - 1 if param.maximum is None else param.maximum
-    if value != int(value) or not low <= value <= high:
+    if not low <= value <= high or value != int(value):
         raise DefinitionError(f"{where} must be a whole number from {int(low)} to {int(high)}, not {value!r}")
     return int(value)
 

@@ -135,6 +135,24 @@ class FeatureSet:
                 _check_moves(e)
             except DefinitionError as exc:
                 raise DefinitionError(f"feature {name!r}: {exc}") from None
+        self._check_feed()
+
+    def _check_feed(self) -> None:
+        """Bars of the feed come at one interval: an event does not say at which."""
+        bars = [
+            (f"feature {name!r}", f'bar("{n.params[0]}")')
+            for name, e in self.features.items()
+            for n in walk(e)
+            if n.op == "bar" and n.params[1] == "feed"
+        ]
+        if self.trigger.bar is not None and self.trigger.bar.source == "feed":
+            bars.insert(0, ("the trigger", f'bar("{self.trigger.bar.interval}")'))
+        for where, bar in bars:
+            if bar != bars[0][1]:
+                raise DefinitionError(
+                    f"{where} takes {bar} and {bars[0][0]} {bars[0][1]}, but bars of the feed come at one interval: "
+                    f'build the others here, as {bar[:-1]}, "trade") does'
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,10 +219,12 @@ class FeatureSet:
         """Build from the TOML/JSON form: ``name``, ``trigger``, ``stream``, ``features`` (a table, or a
         list of [name, expression] pairs as :meth:`definition` writes it), ``macros`` (see
         :mod:`alpha.features.macros`)."""
+        if not isinstance(data, Mapping):
+            raise DefinitionError(f"a feature set is a table with features, not {type(data).__name__}")
         unknown = set(data) - {"name", "trigger", "stream", "features", "operators", "macros"}
         if unknown:
             raise DefinitionError(
-                f"unknown key {sorted(unknown)[0]!r} in a feature set: it has name, trigger, stream, features, macros"
+                f"unknown key {min(unknown, key=str)!r} in a feature set: it has name, trigger, stream, features, macros"
             )
         macros = read_macros(data.get("macros", {}), str(data.get("name", name)))
         raw = data.get("features")
@@ -239,9 +259,11 @@ class FeatureSet:
         """Read a TOML file; the file's stem is the default name."""
         file = Path(path)
         try:
-            data = tomllib.loads(file.read_text(encoding="utf-8"))
+            data = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text
         except FileNotFoundError:
             raise DefinitionError(f"feature file {file} does not exist") from None
+        except OSError as exc:
+            raise DefinitionError(f"feature file {file} cannot be read: {exc.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise DefinitionError(f"feature file {file} is not valid TOML: {exc}") from None
         try:

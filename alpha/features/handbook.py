@@ -21,7 +21,7 @@ FIELD_MEANINGS: Mapping[str, tuple[str, str]] = {
 """Field of a bar -> meaning and unit."""
 
 _BAR_MEANINGS = {
-    "feed": '`bar(interval)` or `bar(interval, "feed")`: BAR events of the stream itself; fields {feed}',
+    "feed": '`bar(interval)` or `bar(interval, "feed")`: BAR events of the stream itself, at one interval in a set; fields {feed}',
     "trade": '`bar(interval, "trade")`: built from trades between multiples of the interval (UTC)',
     "mid": '`bar(interval, "mid")`: built from the mid of each quote between multiples of the interval (UTC)',
 }

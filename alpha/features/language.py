@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -153,18 +154,31 @@ def parse(text: str, macros: Mapping[str, Macro] | None = None) -> Expr:
     """
     if len(text) > MAX_TEXT:
         raise DefinitionError(f"an expression of {len(text)} characters is too long (limit {MAX_TEXT})")
+    text = text.strip()
+    if not text:
+        raise DefinitionError("not an expression: there is nothing in it")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = _python(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        column = getattr(exc, "offset", None)
-        raise DefinitionError(_marked(f"not an expression: {exc}", text.strip(), (column or 1) - 1)) from None
-    return _Reader(text.strip(), {**builtin_macros(), **(macros or {})}).read(tree.body, 0)
+        why = exc.msg if isinstance(exc, SyntaxError) else str(exc)
+        if "\n" in text:
+            why += "; what goes on in the next line stands in brackets"
+        line, column = getattr(exc, "lineno", None) or 1, getattr(exc, "offset", None) or 1
+        raise DefinitionError(_marked(f"not an expression: {why}", text, line, column - 1)) from None
+    return _Reader(text, {**builtin_macros(), **(macros or {})}).read(tree, 0)
+
+
+def _python(text: str) -> ast.expr:
+    """The syntax tree, never evaluated; what Python would warn of is an error of ours, or none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, mode="eval").body
 
 
 def parse_bar(text: str) -> BarRef:
     """Read ``bar("1m", "trade")`` without a field: the form of a bar trigger."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = _python(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise DefinitionError(f'{text!r} is not a bar: write bar("1m", "trade") or tick_bar(100)') from None
     return _Reader(text.strip(), {}).bar_ref(tree)
@@ -172,13 +186,23 @@ def parse_bar(text: str) -> BarRef:
 
 def _tree(text: str, macro: Macro) -> ast.expr:
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        return _python(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        raise DefinitionError(f"macro {macro.name!r} is no expression: {exc}") from None
+        why = exc.msg if isinstance(exc, SyntaxError) else exc
+        raise DefinitionError(f"macro {macro.name!r} is no expression: {why}") from None
 
 
-def _marked(message: str, text: str, column: int) -> str:
-    return f"{message}\n  {text}\n  {' ' * max(column, 0)}^"
+def _marked(message: str, text: str, line: int, column: int) -> str:
+    lines = text.split("\n")
+    return f"{message}\n  {lines[min(line, len(lines)) - 1]}\n  {' ' * max(column, 0)}^"
+
+
+def _number(value: int | float) -> float:
+    """As float64, infinite where a whole number is too large for it."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 class _Reader:
@@ -197,7 +221,7 @@ class _Reader:
         self.within = within  # macros that are being expanded
 
     def fail(self, node: ast.AST, message: str) -> DefinitionError:
-        return DefinitionError(_marked(message, self.text, getattr(node, "col_offset", 0)))
+        return DefinitionError(_marked(message, self.text, getattr(node, "lineno", 1), getattr(node, "col_offset", 0)))
 
     def read(self, node: ast.expr, depth: int) -> Expr:
         if depth > MAX_DEPTH:
@@ -206,9 +230,7 @@ class _Reader:
             case ast.Constant(value=bool()):
                 raise self.fail(node, f"{node.value!r} is not a number")
             case ast.Constant(value=int() | float() as value):
-                if not math.isfinite(value):
-                    raise self.fail(node, "a constant must be finite")
-                return lift(value)
+                return self.constant(node, _number(value))
             case ast.Name(id=name) if name in self.bound:
                 reader, argument = self.bound[name]
                 return reader.read(argument, depth + 1)
@@ -221,7 +243,7 @@ class _Reader:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(
                 value, bool
             ):
-                return lift(-value)
+                return self.constant(node, -_number(value))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return Expr("neg", (self.read(operand, depth + 1),))
             case ast.BinOp(left=left, op=op_node, right=right) if type(op_node) in _AST_BINARY:
@@ -254,12 +276,19 @@ class _Reader:
         except DefinitionError as exc:
             raise self.fail(node, str(exc)) from None
 
+    def constant(self, node: ast.expr, value: float) -> Expr:
+        if not math.isfinite(value):
+            raise self.fail(node, "a constant must be finite")
+        return lift(value)
+
     def literal(self, node: ast.expr) -> object:
         match node:
-            case ast.Constant(value=str() | int() | float() as value) if not isinstance(value, bool):
-                return value
+            case ast.Constant(value=str() as text):
+                return text
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                return value if abs(value) < 2**63 else _number(value)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return -value
+                return -value if abs(value) < 2**63 else -_number(value)
             case ast.Name(id=name) if name in self.bound:
                 reader, argument = self.bound[name]
                 return reader.literal(argument)

@@ -42,6 +42,8 @@ class Macro:
 
 def read_macros(tables: Mapping[str, Any], where: str) -> dict[str, Macro]:
     """Macros of a ``[macros]`` table; DefinitionError names the macro and the key."""
+    if not isinstance(tables, Mapping):
+        raise DefinitionError(f'{where}: macros is a table of macros, each with expr = "…", not {tables!r}')
     out = {}
     for name, table in tables.items():
         what = f"{where}: macro {name!r}"
@@ -51,7 +53,12 @@ def read_macros(tables: Mapping[str, Any], where: str) -> dict[str, Macro]:
             raise DefinitionError(
                 f"{what} has an unknown key {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_KEYS))}"
             )
-        if not name.isidentifier() or keyword.iskeyword(name) or name in {"bar", *CLOCK_BARS, *OPERATORS}:
+        if (
+            not isinstance(name, str)
+            or not name.isidentifier()
+            or keyword.iskeyword(name)
+            or name in {"bar", *CLOCK_BARS, *OPERATORS}
+        ):
             raise DefinitionError(f"{what}: that name is taken, or is no identifier")
         given = table.get("params", [])
         if not isinstance(given, list) or not all(isinstance(p, str) for p in given):

@@ -101,6 +101,23 @@ def test_the_new_version_runs_silently_until_it_is_warm_then_takes_over_between_
     assert (np.diff(signals["event_index"].astype(np.int64)) > 0).all()  # one count of events
 
 
+@pytest.mark.filterwarnings("ignore::alpha.AlphaWarning")  # strange instruments
+def test_many_instruments_change_over_like_one(file: Path) -> None:
+    """Their blocks lie side by side in memory that changes hands with them."""
+    promote(file, "models:/demo/2", approver="Ada")
+    said = []
+    for others in (0, 2_500):
+        table = alpha.Instruments.of(*SIM.instruments.symbols, *(f"I{k}" for k in range(others)))
+        with alpha.Runtime.from_registry(file, "models:/demo/1", instruments=table, reload="explicit") as rt:
+            first = rt.run(SIM.events[:10_000])
+            assert rt.reload("models:/demo/2")["status"] == "offered"
+            second = rt.run(SIM.events[10_000:20_000])
+            assert rt.bundle.name == "demo/2"
+            rt.load_state(rt.save_state())
+            said.append(first.tobytes() + second.tobytes() + rt.run(SIM.events[20_000:]).tobytes())
+    assert said[0] == said[1]
+
+
 def test_rollback_by_command_and_by_registry(file: Path) -> None:
     with runtime(file) as rt:
         rt.run(SIM.events[:5000])

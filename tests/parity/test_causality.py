@@ -14,8 +14,15 @@ from streams import stream
 from alpha.data.simulate import simulate
 from alpha.errors import DataError
 from alpha.events import Kind, Status
-from alpha.features import _batch_clocks, _batch_timeline, catalog, causality
-from alpha.features import _batch_columns as columns_module
+from alpha.features import (
+    _batch_clocks,
+    _batch_nodes,
+    _batch_running,
+    _batch_timeline,
+    _batch_windows,
+    catalog,
+    causality,
+)
 from alpha.features._batch_columns import Columns
 from alpha.features._batch_sessions import Seen, breaks
 from alpha.features.feature_set import FeatureSet
@@ -96,25 +103,26 @@ def _ready_at_once(self: Any, u: Any, results: Any, needed: int) -> Any:
     return column.__class__(column.value, column.update, u.seen > len(u.x) // 2)
 
 
-_LAG, _WINDOWS, _ROLLING = Columns.lag, Columns.windows, Columns.rolling
-_HELD, _COUNTED = Columns._held, Columns.counted
+_LAG, _WINDOWS, _ROLLING = _batch_running.lag, _batch_windows._windows, _batch_windows.rolling
+_HELD, _COUNTED = Columns.held, Columns.counted
 
 
 @pytest.mark.parametrize(
-    ("method", "planted"),
+    ("where", "name", "planted"),
     [
-        ("lag", _next_value),
-        ("windows", _window_too_late),
-        ("rolling", _whole_sample),
-        ("_held", _filled_backwards),
-        ("counted", _ready_at_once),
+        (_batch_running, "lag", _next_value),
+        (_batch_windows, "_windows", _window_too_late),
+        (_batch_windows, "rolling", _whole_sample),
+        (Columns, "held", _filled_backwards),
+        (Columns, "counted", _ready_at_once),
     ],
 )
-def test_a_planted_look_ahead_is_found(monkeypatch: pytest.MonkeyPatch, method: str, planted: Any) -> None:
-    monkeypatch.setattr(Columns, method, planted)
-    for op, implementation in list(columns_module._STATEFUL.items()):
-        if implementation is {"lag": _LAG, "rolling": _ROLLING}.get(method):
-            monkeypatch.setitem(columns_module._STATEFUL, op, planted)
+def test_a_planted_look_ahead_is_found(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, planted: Any) -> None:
+    true = getattr(where, name)
+    monkeypatch.setattr(where, name, planted)
+    for op, implementation in list(_batch_nodes._STATEFUL.items()):
+        if implementation is true:
+            monkeypatch.setitem(_batch_nodes._STATEFUL, op, planted)
     fs = FeatureSet.from_dict(
         {"features": {"a": "mean(mid, 20)", "b": "ret(mid, 1)", "c": 'sum(qty, "5s")', "d": "px"}}
     )
@@ -189,17 +197,17 @@ def _one_event_early(*given: Any) -> Any:
     return np.append(breaks(*given)[1:], False)
 
 
-_INPUT, _BAR, _SEEN = Columns._input, Columns._bar, Seen.at
+_INPUT, _BAR, _SEEN = _batch_nodes.series, _batch_nodes.bar, Seen.at
 _CLOSING, _VPIN = _batch_clocks.closing, _batch_clocks.vpin
 
 
 @pytest.mark.parametrize(
     ("where", "name", "planted", "seen_in"),
     [
-        (Columns, "_input", _next_print, {"input"}),
-        (Columns, "_bar", _next_bar, {"volume", "ticks", "money"}),
+        (_batch_nodes, "series", _next_print, {"input"}),
+        (_batch_nodes, "bar", _next_bar, {"volume", "ticks", "money"}),
         (Seen, "at", _five_later, {"other"}),
-        (columns_module, "time_of_day", _until_the_last_event, {"time"}),
+        (_batch_nodes, "time_of_day", _until_the_last_event, {"time"}),
         (_batch_clocks, "closing", _one_trade_early, {"volume", "money"}),
         (_batch_clocks, "vpin", _against_the_whole_day, {"vpin"}),
         (_batch_timeline, "breaks", _one_event_early, {"again"}),

@@ -13,7 +13,7 @@ import reference
 
 from alpha.features import _batch_formulas as values
 from alpha.features import _batch_kernels as kernels
-from alpha.features import coefficients
+from alpha.features import _batch_spread, coefficients
 
 WIDE = decimal.Context(prec=60, Emin=-2000, Emax=2000)
 LN2 = Decimal(2).ln(WIDE)
@@ -71,9 +71,15 @@ def _windows(n: int, w: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exact(window: np.ndarray) -> tuple[float, float]:
+    """Sum and variance."""
     x = [Fraction(float(v)) for v in window]
     total = sum(x, Fraction(0))
-    return float(total), float(len(x) * sum(v * v for v in x) - total * total)
+    return float(total), float((len(x) * sum(v * v for v in x) - total * total) / len(x) ** 2)
+
+
+def _variance(x: np.ndarray, w: int) -> np.ndarray:
+    zero = np.zeros(1, np.int64)
+    return _batch_spread.rolling_dispersion(x, zero, zero, zero, zero, w, False, 0, False)[0]
 
 
 LONG = {
@@ -89,12 +95,13 @@ LONG = {
 def test_errors_do_not_grow_with_the_stream(shape: str, w: int) -> None:
     n = 200_000
     x = LONG[shape](np.random.default_rng(w), n)
-    total, spread, flat = kernels.rolling_sums(x, *_windows(n, w), True)
+    total, flat = kernels.rolling_sums(x, *_windows(n, w))
+    variance = _variance(x, w)
     assert not flat[w:].any()
     for i in (*range(n - 8, n), *range(w, n, n // 8)):
-        exact_total, exact_spread = _exact(x[max(i - w + 1, 0) : i + 1])
+        exact_total, exact_variance = _exact(x[max(i - w + 1, 0) : i + 1])
         assert total[i] == exact_total
-        assert abs(spread[i] - exact_spread) <= math.ulp(exact_spread)
+        assert abs(variance[i] - exact_variance) <= math.ulp(exact_variance)
 
 
 @pytest.mark.parametrize("huge", [1e12, 1e60, 1e139, 1e141, 1e155, 1e300])
@@ -103,32 +110,59 @@ def test_a_huge_value_leaves_no_trace(huge: float) -> None:
     x = 1e-6 * rng.normal(size=400)
     x[[100, 130, 131]] = huge, -huge, huge
     lo, hi = _windows(400, 20)
-    total, spread, _ = kernels.rolling_sums(x, lo, hi, True)
+    (total, _), variance = kernels.rolling_sums(x, lo, hi), _variance(x, 20)
     for i in range(1, 400):
         window = x[lo[i] : hi[i]]
         assert total[i] == math.fsum(window), i
         if abs(window).max() < 1e140:
             exact = _exact(window)[1]
-            assert abs(spread[i] - exact) <= math.ulp(exact), i
+            assert abs(variance[i] - exact) <= math.ulp(exact), i
         else:
-            assert not math.isfinite(spread[i]), i
+            assert not math.isfinite(variance[i]), i
 
 
 def test_sums_beyond_float64_recover() -> None:
     x = np.array([1.0, 2.0, 1.5e308, 1.6e308, 1.0, 2.0, 4.0])
-    total, spread, _ = kernels.rolling_sums(x, *_windows(7, 2), True)
+    (total, _), variance = kernels.rolling_sums(x, *_windows(7, 2)), _variance(x, 2)
     assert total[[0, 1, 5, 6]].tolist() == [1.0, 3.0, 3.0, 6.0]
     assert not math.isfinite(total[3])
-    assert spread[[1, 5, 6]].tolist() == [1.0, 1.0, 4.0]
+    assert variance[[1, 5, 6]].tolist() == [0.25, 0.25, 1.0]
 
 
 def test_flat_windows_are_flat_whatever_their_size() -> None:
     for value in (0.1, 1e300, -1e-300, 0.0):
-        total, spread, flat = kernels.rolling_sums(np.full(50, value), *_windows(50, 7), True)
-        assert flat.all() and (spread == 0.0).all()
+        total, flat = kernels.rolling_sums(np.full(50, value), *_windows(50, 7))
+        assert flat.all() and (_variance(np.full(50, value), 7) == 0.0).all()
         assert total[-1] == math.fsum([value] * 7)
     x = np.array([1.0, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0])
-    assert kernels.rolling_sums(x, *_windows(7, 2), False)[2].tolist() == [1, 1, 0, 1, 1, 0, 1]
+    assert kernels.rolling_sums(x, *_windows(7, 2))[1].tolist() == [1, 1, 0, 1, 1, 0, 1]
+
+
+def test_windows_by_time_that_empty_and_fill_again() -> None:
+    """The same variance over whatever a window happens to hold, and how many that is."""
+    rng = np.random.default_rng(8)
+    times = np.cumsum(rng.choice([0, 1, 3, 40], 600))
+    now = np.sort(np.concatenate([times, times[::3] + 11]))
+    seen = np.searchsorted(times, now, side="right")
+    x = 1e3 + np.round(rng.normal(size=600), 2)
+    begun = np.where(now > times[300], 300, 0)  # a break
+    root, size = _batch_spread.rolling_dispersion(x, times, now, seen, begun, 10, True, 0, True)
+    assert (size == 0).any() and size.max() > 5
+    for i in range(len(now)):
+        window = x[max(int((times <= now[i] - 10).sum()), begun[i]) : seen[i]]
+        assert size[i] == len(window)
+        exact = math.sqrt(_exact(window)[1]) if len(window) else math.nan
+        assert abs(root[i] - exact) <= math.ulp(exact) if len(window) else math.isnan(root[i])
+
+
+def test_both_products_are_exact() -> None:
+    """With and without the processor's fused multiplication."""
+    rng = np.random.default_rng(6)
+    for _ in range(300):
+        a, b = (float(v) for v in rng.normal(size=2) * 10.0 ** rng.uniform(-100, 100, 2))
+        for product in (kernels.product_fused, kernels.product_split):
+            p, e = product(a, b)
+            assert Fraction(p) + Fraction(e) == Fraction(a) * Fraction(b)
 
 
 def test_exact_sum_is_fsum() -> None:

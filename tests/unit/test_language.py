@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,12 +84,53 @@ def test_the_same_from_python() -> None:
         ("macd(mid, slowest=3)", "no free parameter 'slowest'"),
         ("macd()", "needs its parameter 'x'"),
         ("std(mid, 1, ddof=1)", "divides by zero"),
+        ("9" * 400 + "*mid", "a constant must be finite"),
+        ("-" + "9" * 400, "a constant must be finite"),
+        (f"mean(mid, {'9' * 400})", "whole number from 1"),
+        (f"quantile(mid, 5, q={'9' * 400})", "must be finite"),
+        ("mid +\nspread", "not an expression: invalid syntax; what goes on in the next line stands in brackets"),
+        ("(mid", "not an expression: '(' was never closed\n"),
     ],
 )
 def test_errors_mark_the_place(wrong: str, words: str) -> None:
     with pytest.raises(DefinitionError, match=r"(?s).*\n.*\^") as caught:
         parse(wrong)
     assert words in str(caught.value)
+
+
+def test_the_line_that_is_wrong_is_shown() -> None:
+    with pytest.raises(DefinitionError, match=r"'midd'.*\n   \+ midd\)\n     \^$"):
+        parse("(mid\n + midd)")
+    for nothing in ("", "  \n"):
+        with pytest.raises(DefinitionError, match="there is nothing in it"):
+            parse(nothing)
+
+
+def test_what_is_no_feature_set_says_so(tmp_path: Path) -> None:
+    for data, words in (
+        ([1], "is a table with features, not list"),
+        ({"features": {"a": "mid"}, "macros": ["m"]}, "macros is a table"),
+        ({"features": {"a": "m(mid)"}, "macros": {3: {"expr": "x"}}}, "no identifier"),
+        ({"features": {"a": "mid"}, 3: 4, "x": 5}, "unknown key 3"),
+    ):
+        with pytest.raises(DefinitionError, match=words):
+            FeatureSet.from_dict(data)  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match="cannot be read"):
+        FeatureSet.from_toml(tmp_path)
+    marked = tmp_path / "marked.toml"
+    marked.write_bytes(b'\xef\xbb\xbf[features]\na = "mid"\n')  # as some editors begin their files
+    assert FeatureSet.from_toml(marked).names == ("a",)
+
+
+def test_bars_of_the_feed_come_at_one_interval() -> None:
+    """An event does not say how long its bar was: the other clock would read the same events."""
+    fast, slow = 'bar("1m").close', 'mean(bar("5m").close, 3)'
+    with pytest.raises(DefinitionError, match=r"feature 'b' takes bar\(\"5m\"\) and feature 'a' bar\(\"1m\"\), but"):
+        FeatureSet.from_dict({"features": {"a": fast, "b": slow}})
+    with pytest.raises(DefinitionError, match=r"feature 'b' takes bar\(\"5m\"\) and the trigger bar\(\"1m\"\), but"):
+        FeatureSet.from_dict({"features": {"b": slow}, "trigger": 'bar("1m", "feed")'})
+    built = 'bar("5m", "trade").close - bar("30s", "trade").close'
+    assert FeatureSet.from_dict({"features": {"a": fast, "b": built}}).names == ("a", "b")
 
 
 def test_macros_may_use_each_other_but_not_in_a_circle() -> None:

@@ -15,7 +15,9 @@ from alpha import events
 from alpha._core import pipeline, program
 from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Action, Control, Flag, Kind, Reason, SignalFlag, Status
 from alpha.features import compile as compiler
+from alpha.features import nodes
 from alpha.features.compile import INSTR_DTYPE
+from alpha.features.operators import BAR_FIELDS
 
 # C name -> (header, dtype, members of C that are another view of bytes that have a name already)
 STRUCTS: dict[str, tuple[str, np.dtype, set[str]]] = {
@@ -49,7 +51,7 @@ ENUMS: dict[str, tuple[str, str, dict[str, int], dict[str, str], set[str]]] = {
     "alpha_list": (
         "alpha_kernels.h",
         "LIST_",
-        {name.upper(): i for i, name in enumerate(compiler._LISTS)},
+        {name.upper(): i for i, name in enumerate(nodes.LISTS)},
         {},
         {"LISTS"},
     ),
@@ -58,7 +60,7 @@ ENUMS: dict[str, tuple[str, str, dict[str, int], dict[str, str], set[str]]] = {
     "alpha_bar_field": (
         "alpha_kernels.h",
         "BAR_",
-        {name.upper(): i for i, name in enumerate(compiler.BAR_FIELDS)},
+        {name.upper(): i for i, name in enumerate(BAR_FIELDS)},
         {},
         {"BAR_FIELDS"},
     ),
@@ -183,7 +185,7 @@ def test_numbers(c: Answers, enum: str) -> None:
 def test_counts_without_room_to_spare(c: Answers) -> None:
     """C sizes tables by them: the guard's sequence numbers, the program's lists."""
     assert c.numbers["alpha_kind"]["ALPHA_KINDS"] == max(Kind) + 1
-    assert c.numbers["alpha_list"]["ALPHA_LISTS"] == len(compiler._LISTS)
+    assert c.numbers["alpha_list"]["ALPHA_LISTS"] == len(nodes.LISTS)
 
 
 def test_numbers_fit_the_fields_that_carry_them() -> None:

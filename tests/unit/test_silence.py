@@ -42,6 +42,7 @@ def test_what_a_source_lacks(feature: str, data: SimpleNamespace, lacks: str | N
     assert silence.never_ready(fs, data) == ([] if lacks is None else ["bad"])
     said = silence.of_run(fs, data, {"decisions": 3, "reasons": {"NOT_WARM": 3}})
     assert ("bad can never become ready" in said and lacks in said) if lacks else "ends before" in said
+    assert bool(silence.of_data(fs, data)) == bool(lacks) and silence.of_data(fs, data) in said
 
 
 def test_a_bar_that_trades_close_never_triggers_without_trades() -> None:

@@ -69,6 +69,33 @@ def test_catalogues_go_on(name: str) -> None:
     assert after.save_state() == whole.save_state() and after.stats()["events"] == len(events)
 
 
+def test_blocks_that_lie_side_by_side_and_blocks_that_do_not() -> None:
+    """Many instruments share one piece of memory; a loaded state brings blocks of their own, new features other ones."""
+    n, rng = 1_500, np.random.default_rng(5)
+    fs = catalog.get("twenty")
+    table = alpha.Instruments.of(*(f"I{k}" for k in range(n)))
+    events = np.concatenate([simulate(9_000, seed=k, levels=1).events for k in range(2)])
+    events["instrument_id"] = rng.choice(
+        n, len(events), p=1.0 / np.arange(1, n + 1) / (1.0 / np.arange(1, n + 1)).sum()
+    )
+    events = events[np.argsort(events["ts_recv_ns"], kind="stable")]
+    whole = alpha.Runtime.from_features(fs, instruments=table)
+    expected, cut = whole.run(events), len(events) // 2
+    other = alpha.Runtime.from_features(fs, instruments=table)
+    begun = other.run(events[:cut])
+    for _ in range(2):  # the second replaces blocks that came out of a state
+        other.load_state(other.save_state())
+    assert begun.tobytes() + other.run(events[cut:]).tobytes() == expected.tobytes()
+    assert other.save_state() == whole.save_state()
+    for k in (0, 3, 700):
+        alone = alpha.Runtime.from_features(fs, instruments=alpha.Instruments.of(f"I{k}"))
+        own = events[events["instrument_id"] == k]
+        own["instrument_id"] = 0
+        alone.run(own)
+        a, b = alone.feature_vector(f"I{k}"), whole.feature_vector(f"I{k}")
+        assert (a is None) == (b is None) and (a is None or a.tobytes() == b.tobytes())  # type: ignore[union-attr]
+
+
 def test_with_a_model_signals_go_on_too() -> None:
     expected = demo().run(STREAM.events)
     first, second = demo(), demo()

@@ -4,8 +4,33 @@
 
 #include "alpha_kernels.h"
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
-static inline void alpha_block_free(const alpha_program *p, alpha_block *b)
+/* Where the blocks of many instruments lie side by side, on large pages where the system has them: of pages of 4 KiB
+ * a processor remembers too few places to find ten thousand blocks. at == NULL: each block has memory of its own. */
+typedef struct alpha_home {
+    char *at;
+    size_t stride, bytes;
+} alpha_home;
+
+#define ALPHA_LARGE_PAGE ((size_t)2 << 20)
+
+static inline void alpha_home_new(alpha_home *home, const alpha_program *p, size_t n)
+{
+    const size_t stride = ((size_t)p->block_bytes + 63) / 64 * 64 | 64; /* odd in lines: beginnings meet in no cache set */
+    const size_t pages = n <= SIZE_MAX / 2 / stride ? n * stride / ALPHA_LARGE_PAGE : 0; /* few are found anyway */
+    const size_t bytes = (pages + 1) * ALPHA_LARGE_PAGE;
+    char *const at = pages ? aligned_alloc(ALPHA_LARGE_PAGE, bytes) : NULL;
+    *home = (alpha_home){at, stride, at ? bytes : 0};
+#ifdef MADV_HUGEPAGE
+    if (at)
+        madvise(at, bytes, MADV_HUGEPAGE); /* advice: whether it is taken changes no result */
+#endif
+}
+
+static inline void alpha_block_free(const alpha_program *p, const alpha_home *home, alpha_block *b)
 {
     if (!b)
         return;
@@ -41,7 +66,8 @@ static inline void alpha_block_free(const alpha_program *p, alpha_block *b)
             break;
         }
     }
-    free(b);
+    if (!home || (uintptr_t)b - (uintptr_t)home->at >= home->bytes)
+        free(b);
 }
 
 #define ALPHA_AHEAD 3 /* events from the one whose block is fetched to the one that is processed */
@@ -67,7 +93,7 @@ static inline void alpha_sorted_new(alpha_sorted *s, const alpha_instr *i)
         ((uint32_t *)s->x)[k] = k;
 }
 
-/* Storage that lies behind a history's or an order's state in the block; `mode` elements, see compile.py. */
+/* Storage that lies behind a history's or an order's state in the block; `mode` elements, see layout.py. */
 static inline void alpha_block_storage(alpha_block *b, const alpha_instr *i)
 {
     void *state = (char *)b + i->state;
@@ -138,10 +164,12 @@ static inline void alpha_block_bind(const alpha_program *p, alpha_block *b, cons
     present->peers = around->peers;
 }
 
-/* A block as it is before any event; NULL when memory is short. */
-static inline alpha_block *alpha_block_new(const alpha_program *p, const alpha_surroundings *around)
+/* The block of instrument number n of a home as it is before any event; NULL when memory is short. */
+static inline alpha_block *alpha_block_new(const alpha_program *p, const alpha_surroundings *around,
+                                           const alpha_home *home, size_t n)
 {
-    alpha_block *b = aligned_alloc(64, ((size_t)p->block_bytes + 63) / 64 * 64);
+    alpha_block *b = home->at ? (alpha_block *)(home->at + n * home->stride)
+                              : aligned_alloc(64, ((size_t)p->block_bytes + 63) / 64 * 64);
     if (!b)
         return NULL;
     memset(b, 0, p->block_bytes);

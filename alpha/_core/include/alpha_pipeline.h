@@ -56,6 +56,7 @@ typedef struct alpha_pipeline {
     alpha_sequence_shape shape; /* of what the model remembers */
     uint32_t n_instruments;
     alpha_instrument *instruments;
+    alpha_home home; /* of their blocks; one that came out of a saved state lies outside */
     const alpha_surroundings *around; /* [n_instruments] */
     alpha_block **peers;              /* [n_peers] blocks that other instruments look at, of the instruments peer_ids */
     const uint32_t *peer_ids;

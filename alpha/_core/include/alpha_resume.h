@@ -90,7 +90,7 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
         alpha_instrument *to = &p->instruments[id];
         float *const x = to->x, *const remembered = to->sequence.values;
         char *const watched = to->watch.memory;
-        alpha_block_free(p->program, to->block);
+        alpha_block_free(p->program, &p->home, to->block);
         memcpy(to, at[id], sizeof *to);
         to->block = blocks[id];
         to->x = x;
@@ -119,7 +119,7 @@ static inline int alpha_pipeline_restore(alpha_pipeline *p, const char *in, size
     }
     for (uint32_t id = 0; blocks && id < p->n_instruments; id++)
         if (blocks[id])
-            alpha_block_free(p->program, blocks[id]);
+            alpha_block_free(p->program, NULL, blocks[id]);
     free(blocks);
     free(at);
     return bad ? -1 : 0;

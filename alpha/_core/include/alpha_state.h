@@ -119,7 +119,7 @@ static inline alpha_block *alpha_block_restore(const alpha_program *p, const alp
         }
     }
     if (bad) {
-        alpha_block_free(p, b);
+        alpha_block_free(p, NULL, b);
         return NULL;
     }
     *used = at;
