@@ -35,7 +35,7 @@ img { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; background: #fff; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid var(--line); padding: 6px 10px; text-align: left; font-size: .9rem; overflow-wrap: anywhere; }
-th { background: #eef2f6; }
+th { background: #eef2f6; overflow-wrap: normal; }
 </style>
 </head>
 <body>

@@ -37,7 +37,10 @@ def _dates(axis: Any, ts_ns: Ints, room: int) -> None:
         at = np.unique(np.linspace(0, len(ts_ns) - 1, room).astype(int))
         axis.set_xticks(at, [_text(ts_ns[k], "%H:%M") for k in at])
         return
-    at = starts[np.unique(np.linspace(0, len(starts) - 1, room).astype(int))]
+    at = [0]
+    for k in starts[1:].tolist():  # days are not equally wide: keep labels apart
+        if k - at[-1] >= len(ts_ns) / room:
+            at.append(k)
     axis.set_xticks(at, [_text(ts_ns[k], "%Y-%m-%d") for k in at])
 
 
@@ -77,13 +80,13 @@ def trades(points: Mapping[str, Any], fills: Sequence[Any], symbol: str, path: P
     """Fills on the price: all of them, or, where there are more than can be read, a stretch with ``most`` in the middle."""
     ts, mid = points["ts"], points["mid"]
     own = [f for f in fills if f.symbol == symbol]
-    title = f"{symbol}: fills on the price"
+    title = "Fills on the price"
     use = np.ones(len(ts), bool)
     if len(own) > most:
         begin = (len(own) - most) // 2
         shown = own[begin : begin + most]
         use = (ts >= shown[0].filled_ns) & (ts <= shown[-1].filled_ns)
-        title = f"{symbol}: {most} of {len(own):,} fills, from the middle of the run"
+        title = f"{most} of {len(own):,} fills, mid-run"
         own = shown
     ts, mid = ts[use], mid[use]
     when = np.array([f.filled_ns for f in own], np.int64)
@@ -101,7 +104,7 @@ def trades(points: Mapping[str, Any], fills: Sequence[Any], symbol: str, path: P
                 axis.scatter(
                     x, px[at], marker=marker, s=20, color=color, lw=0, zorder=3, label=f"{name} ({int(at.sum())})"
                 )
-        axis.set(title=title, ylabel="price")
+        axis.set(title=title, ylabel=f"price of {symbol}")
         axis.margins(x=0.01)
         _dates(axis, ts, 7 if width > 6 else 3)
         axis.legend(loc="upper center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, -0.12))
