@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alpha.backtest.account import ExactSum
 from alpha.backtest.market import Chunk
 from alpha.sessions import SessionTable
 
@@ -59,7 +60,7 @@ class Curve:
         self._count = 0
         self._peak = self.cash
         self._pending: tuple[int, Floats] | None = None  # the last event so far: its time and row
-        self.exposure_sum = 0.0
+        self._exposure = ExactSum()
         self.exposure_points = 0
         self.invested_points = 0
 
@@ -123,7 +124,8 @@ class Curve:
         self.drawdown = min(self.drawdown, float((equity / peak[1:] - 1.0).min()))
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(equity > 0.0, rows[:, 1] / equity, 0.0)
-        self.exposure_sum += float(share.sum())
+        for x in share.tolist():  # exactly, so that it does not depend on how the stream is cut
+            self._exposure.add(x)
         self.exposure_points += len(ts)
         self.invested_points += int(np.count_nonzero(rows[:, 1]))
         self._ts.append(ts)
@@ -143,6 +145,11 @@ class Curve:
         ts = np.concatenate(self._ts) if self._ts else np.zeros(0, np.int64)
         rows = np.concatenate(self._rows) if self._rows else np.zeros((0, len(COLUMNS)))
         return {"ts": ts, **{name: rows[:, k].copy() for k, name in enumerate(COLUMNS)}}
+
+    @property
+    def exposure_sum(self) -> float:
+        """Gross exposure as a share of equity, summed over ``exposure_points``."""
+        return self._exposure.value
 
     # -- what of the data is missing
 
