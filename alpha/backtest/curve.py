@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpha.backtest.account import ExactSum
 from alpha.backtest.market import Chunk
 from alpha.sessions import SessionTable
 
@@ -60,7 +59,7 @@ class Curve:
         self._count = 0
         self._peak = self.cash
         self._pending: tuple[int, Floats] | None = None  # the last event so far: its time and row
-        self._exposure = ExactSum()
+        self._exposure = 0  # in 2**-40, so that the sum does not depend on how the stream is cut
         self.exposure_points = 0
         self.invested_points = 0
 
@@ -124,8 +123,7 @@ class Curve:
         self.drawdown = min(self.drawdown, float((equity / peak[1:] - 1.0).min()))
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(equity > 0.0, rows[:, 1] / equity, 0.0)
-        for x in share.tolist():  # exactly, so that it does not depend on how the stream is cut
-            self._exposure.add(x)
+        self._exposure += int(np.rint(share * 2.0**40).astype(np.int64).sum())
         self.exposure_points += len(ts)
         self.invested_points += int(np.count_nonzero(rows[:, 1]))
         self._ts.append(ts)
@@ -149,7 +147,7 @@ class Curve:
     @property
     def exposure_sum(self) -> float:
         """Gross exposure as a share of equity, summed over ``exposure_points``."""
-        return self._exposure.value
+        return self._exposure * 2.0**-40
 
     # -- what of the data is missing
 

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from alpha.audit.frames import Frame
 from alpha.backtest.account import Account
 from alpha.backtest.curve import State
@@ -266,21 +264,21 @@ class Desk:
         expires = max(f.arrives_ns, earliest) + max(self._settings.wait_ns, 2 * bar)
         if p is not None:
             k = max(
-                int(np.searchsorted(p.open_ts, earliest, side="left")),
-                int(np.searchsorted(p.at, f.decided_at - chunk.start, side="right")),
+                int(p.open_ts.searchsorted(earliest, "left")),
+                int(p.at.searchsorted(f.decided_at - chunk.start, "right")),
             )
             while k < len(p.at) and not p.trades[k] and p.open_ts[k] <= expires:
                 k += 1
             if k < len(p.at) and p.open_ts[k] <= expires:
                 heapq.heappush(self._heap, (int(p.at[k]), f.sequence, "fill", f))
                 return
-        end = int(np.searchsorted(chunk.ts, expires + bar, side="right"))
+        end = int(chunk.ts.searchsorted(expires + bar, "right"))
         if end < len(chunk.ts):
             heapq.heappush(self._heap, (end, f.sequence, "cancel", f))
 
     def _fill(self, chunk: Chunk, at: int, f: _Flying) -> None:
         p, i, order = chunk.prices[f.instrument], f.instrument, f.order
-        k = int(np.searchsorted(p.at, at))
+        k = int(p.at.searchsorted(at))
         filled_ns = int(p.open_ts[k])
         self._now = max(self._now, filled_ns)
         qty = order.side * order.qty

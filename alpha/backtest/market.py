@@ -69,7 +69,7 @@ class Chunk:
     def last_price(self, i: int, at: int) -> tuple[int, float] | None:
         """(when it was known, mid) of the last price at or before a position; None before the first."""
         p = self.prices.get(i)
-        k = -1 if p is None else int(np.searchsorted(p.at, at, side="right")) - 1
+        k = -1 if p is None else int(p.at.searchsorted(at, "right")) - 1
         if p is None or k < 0:
             return self.before.get(i)
         return int(p.ts[k]), float(p.mid[k])

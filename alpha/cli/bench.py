@@ -9,7 +9,20 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "plan", "path", "scale", "operators", "batch", "peers", "stack", "audit")
+STAGES = (
+    "ring",
+    "features",
+    "ort",
+    "plan",
+    "path",
+    "scale",
+    "operators",
+    "batch",
+    "peers",
+    "stack",
+    "audit",
+    "backtest",
+)
 LONG = ("tail",)  # by name only
 
 
