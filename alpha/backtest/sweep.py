@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from alpha.backtest.job import Job, execute
-from alpha.backtest.metrics import daily_returns, deflated_sharpe, summarise
+from alpha.backtest.metrics import summarise
+from alpha.backtest.statistics import daily_returns, deflated_sharpe
 from alpha.errors import StrategyError
 from alpha.strategies import make
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from alpha.backtest.job import Job
-from alpha.backtest.metrics import performance
+from alpha.backtest.statistics import performance
 from alpha.backtest.sweep import rank, run_all, spread_of
 from alpha.errors import DataError
 

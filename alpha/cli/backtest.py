@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--horizon", metavar="D", help="when a decision is judged (default 15 bars, or 10s)")
     add("--audit", metavar="DIR", help="write events, decisions, orders and fills into this log")
     add("--out", metavar="DIR", help="folder of the report (default runs/backtest/…)")
+    add("--no-report", action="store_true", help="summary.json and fills.csv only: no page, no pictures")
     add("--sweep", action="append", default=[], metavar="K=V:V:…", help="try every combination in parallel; may repeat")
     add(
         "--folds", type=int, default=0, metavar="N", help="walk forward: choose by --sweep on each fold, trade the next"
@@ -180,7 +181,7 @@ def _one(args: argparse.Namespace, job: Any) -> int:
     from alpha.backtest.job import execute, measured_latency
     from alpha.backtest.judgement import judge
     from alpha.backtest.metrics import summarise
-    from alpha.report.trading_page import plain, write_report
+    from alpha.report.trading_page import plain, write_report, write_summary
 
     folder = _folder(args)
     try:
@@ -202,7 +203,9 @@ def _one(args: argparse.Namespace, job: Any) -> int:
     judged = judge(done.outcomes)
     backtest.finish_audit(plain({"summary": summary}))
     measured = {"latency_ns": done.runtime["latency_ns"], "isa": done.runtime["isa"], "engine": done.runtime["engine"]}
-    page = write_report(folder, summary, judged, measured, done.curve.points(), done.ledger.fills)
+    page = write_summary(folder, summary, judged, measured)
+    if not args.no_report:
+        page = write_report(folder, summary, judged, measured, done.curve.points(), done.ledger.fills)
     result = {
         "events": summary["events"],
         "decisions": summary["decisions"],

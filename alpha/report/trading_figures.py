@@ -34,14 +34,14 @@ def _dates(axis: Any, ts_ns: Ints, room: int) -> None:
     days = ts_ns // (86_400 * 10**9)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(days)) + 1])
     if len(starts) < 3:
-        at = np.unique(np.linspace(0, len(ts_ns) - 1, room).astype(int))
-        axis.set_xticks(at, [_text(ts_ns[k], "%H:%M") for k in at])
+        form, spread = "%H:%M", np.unique(np.linspace(0, len(ts_ns) - 1, room).astype(int)).tolist()
+        axis.set_xticks(spread, [_text(ts_ns[k], form) for k in spread])
         return
-    at = [0]
+    apart = [0]
     for k in starts[1:].tolist():  # days are not equally wide: keep labels apart
-        if k - at[-1] >= len(ts_ns) / room:
-            at.append(k)
-    axis.set_xticks(at, [_text(ts_ns[k], "%Y-%m-%d") for k in at])
+        if k - apart[-1] >= len(ts_ns) / room:
+            apart.append(k)
+    axis.set_xticks(apart, [_text(ts_ns[k], "%Y-%m-%d") for k in apart])
 
 
 def _text(ns: int, form: str) -> str:

@@ -115,7 +115,7 @@ def write_report(
     points: Mapping[str, Any],
     fills: Sequence[Any],
 ) -> Path:
-    """``report.html``, its pictures and ``summary.json`` into ``folder``; the page's path."""
+    """``report.html`` and its pictures into ``folder``; the page's path."""
     s = summary
     pictures: list[tuple[Path, str, bool]] = []
     if len(points["ts"]) > 1:
@@ -160,10 +160,17 @@ def write_report(
         figures=pictures,
         tables=_tables(s, judged, measured),
     )
-    whole = {"schema": SCHEMA, "summary": s, "judged": judged, "measured": measured}
+    return page
+
+
+def write_summary(
+    folder: Path, summary: Mapping[str, Any], judged: Mapping[str, Any], measured: Mapping[str, Any]
+) -> Path:
+    """``summary.json`` into ``folder``; its path."""
+    whole = {"schema": SCHEMA, "summary": summary, "judged": judged, "measured": measured}
     text = json.dumps(plain(whole), indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", text.encode())
-    return page
+    return folder / "summary.json"
 
 
 def _tables(

@@ -154,6 +154,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.strategies",
             "alpha.backtest.costs",
             "alpha.backtest.account",
+            "alpha.backtest.statistics",
             "alpha.backtest",
             "alpha.backtest.latency",
             "alpha.backtest.settings",

@@ -10,8 +10,9 @@ import desks
 import numpy as np
 import pytest
 
-from alpha.backtest.metrics import daily_returns, monthly, performance, summarise
+from alpha.backtest.metrics import summarise
 from alpha.backtest.settings import Settings
+from alpha.backtest.statistics import daily_returns, monthly, performance
 from alpha.events import Flag
 from alpha.sessions import session_table
 from alpha.strategies import Grade, Strategy, Suggestion, make
