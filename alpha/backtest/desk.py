@@ -254,6 +254,56 @@ class Desk:
         self._schedule(chunk, flying)
         return True
 
+    def cut(self, at: int) -> None:
+        """The data lack sessions before the event at a position: end what is held at its last price, spread and fee paid.
+
+        No decision and no trade, but the end of what was seen: neither gain nor loss of the missing time is booked.
+        """
+        chunk = self._chunk
+        assert chunk is not None
+        for k, held in list(self._account.holdings.items()):
+            seen = chunk.last_price(k, at - 1)
+            if not held.qty or seen is None:
+                continue
+            ts, mid = seen
+            self._sequence += 1
+            qty, item = -held.qty, self._table[k]
+            order = Order(f"cut{self._sequence}", self.symbols[k], 1 if qty > 0 else -1, abs(qty), models=self._models)
+            self._record.put(
+                Frame.ORDER, {"id": order.order_id, "event_index": chunk.start + at, "qty": qty, "cut": True}
+            )
+            self.risk.check(order)  # closing: always approved
+            px = self._settings.costs.price_without_quotes(qty, mid)
+            fee = self._settings.costs.fees.fee(ts, qty, px, item.multiplier)
+            money = qty * item.multiplier * (px - mid)
+            index = chunk.start + at
+            self._book(
+                k,
+                at,
+                order,
+                FillRecord(
+                    order.order_id,
+                    order.instrument,
+                    index,
+                    index,
+                    ts,
+                    ts,
+                    ts,
+                    qty,
+                    px,
+                    mid,
+                    mid,
+                    fee,
+                    money,
+                    0.0,
+                    0.0,
+                    True,
+                ),
+                mid,
+            )
+            self.counts["cut"] += 1
+        self.reached[:] = [None] * len(self.reached)
+
     # -- the market's answer
 
     def _schedule(self, chunk: Chunk, f: _Flying) -> None:
@@ -312,19 +362,23 @@ class Desk:
             money * (mid - f.decision_mid),
             f.closing,
         )
-        self._prices.update(order.instrument, self._now, mid)
-        self.risk.on_fill(Fill(order.order_id, order.qty, px, fee))
+        self._book(i, at, order, fill, float(p.mid[k]))
+
+    def _book(self, i: int, at: int, order: Order, fill: FillRecord, worth: float) -> None:
+        """A fill in all books; ``worth``: what one unit is worth after the event."""
+        self._prices.update(order.instrument, self._now, fill.mid)
+        self.risk.on_fill(Fill(order.order_id, order.qty, fill.px, fill.fee))
         self._ledger.book(i, fill)
-        self._account.mark(i, float(p.mid[k]))
+        self._account.mark(i, worth)
         self.states.append(self._state(at))
         told = {
             "order": order.order_id,
             "event_index": fill.filled_index,
-            "ts_ns": filled_ns,
+            "ts_ns": fill.filled_ns,
             "symbol": order.instrument,
-            "qty": qty,
-            "px": px,
-            "fee": fee,
+            "qty": fill.qty,
+            "px": fill.px,
+            "fee": fill.fee,
         }
         self._record.put(Frame.FILL, told)
 

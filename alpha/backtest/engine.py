@@ -128,6 +128,7 @@ class Backtest:
         self._day: int | None = None
         self._last_position = 0
         self._turns: deque[int] = deque()
+        self._holes: set[int] = set()
         trained = [s.bundle.metadata.trained_on for s in served if s.bundle.metadata is not None]
         self._trained_until = max((t.end_ns for t in trained if set(t.symbols) & set(symbols)), default=0)
         if state:
@@ -192,11 +193,17 @@ class Backtest:
         for g, count in zip(*np.unique(grades[live], return_counts=True), strict=True):
             self._grades[Grade(int(g)).name] += int(count)
         self._judge(chunk, outputs[0], at, grades, np.asarray(confidence), live)
+        missing = False
         if self._day is not None and int(chunk.day[0]) != self._day:  # the day ended with the chunk before
             self._snapshot(self._last_position)
+            missing = int(chunk.day[0]) > self._day + 1 and not self.settings.carry
         self._day, self._last_position = int(chunk.day[-1]), len(chunk.ts) - 1
-        self._turns = deque(np.flatnonzero(np.diff(chunk.day)).tolist())
         self._desk.begin(chunk)
+        if missing:
+            self._desk.cut(0)
+        steps = np.diff(chunk.day)
+        self._turns = deque(np.flatnonzero(steps).tolist())
+        self._holes = set() if self.settings.carry else set(np.flatnonzero(steps > 1).tolist())
         if self._hooks - {"on_start", "on_stop"}:
             self._with_hooks(chunk, outputs[0], at, grades, confidence, live)
         else:
@@ -301,6 +308,8 @@ class Backtest:
             turn = self._turns.popleft()
             self._desk.settle(turn)
             self._snapshot(turn)
+            if turn in self._holes:
+                self._desk.cut(turn + 1)
         self._desk.settle(at)
 
     def _snapshot(self, at: int | None) -> None:

@@ -59,6 +59,7 @@ def summarise(run: Finished, *, tried: int = 1, spread: float = 0.0) -> dict[str
             "days": len(curve.days),
             "partial_days": curve.partial_days,
             "missing_days": curve.missing_days,
+            "carried": settings.carry,
             "profit_overnight": night,
             "profit_across_missing_days": gap,
             "rejected": dict(run.market.rejected),

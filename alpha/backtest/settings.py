@@ -19,7 +19,8 @@ class Settings:
     cancelled; ``max_age_ns``: an older price is none. ``short``: SELL without an inverse fund is short, else flat.
     ``start_ns``, ``stop_ns``: decisions from and events up to these times (what lies before ``start_ns`` warms up).
     ``horizon_ns``: when a decision is judged (None: 15 bars, or 10 s). ``family``: route to the legs that the
-    instruments declare. ``seed``: of latency draws.
+    instruments declare. ``seed``: of latency draws. ``carry``: hold positions across sessions that the data lack; by default
+    they end at the last price before, with its costs, for what happened in between was not seen.
     """
 
     cash: float = 100_000.0
@@ -35,6 +36,7 @@ class Settings:
     stop_ns: int = 2**62
     horizon_ns: int | None = None
     seed: int = 0
+    carry: bool = False
 
     def __post_init__(self) -> None:
         if not self.cash > 0.0:

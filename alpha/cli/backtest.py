@@ -53,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--share", type=float, default=0.25, help="share of equity in one position (default 0.25)")
     add("--no-short", action="store_true", help="SELL is flat, not short")
     add("--family", action="store_true", help="take views by the leveraged and inverse funds of instruments.toml")
+    add(
+        "--carry-gaps",
+        action="store_true",
+        help="hold positions across sessions that the data lack (default: end them there)",
+    )
     add("--horizon", metavar="D", help="when a decision is judged (default 15 bars, or 10s)")
     add("--audit", metavar="DIR", help="write events, decisions, orders and fills into this log")
     add("--out", metavar="DIR", help="folder of the report (default runs/backtest/…)")
@@ -105,6 +110,7 @@ def job_of(args: argparse.Namespace) -> Any:
         stop_ns=2**62 if args.stop is None else _time_ns("--to", args.stop),
         horizon_ns=None if args.horizon is None else duration_ns(args.horizon),
         seed=args.seed,
+        carry=args.carry_gaps,
     )
     columns = {}
     for text in args.column:
@@ -181,6 +187,7 @@ def _one(args: argparse.Namespace, job: Any) -> int:
     from alpha.backtest.job import execute, measured_latency
     from alpha.backtest.judgement import judge
     from alpha.backtest.metrics import summarise
+    from alpha.cli import silence
     from alpha.report.trading_page import plain, write_report, write_summary
 
     folder = _folder(args)
@@ -197,6 +204,9 @@ def _one(args: argparse.Namespace, job: Any) -> int:
         done, backtest, ready = execute(
             dataclasses.replace(job, out=str(folder), measure=True), latency=latency, progress=tick
         )
+    quiet = silence.of_run(done.served[0].bundle.feature_set, ready.source, done.runtime)
+    if quiet:
+        print(f"warning: {quiet}", file=sys.stderr)
     summary = summarise(done)
     summary["costs_told"] = job.settings.costs.described()
     summary["data"]["bad_rows"] = ready.source.bad_rows

@@ -68,10 +68,10 @@ def notices(s: Mapping[str, Any]) -> list[str]:
             "what they earned proves nothing. Begin later with --from."
         )
     if data["missing_days"]:
-        out.append(
-            f"The data lack {data['missing_days']:,} sessions between their days: a position was held across them, and "
-            f"{data['profit_across_missing_days']:+,.2f} of the result come from these gaps."
-        )
+        held = "positions ended at the last price before each gap, costs paid"
+        if data["carried"]:
+            held = f"a position was held across them, and {data['profit_across_missing_days']:+,.2f} of the result come from there"
+        out.append(f"The data lack {data['missing_days']:,} sessions between their days: {held}.")
     if data["partial_days"]:
         out.append(f"{data['partial_days']} of {days} days are incomplete; each still counts as a day.")
     if days < 60:
@@ -137,7 +137,8 @@ def write_report(
         pictures.append((draw.calibration(judged, folder / "calibration.png"), "calibration", False))
     if any(r["ic"] is not None for r in judged["decay"]):
         pictures.append((draw.decay(judged, folder / "decay.png"), "alpha decay against latency", False))
-    holds = {k: v for k, v in s["reasons"].items() if k != "MODEL"} | {"model says HOLD": s["grades"].get("HOLD", 0)}
+    holds = {k: v for k, v in s["reasons"].items() if k != "MODEL"}
+    holds["the model itself"] = max(s["grades"].get("HOLD", 0) - sum(holds.values()), 0)
     holds = dict(sorted(((k, v) for k, v in holds.items() if v), key=lambda item: -item[1])[:10])
     if holds:
         pictures.append(
@@ -150,7 +151,7 @@ def write_report(
     pictures.append(
         (draw.bars(s["costs"], "What trading cost", "money", folder / "costs.png", DOWN), "cost split", False)
     )
-    page = write_page(
+    return write_page(
         folder / "report.html",
         title=f"{s['strategy']} on {', '.join(s['symbols'])}",
         subtitle=f"{s['events']:,} events, {s['data']['days']} days, {', '.join(m['name'] for m in s['models'])}; "
@@ -160,7 +161,6 @@ def write_report(
         figures=pictures,
         tables=_tables(s, judged, measured),
     )
-    return page
 
 
 def write_summary(

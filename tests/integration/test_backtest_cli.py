@@ -104,7 +104,8 @@ def by_hand(data_dir: Path, told: dict[str, Any], folder: Path) -> None:
     sessions = alpha.sessions.session_table("XNYS")
     minute = 60 * 10**9
     cash, held, wanted, fills, signals = 100_000.0, 0.0, None, [], []
-    reached = None
+    reached = day = None
+    last = (0, 0.0)
     bundle = serve(None, ModelRequest("HybridPPO", 0.1)).bundle
     with alpha.Runtime(bundle, qqq) as rt:
         handle = rt.instrument("QQQ")
@@ -116,6 +117,15 @@ def by_hand(data_dir: Path, told: dict[str, Any], folder: Path) -> None:
             accepted = rt.stats()["rejected"] == accepted
             if not accepted:
                 continue
+            day, before = int(sessions.index(t, by_close=True)), day
+            if before is not None and day > before + 1:  # sessions that the file lacks: what is held ends before them
+                if held:
+                    side = 1 if held < 0 else -1
+                    px = last[1] * (1 + side * 0.5e-4)
+                    cash -= -held * px + 0.5e-4 * abs(held) * px
+                    fills.append((last[0], -held, px))
+                held, wanted, reached = 0.0, None, None
+            last = (t, c)
             inside = bool(sessions.is_open(t, by_close=True))
             if wanted is not None and inside:
                 decided, orders = wanted

@@ -10,7 +10,9 @@ import desks
 import numpy as np
 import pytest
 
+from alpha.backtest.costs import Costs
 from alpha.backtest.metrics import summarise
+from alpha.backtest.record import recount
 from alpha.backtest.settings import Settings
 from alpha.backtest.statistics import daily_returns, monthly, performance
 from alpha.events import Flag
@@ -211,21 +213,39 @@ def test_auctions_and_unsized_quotes_are_counted() -> None:
     )
 
 
-def test_a_position_across_missing_sessions_is_told_apart() -> None:
+@pytest.mark.parametrize("cuts", [[], [780], [781, 900]])
+def test_missing_sessions_earn_nothing_unless_that_is_asked_for(tmp_path: Path, cuts: list[int]) -> None:
+    """A summer that the file lacks: what a position would have made of it is not booked; carried, it is told apart."""
     sessions = [*days_of(2), *days_of(2, "2022-10-03")]
     events = session_bars(sessions)
     events["v"][780:, :4] += 30.0  # what happened in the summer nobody saw
-    done = desks.run(
+    rows, costs = desks.rows('bar("1m", "feed")'), Costs(spread_bp=10.0)
+    more = {"instruments": desks.table(1, calendar="XNYS"), "bar_ns": desks.MINUTE, "cuts": cuts}
+    cut = desks.run(
         make("buy_and_hold", {}),
-        desks.rows('bar("1m", "feed")'),
+        rows,
         events,
-        instruments=desks.table(1, calendar="XNYS"),
-        settings=Settings(costs=desks.FREE, sizing=ONE),
-        bar_ns=desks.MINUTE,
+        settings=Settings(costs=costs, sizing=ONE),
+        audit=tmp_path / "log",
+        **more,
     )
-    told = summarise(done)["data"]
-    assert told["missing_days"] == 61 and told["profit_across_missing_days"] == pytest.approx(30.0, abs=0.5)
-    assert abs(told["profit_overnight"]) < 0.5
+    last = float(events["v"][779, 3])
+    bought, ended, again = cut.ledger.fills
+    assert ended.px == pytest.approx(last * (1 - 5e-4)) and ended.filled_ns == events["ts_event_ns"][779]
+    # the guard does not believe the first time that far ahead; the next one confirms it
+    assert (again.decided_index, again.filled_ns) == (781, events["ts_event_ns"][781]) and again.px > last + 20.0
+    told = summarise(cut)
+    assert told["data"]["missing_days"] == 61 and told["orders"]["cut"] == 1
+    assert told["data"]["profit_across_missing_days"] == pytest.approx(ended.px - last)  # what ending it cost
+    own = (ended.px - bought.px) + (float(events["v"][-1, 3]) - again.px)
+    assert cut.ledger.account.profit == pytest.approx(own)
+    assert recount(tmp_path / "log")["worst"] < 1e-12
+    carried = desks.run(
+        make("buy_and_hold", {}), rows, events, settings=Settings(costs=costs, sizing=ONE, carry=True), **more
+    )
+    assert len(carried.ledger.fills) == 1
+    told = summarise(carried)["data"]
+    assert told["profit_across_missing_days"] == pytest.approx(30.0, abs=0.5) and abs(told["profit_overnight"]) < 0.5
 
 
 def test_history_before_the_start_warms_up_and_nothing_more() -> None:
