@@ -47,14 +47,15 @@ def frames(folder: str | Path, *kinds: Frame) -> Iterator[tuple[Frame, dict[str,
 
 def recount(folder: str | Path) -> dict[str, Any]:
     """Book the logged fills into a fresh account: ``fills``, ``snapshots``, ``worst`` (largest difference between a
-    snapshot's equity and the recounted one, relative to it), ``equity`` at the last snapshot."""
+    snapshot's equity and the recounted one, relative to it), ``equity`` at the last snapshot. A log may hold several runs."""
     account: Account | None = None
     ids: dict[str, int] = {}
     out: dict[str, Any] = {"fills": 0, "snapshots": 0, "worst": 0.0, "equity": None}
     try:
         for kind, told in frames(folder, Frame.SNAPSHOT, Frame.FILL):
-            if account is None:
-                account = Account(float(told["cash"]))  # the first frame is the account's beginning
+            if account is None or (kind == Frame.SNAPSHOT and told.get("event_index") == -1):  # a run begins
+                ids = {}
+                account = Account(float(told["cash"]))
                 for symbol, multiplier in told["multipliers"].items():
                     ids[symbol] = len(ids)
                     account.declare(ids[symbol], float(multiplier))

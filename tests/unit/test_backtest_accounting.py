@@ -44,6 +44,12 @@ def test_two_trades_make_fourteen_eighty(tmp_path: Path) -> None:
         ("o2", -10.0, True, True),
     ]
     assert replay(tmp_path / "log").passed
+    # a second run into the same log begins anew
+    strategy = desks.Scripted({int(ts[0]): 1})
+    again = desks.run(strategy, desks.rows(), desks.quotes(ts, px, px), settings=settings, audit=tmp_path / "log")
+    counted = recount(tmp_path / "log")
+    assert counted["fills"] == 3 and counted["worst"] <= 1e-15 and counted["equity"] == again.ledger.account.equity
+    assert replay(tmp_path / "log").passed
 
 
 def test_a_log_that_lies_about_money_is_found(tmp_path: Path) -> None:
