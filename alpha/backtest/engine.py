@@ -37,7 +37,6 @@ from alpha.strategies.base import Grade, Output, Strategy, StrategySignal
 
 Array = npt.NDArray[Any]
 MARKET_HOOKS = (("on_quote", Kind.QUOTE), ("on_trade", Kind.TRADE), ("on_bar", Kind.BAR))
-ASKED = (Reason.MODEL, Reason.BELOW_THRESHOLD)
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ class Backtest:
             return False
         parts = [rt._run(events) for rt in self._runtimes]
         for part in parts:
-            self._digest.update(np.ascontiguousarray(part).tobytes())
+            self._digest.update(part.view(np.uint8).data)
         self._events += len(events)
         self._decide(chunk, parts)
         self._curve.add(chunk, self._desk.states)
@@ -190,8 +189,9 @@ class Backtest:
         grades = np.where(outside | early, np.int8(0), grades)
         live = ~early
         self._decisions += int(np.count_nonzero(live))
-        for g, count in zip(*np.unique(grades[live], return_counts=True), strict=True):
-            self._grades[Grade(int(g)).name] += int(count)
+        for g, count in enumerate(np.bincount(grades[live] + 2, minlength=5)):
+            if count:
+                self._grades[Grade(g - 2).name] += int(count)
         self._judge(chunk, outputs[0], at, grades, np.asarray(confidence), live)
         missing = False
         if self._day is not None and int(chunk.day[0]) != self._day:  # the day ended with the chunk before
@@ -226,10 +226,12 @@ class Backtest:
     ) -> None:
         """Keep what has to be judged later: rows on which the model was asked, in session."""
         s = out.signals
-        asked = live & chunk.open[at] & (np.isin(s["reason"], ASKED) | (grades != 0))
-        rows = np.flatnonzero(asked)
+        reason = s["reason"]
+        asked = (reason == Reason.MODEL) | (reason == Reason.BELOW_THRESHOLD) | (grades != 0)
+        rows = np.flatnonzero(asked & live & chunk.open[at])
         if self._trained_until:
             self._in_sample += int(np.count_nonzero(chunk.ts[at[rows]] < self._trained_until))
+        ordinals, rows = self._outcomes.choose(rows)  # before anything is gathered of them
         up = np.full(len(rows), np.nan)
         if out.kind in ("probabilities", "logits"):
             columns = [k for k, a in enumerate(out.actions) if a > 0]
@@ -237,6 +239,7 @@ class Backtest:
         value = s["value"][rows] if out.kind != "none" else grades[rows]
         self._outcomes.add(
             chunk,
+            ordinals,
             at[rows],
             s["instrument_id"][rows].astype(np.int64),
             value.astype(np.float64),

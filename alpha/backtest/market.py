@@ -129,7 +129,7 @@ class Market:
     def _sessions(self, ts: Ints, ids: Array, kinds: Array) -> tuple[npt.NDArray[np.bool_], Ints]:
         table = self.calendars[self.primary]
         bar = kinds == Kind.BAR
-        day = _by_kind(table.index, ts, bar)
+        day = _by_kind(lambda t, by_close=False: _index_in_order(table, t, by_close), ts, bar)
         if all(t.name == ALWAYS for t in self.calendars):
             return np.ones(len(ts), bool), day
         is_open = np.ones(len(ts), bool)
@@ -197,3 +197,13 @@ def _by_kind(of: Any, ts: Ints, bar: Array) -> Any:
     if bar.all():
         return of(ts, True)
     return np.where(bar, of(ts, True), of(ts))
+
+
+def _index_in_order(table: SessionTable, ts: Ints, by_close: bool) -> Ints:
+    """``table.index`` of times that never decrease: by the few sessions that open among them."""
+    if not len(ts):
+        return np.zeros(0, np.int64)
+    first, last = (int(k) for k in table.index(ts[[0, -1]], by_close))
+    opens = table.opens[first + 1 : last + 1]
+    edges = np.searchsorted(ts, opens, side="right" if by_close else "left")
+    return np.repeat(np.arange(first, last + 1), np.diff(edges, prepend=0, append=len(ts)))

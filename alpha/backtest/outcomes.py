@@ -54,34 +54,48 @@ class Outcomes:
         starts = np.array(self.latencies_ns, np.int64)
         return np.concatenate([[self.horizon_ns], starts, starts + self.window_ns])
 
+    def choose(self, rows: Ints) -> tuple[Ints, Ints]:
+        """(numbers, rows) of those among the next decisions that are kept."""
+        ordinal = np.arange(self.seen, self.seen + len(rows))
+        self.seen += len(rows)
+        while -(-self.seen // self.stride) > MAX_DECISIONS:
+            self.stride *= 2
+            for part in (self._done, self._pending):
+                part[:] = [{n: c[d["ordinal"] % self.stride == 0] for n, c in d.items()} for d in part]
+        keep = ordinal % self.stride == 0
+        return ordinal[keep], rows[keep]
+
     def add(
-        self, chunk: Chunk, at: Ints, instrument: Ints, value: Floats, confidence: Floats, action: Ints, up: Floats
+        self,
+        chunk: Chunk,
+        ordinal: Ints,
+        at: Ints,
+        instrument: Ints,
+        value: Floats,
+        confidence: Floats,
+        action: Ints,
+        up: Floats,
     ) -> None:
-        """Decisions at positions ``at`` of the chunk, in order; all columns [N]. ``up``: probability of up, or NaN."""
-        ordinal = self.seen + np.arange(len(at))
-        self.seen += len(at)
-        use = ordinal % self.stride == 0
+        """Chosen decisions at positions ``at`` of the chunk, in order; all columns [N]. ``up``: probability of up, or NaN."""
         for i in self.instruments:
             p = chunk.prices.get(i)
             if p is not None:
                 ts, path = self._paths.get(i, (np.zeros(0, np.int64), np.zeros(0)))
                 self._paths[i] = np.concatenate([ts, p.ts]), np.concatenate([path, p.mid])
-        if use.any():
-            rows = np.flatnonzero(use)
-            mid = np.full(len(rows), np.nan)
-            who = instrument[rows]
-            for i in np.unique(who).tolist():
-                own = np.flatnonzero(who == i)
-                mid[own] = chunk.mid_as_of(i, at[rows[own]])
+        if len(at):
+            mid = np.full(len(at), np.nan)
+            for i in np.unique(instrument).tolist():
+                own = np.flatnonzero(instrument == i)
+                mid[own] = chunk.mid_as_of(i, at[own])
             self._pending.append(
                 {
-                    "ordinal": ordinal[rows],
-                    "ts": chunk.ts[at[rows]],
-                    "instrument": who,
-                    "value": value[rows],
-                    "confidence": confidence[rows],
-                    "action": action[rows],
-                    "up": up[rows],
+                    "ordinal": ordinal,
+                    "ts": chunk.ts[at],
+                    "instrument": instrument,
+                    "value": value,
+                    "confidence": confidence,
+                    "action": action,
+                    "up": up,
                     "mid": mid,
                 }
             )
@@ -101,10 +115,6 @@ class Outcomes:
 
     def _resolve(self, now_ns: int) -> None:
         """Look up what lies before ``now_ns`` in full; forget the path behind the oldest that still waits."""
-        while sum(len(d["ts"]) for d in (*self._done, *self._pending)) > MAX_DECISIONS:
-            self.stride *= 2
-            for part in (self._done, self._pending):
-                part[:] = [{n: c[d["ordinal"] % self.stride == 0] for n, c in d.items()} for d in part]
         if self._pending:
             rows = {n: np.concatenate([d[n] for d in self._pending]) for n in self._pending[0]}
             ripe = rows["ts"] + int(self.offsets.max()) < now_ns
