@@ -22,10 +22,11 @@ from alpha.runtime import signals_sha256
 from alpha.strategies import make
 from bench.measure import Result, result
 from bench.peers import stack
-from bench.workloads import INSTRUMENTS, quotes
+from bench.workloads import BLOCK, INSTRUMENTS, quotes
 
-PASSES = 7
+PASSES = 5
 CHUNK = 65_536
+N = 120 * BLOCK
 
 
 def _bundle() -> Bundle:
@@ -51,7 +52,7 @@ def _native(bundle: Bundle, events: Any) -> tuple[float, str]:
 
 def measure() -> list[Result]:
     """ns an event, the least of several passes."""
-    bundle, events = _bundle(), quotes()
+    bundle, events = _bundle(), quotes(N)
     whole, native, seen = [], [], set()
     for _ in range(PASSES):
         spent, sha = _native(bundle, events)

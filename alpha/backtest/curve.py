@@ -30,14 +30,15 @@ class State:
 
 @dataclass(slots=True)
 class Day:
-    """One session: ``index`` in its calendar, first and last event, equity before its first and after its last event."""
+    """One session: ``index`` in its calendar, first and last price of the primary instrument and how many, equity at its
+    first and after its last event."""
 
     index: int
     first_ns: int
     last_ns: int = 0
     equity_open: float = 0.0
     equity: float = 0.0
-    events: int = 0
+    prices: int = 0
 
 
 @dataclass
@@ -91,14 +92,21 @@ class Curve:
             self._pending = None
 
     def _account_days(self, chunk: Chunk, opening: Ints, rows: Floats, where: dict[int, int], n: int) -> None:
+        """A day is one on which the primary instrument had a price; what its legs did on other days counts in the next."""
+        p = chunk.prices.get(self.primary)
         ends = np.append(opening[1:], n)
         for a, b in zip(opening.tolist(), ends.tolist(), strict=True):
             index = int(chunk.day[a])
-            if not self.days or self.days[-1].index != index:
-                self.days.append(Day(index, int(chunk.ts[a]), equity_open=float(rows[where[a], 0])))
+            first, behind = (0, 0) if p is None else (int(k) for k in p.at.searchsorted([a, b]))
+            known = bool(self.days) and self.days[-1].index == index
+            if not known and first == behind:
+                continue
+            if not known and p is not None:
+                self.days.append(Day(index, int(p.ts[first]), equity_open=float(rows[where[a], 0])))
             today = self.days[-1]
-            today.last_ns, today.events = int(chunk.ts[b - 1]), today.events + b - a
             today.equity = float(rows[where[b - 1], 0])
+            if p is not None and first < behind:
+                today.last_ns, today.prices = int(p.ts[behind - 1]), today.prices + behind - first
 
     def _rows_at(self, at: Ints, chunk: Chunk, states: list[State]) -> Floats:
         segment = np.searchsorted([s.start for s in states], at, side="right") - 1

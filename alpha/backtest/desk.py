@@ -228,24 +228,26 @@ class Desk:
         order = Order(f"o{self._sequence}", self.symbols[k], 1 if qty > 0 else -1, abs(qty), models=models)
         verdict = self.risk.check(order)
         now = int(chunk.ts[at])
-        told = {
-            "id": order.order_id,
-            "event_index": chunk.start + at,
-            "ts_ns": now,
-            "symbol": order.instrument,
-            "qty": qty,
-            "grade": Grade(grade).name,
-            "closing": closing,
-            "models": dict(models),
-            "latency_ns": latency,
-            "fallback": why,
-            "approved": bool(verdict),
-        }
+        if self._record.on:
+            told = {
+                "id": order.order_id,
+                "event_index": chunk.start + at,
+                "ts_ns": now,
+                "symbol": order.instrument,
+                "qty": qty,
+                "grade": Grade(grade).name,
+                "closing": closing,
+                "models": dict(models),
+                "latency_ns": latency,
+                "fallback": why,
+                "approved": bool(verdict),
+            }
+            if isinstance(verdict, Blocked):
+                told |= {"reason": str(verdict.reason), "text": verdict.text}
+            self._record.put(Frame.ORDER, told)
         if isinstance(verdict, Blocked):
             self.blocked[str(verdict.reason)] += 1
-            self._record.put(Frame.ORDER, {**told, "reason": str(verdict.reason), "text": verdict.text})
             return False
-        self._record.put(Frame.ORDER, told)
         self.counts["orders"] += 1
         seen = chunk.last_price(k, at)
         mid = float("nan") if seen is None else seen[1]
@@ -371,6 +373,8 @@ class Desk:
         self._ledger.book(i, fill)
         self._account.mark(i, worth)
         self.states.append(self._state(at))
+        if not self._record.on:
+            return
         told = {
             "order": order.order_id,
             "event_index": fill.filled_index,

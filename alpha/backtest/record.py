@@ -24,6 +24,7 @@ class Record:
 
     def __init__(self, log: AuditLog | None) -> None:
         self._log = log
+        self.on = log is not None
 
     def put(self, kind: Frame, told: dict[str, Any]) -> None:
         """One frame; AlphaError if the log could not take it."""

@@ -91,6 +91,17 @@ def test_a_leg_whose_price_is_old_has_none() -> None:
     assert not fresh.ledger.fills  # it was bought at no price: the leg had stopped quoting
 
 
+def test_days_on_which_only_a_leg_has_prices_are_no_days() -> None:
+    table = legs("BASE", "UP3")
+    day = 86_400 * SECOND
+    base = desks.quotes(START + day * np.arange(3), 100.0, 100.0)
+    leg = desks.quotes(START + day * np.arange(6) + 1, 50.0, 50.0, who=1)
+    events = np.concatenate([base, leg])
+    events = events[np.argsort(events["ts_event_ns"], kind="stable")]
+    done = desks.run(desks.Scripted({}), desks.rows(), events, instruments=table, symbols=["BASE"], cuts=[4])
+    assert [d.last_ns for d in done.curve.days] == base["ts_event_ns"].tolist()
+
+
 def test_limits_block_and_are_counted_and_closing_always_passes() -> None:
     table = desks.table(1)
     ts = START + SECOND * np.arange(8)
