@@ -53,37 +53,43 @@ def rows(trigger: str = "quote") -> Served:
     return Served(Bundle.from_features(FeatureSet("rows", {"price": parse(value)}, parse_trigger(trigger))))
 
 
-def planted(folder: Path, trigger: str = "quote", mean: float = 1000.0, std: float = 100.0) -> Served:
-    """A model whose value is (size - mean) / std: of the bid, or of a bar's volume."""
+def served(
+    folder: Path, fs: FeatureSet, model: bytes, output: str, kind: str, mean: Sequence[float], std: Sequence[float]
+) -> Served:
+    """An artifact around a model; probabilities and logits are of SELL, HOLD, BUY."""
     folder.mkdir(parents=True, exist_ok=True)
-    fs = FeatureSet(
-        "planted", {"x": parse("bid_qty" if trigger == "quote" else f"{trigger}.volume")}, parse_trigger(trigger)
-    )
-    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"])]
-    model = onnx_models.model(
-        nodes,
-        [onnx_models.value("x", "N", 1)],
-        [onnx_models.value("y", "N", 1)],
-        {"w": np.ones((1, 1), np.float32), "b": np.zeros(1, np.float32)},
-    )
+    value = kind == "value"
     meta = metadata.Metadata(
-        model_id="planted",
+        model_id=fs.name,
         version=1,
         feature_set={"name": fs.name, **fs.definition()},
         definition_hash=fs.definition_hash,
-        feature_names=["x"],
-        mean=[mean],
-        std=[std],
-        input=[1, 1],
-        outputs=[metadata.Output(name="y", kind="value")],
-        output_schema=["value"],
-        actions=["HOLD"],
-        decision=metadata.Decision(rule="sign"),
+        feature_names=list(fs.names),
+        mean=list(mean),
+        std=list(std),
+        input=[1, len(fs.names)],
+        outputs=[metadata.Output(name=output, kind=kind)],  # type: ignore[arg-type]
+        output_schema=["value"] if value else ["down", "flat", "up"],
+        actions=["HOLD"] if value else ["SELL", "HOLD", "BUY"],
+        decision=metadata.Decision(rule="sign" if value else "argmax"),
         sha256={"model.onnx": hashlib.sha256(model).hexdigest()},
     )
     (folder / "model.onnx").write_bytes(model)
     (folder / "metadata.json").write_bytes(metadata.encode(meta))
-    return Served(Bundle.from_model(load_artifact(folder), name="planted/1", governed=False))
+    return Served(Bundle.from_model(load_artifact(folder), name=f"{fs.name}/1", governed=False))
+
+
+def planted(folder: Path, trigger: str = "quote", mean: float = 1000.0, std: float = 100.0) -> Served:
+    """A model whose value is (size - mean) / std: of the bid, or of a bar's volume."""
+    expression = "bid_qty" if trigger == "quote" else f"{trigger}.volume"
+    fs = FeatureSet("planted", {"x": parse(expression)}, parse_trigger(trigger))
+    model = onnx_models.model(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])],
+        [onnx_models.value("x", "N", 1)],
+        [onnx_models.value("y", "N", 1)],
+        {"w": np.ones((1, 1), np.float32), "b": np.zeros(1, np.float32)},
+    )
+    return served(folder, fs, model, "y", "value", [mean], [std])
 
 
 class Scripted(Strategy):
@@ -111,7 +117,7 @@ def table(n: int = 1, **more: Any) -> Instruments:
 
 def run(
     strategy: Strategy,
-    served: Served | Sequence[Served],
+    models: Served | Sequence[Served],
     events: np.ndarray,
     *,
     instruments: Instruments | None = None,
@@ -121,7 +127,7 @@ def run(
     **more: Any,
 ) -> Finished:
     """The events through a backtest, cut into chunks at ``cuts``."""
-    all_served = [served] if isinstance(served, Served) else list(served)
+    all_served = [models] if isinstance(models, Served) else list(models)
     settings = settings or Settings(costs=FREE)
     backtest = Backtest(strategy, all_served, instruments or table(), list(symbols), settings, **more)
     done = backtest.run(np.split(events, list(cuts)))
