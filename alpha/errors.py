@@ -36,6 +36,10 @@ class RegistryError(AlphaError):
     """A registry that is missing, malformed, or asked for an illegal transition."""
 
 
+class StrategyError(AlphaError):
+    """A strategy that is unknown or declared twice, or a parameter that is unknown or out of its bounds."""
+
+
 class InstrumentError(AlphaError):
     """An instrument that is unknown, or declared twice."""
 

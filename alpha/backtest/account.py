@@ -23,6 +23,8 @@ class ExactSum:
 
     def add(self, x: float) -> None:
         """Add a finite number."""
+        if x == 0.0:
+            return
         parts, i = self._parts, 0
         for y in parts:
             if abs(x) < abs(y):

@@ -39,6 +39,14 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fee: list[FeePeriod]
 
 
+class _CostsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    fee: list[FeePeriod] = []
+    spread_bp: float = 0.0
+    impact: float = 0.0
+    daily_volume: float = math.inf
+    daily_volatility: float = 0.0
+
+
 class FeeTable:
     """Fee periods in order of their first day.
 
@@ -119,6 +127,39 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
                 raise DataError(f"costs: {name} must be 0 or more, it is {value}")
         if not self.daily_volume > 0.0:
             raise DataError(f"costs: daily_volume must be above 0, it is {self.daily_volume}")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Costs:
+        """Read a TOML file with these keys and ``[[fee]]`` tables; DataError names the file and what is wrong in it."""
+        try:
+            told = msgspec.convert(tomllib.loads(Path(path).read_text(encoding="utf-8")), _CostsFile)
+            values = {name: getattr(told, name) for name in cls.__struct_fields__ if name != "fees"}
+            return cls(fees=FeeTable(told.fee) if told.fee else FeeTable.free(), **values)
+        except OSError as exc:
+            raise DataError(f"costs file {path} cannot be read: {(exc.strerror or str(exc)).lower()}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise DataError(f"costs file {path} is not valid TOML: {exc}") from None
+        except (msgspec.ValidationError, DataError) as exc:
+            raise DataError(f"costs file {path}: {exc}") from None
+
+    @classmethod
+    def usual(cls) -> Costs:
+        """Where nobody said what trading costs: half a basis point of fees a side, and a spread of one basis point
+        where data has no quotes. Free trading would flatter."""
+        return cls(fees=FeeTable([FeePeriod(since=dt.date(1, 1, 1), bp=0.5)]), spread_bp=1.0)
+
+    def described(self) -> dict[str, float | list[dict[str, float | str]]]:
+        """Plain numbers for a report."""
+        periods: list[dict[str, float | str]] = [
+            {k: str(v) if k == "since" else v for k, v in msgspec.structs.asdict(p).items()} for p in self.fees.periods
+        ]
+        return {
+            "spread_bp": self.spread_bp,
+            "impact": self.impact,
+            "daily_volume": self.daily_volume,
+            "daily_volatility": self.daily_volatility,
+            "fee": periods,
+        }
 
     def impact_share(self, qty: float) -> float:
         """Share of the price by which an order of ``qty`` moves it against itself."""

@@ -9,7 +9,21 @@ from pathlib import Path
 
 from alpha.cli import show
 
-STAGES = ("ring", "features", "ort", "plan", "path", "scale", "operators", "batch", "peers", "stack", "audit", "gate")
+STAGES = (
+    "ring",
+    "features",
+    "ort",
+    "plan",
+    "path",
+    "scale",
+    "operators",
+    "batch",
+    "peers",
+    "stack",
+    "audit",
+    "gate",
+    "backtest",
+)
 LONG = ("tail",)  # by name only
 
 

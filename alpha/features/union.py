@@ -10,7 +10,7 @@ from alpha.features.feature_set import FeatureSet
 from alpha.features.language import Expr, canonical
 
 _STREAM = ("clock", "calendar", "session_break")
-_GUARD = ("crossed", "future_tolerance", "duplicates")
+_GUARD = ("crossed", "future_tolerance", "duplicates", "outlier")
 
 
 @dataclass(frozen=True)

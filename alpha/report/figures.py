@@ -15,7 +15,8 @@ from alpha.report.outcome import Outcome
 INK, PAPER, UP, DOWN, FLAT, ACCENT = "#1d2733", "#ffffff", "#1a7f5a", "#c0392b", "#8a97a6", "#2563a8"
 
 
-def _plot() -> Any:
+def plotting() -> Any:
+    """matplotlib.pyplot in the house style, without a window; MissingExtraError without it."""
     matplotlib = need("matplotlib", "report")
     matplotlib.use("Agg")
     plt = need("matplotlib.pyplot", "report")
@@ -42,7 +43,8 @@ def _plot() -> Any:
     return plt
 
 
-def _save(plt: Any, figure: Any, path: Path) -> Path:
+def save(plt: Any, figure: Any, path: Path) -> Path:
+    """Write and close a figure."""
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -51,7 +53,7 @@ def _save(plt: Any, figure: Any, path: Path) -> Path:
 
 def price(o: Outcome, path: Path, title: str, seconds: float = 180.0) -> Path:
     """Price with BUY and SELL over a legible stretch in the middle."""
-    plt = _plot()
+    plt = plotting()
     figure, axis = plt.subplots(figsize=(10, 4))
     middle = int(o.ts_ns[len(o.ts_ns) // 2])
     use = (o.ts_ns >= middle) & (o.ts_ns < middle + int(seconds * 1e9))
@@ -62,12 +64,12 @@ def price(o: Outcome, path: Path, title: str, seconds: float = 180.0) -> Path:
         axis.scatter(t[at], p[at], marker=marker, s=22, color=color, label=f"{name} ({int(at.sum())})", zorder=3, lw=0)
     axis.set(title=title, xlabel=f"seconds, {seconds:g} s from the middle of the run", ylabel="price")
     axis.legend(loc="best", ncols=3)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def calibration(o: Outcome, path: Path) -> Path:
     """Predicted against observed for down and up."""
-    plt = _plot()
+    plt = plotting()
     figure, axis = plt.subplots(figsize=(5, 4.4))
     top = 0.0
     for score, target, color, name in ((0, -1, DOWN, "P(down)"), (2, 1, UP, "P(up)")):
@@ -80,12 +82,12 @@ def calibration(o: Outcome, path: Path) -> Path:
         title="Calibration (equally filled bins, 95 % bars)", xlabel="predicted probability", ylabel="observed share"
     )
     axis.legend(loc="upper left")
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def recovery(o: Outcome, path: Path, strength: float) -> Path:
     """How much of the planted signal the model's value recovers."""
-    plt = _plot()
+    plt = plotting()
     assert o.planted is not None
     figure, axis = plt.subplots(figsize=(5, 4.4))
     image = axis.hexbin(o.planted, o.value, gridsize=45, bins="log", cmap="Blues", mincnt=1, lw=0.1)
@@ -101,12 +103,12 @@ def recovery(o: Outcome, path: Path, strength: float) -> Path:
         ylabel="model value, P(up) - P(down)",
     )
     axis.legend(loc="upper left")
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def latency(counts: npt.NDArray[np.uint64], max_ns: int, path: Path, what: str) -> Path:
     """Histogram of the time from event to signal, log-log, with percentiles."""
-    plt = _plot()
+    plt = plotting()
     figure, axis = plt.subplots(figsize=(10, 3.6))
     upper = bin_upper_ns(len(counts)) + 1
     lower = np.concatenate([[0], upper[:-1]])
@@ -129,12 +131,12 @@ def latency(counts: npt.NDArray[np.uint64], max_ns: int, path: Path, what: str) 
         ylabel="decisions (log)",
     )
     axis.set_ylim(bottom=0.8)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def confusion(o: Outcome, path: Path) -> Path:
     """Advice against what happened."""
-    plt = _plot()
+    plt = plotting()
     table = o.confusion()
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     figure, axis = plt.subplots(figsize=(5, 3.8))
@@ -152,4 +154,4 @@ def confusion(o: Outcome, path: Path) -> Path:
         xlabel="price at the horizon, beyond half a spread",
     )
     axis.grid(False)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)

@@ -35,19 +35,20 @@ img { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; background: #fff; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid var(--line); padding: 6px 10px; text-align: left; font-size: .9rem; overflow-wrap: anywhere; }
-th { background: #eef2f6; }
+th { background: #eef2f6; overflow-wrap: normal; }
 </style>
 </head>
 <body>
 <main>
 <h1>{{ title }}</h1>
 <p>{{ subtitle }}</p>
-{% if notice %}<p class="notice">{{ notice }}</p>{% endif %}
+{% for line in notices %}<p class="notice">{{ line }}</p>
+{% endfor %}
 <div class="facts">
 {% for name, value in facts %}<div class="fact"><b>{{ value }}</b><span>{{ name }}</span></div>
 {% endfor %}</div>
 <div class="figures">
-{% for f in figures %}<figure{% if f.wide %} class="wide"{% endif %}><img alt="{{ f.alt }}" src="data:image/png;base64,{{ f.data }}"></figure>
+{% for f in figures %}<figure{% if f.wide %} class="wide"{% endif %}><picture>{% if f.narrow %}<source media="(max-width: 700px)" srcset="data:image/png;base64,{{ f.narrow }}">{% endif %}<img alt="{{ f.alt }}" src="data:image/png;base64,{{ f.data }}"></picture></figure>
 {% endfor %}</div>
 {% for t in tables %}<h2>{{ t.title }}</h2>
 <div class="scroll"><table><thead><tr>{% for c in t.columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
@@ -69,18 +70,30 @@ def write_page(
     figures: Sequence[tuple[Path, str, bool]],
     tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]],
 ) -> Path:
-    """``figures``: (PNG, alternative text, whether it takes the whole width); ``tables``: (title, columns, rows)."""
+    """``figures``: (PNG, alternative text, whether it takes the whole width); ``tables``: (title, columns, rows).
+
+    A picture ``x.png`` beside which ``x-narrow.png`` stands shows that one on a phone. ``notice``: several lines become
+    several notices.
+    """
     jinja2 = need("jinja2", "report")
     page = jinja2.Environment(autoescape=True).from_string(_TEMPLATE)
     html = page.render(
         title=title,
         subtitle=subtitle,
-        notice=notice,
+        notices=[line for line in notice.splitlines() if line],
         facts=facts,
         figures=[
-            {"data": base64.b64encode(p.read_bytes()).decode(), "alt": alt, "wide": wide} for p, alt, wide in figures
+            {"data": _encoded(p), "narrow": _encoded(_narrow(p)), "alt": alt, "wide": wide} for p, alt, wide in figures
         ],
         tables=[{"title": t, "columns": c, "rows": r} for t, c, r in tables],
     )
     path.write_text(html, encoding="utf-8")
     return path
+
+
+def _narrow(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-narrow.png")
+
+
+def _encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""

@@ -234,8 +234,12 @@ class RiskEngine:
             self._approvals.popleft()
         yield BlockedReason.RATE, len(self._approvals) + 1, limits.orders_per_s, "orders within a second"
         for model in order.models:
-            gross = sum(max(abs(a), abs(b)) for a, b in self._ranges(model, order))
-            yield BlockedReason.MODEL_EXPOSURE, gross, limits.exposure_of(model), f"exposure of model {model}"
+            limit = limits.exposure_of(model)
+            if limit is not None:
+                gross = sum(max(abs(a), abs(b)) for a, b in self._ranges(model, order))
+                yield BlockedReason.MODEL_EXPOSURE, gross, limit, f"exposure of model {model}"
+        if limits.gross is None and limits.net is None:
+            return
         ranges = list(self._ranges(None, order))
         gross = sum(max(abs(a), abs(b)) for a, b in ranges)
         net = max(abs(sum(a for a, _ in ranges)), abs(sum(b for _, b in ranges)))

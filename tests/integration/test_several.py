@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from desks import comparable, inputs_for, quiet, random_models
+from seated import comparable, inputs_for, quiet, random_models
 
 import alpha
 from alpha import Desk, Ensemble, Model, Split

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from desks import alone, comparable, inputs_for, quiet, random_models
+from seated import alone, comparable, inputs_for, quiet, random_models
 
 import alpha
 from alpha.events import SIGNAL_DTYPE

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from desks import artifact, quiet
+from seated import artifact, quiet
 from programs import program
 
 import alpha

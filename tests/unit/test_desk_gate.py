@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from desks import artifact, quiet, subset
+from seated import artifact, quiet, subset
 from programs import program, table_for
 from streams import stream
 

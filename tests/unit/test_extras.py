@@ -37,6 +37,7 @@ DISTRIBUTION = {
     "prometheus_client": "prometheus-client",
     "stable_baselines3": "stable-baselines3",
     "xgboost": "xgboost-cpu",
+    "empyrical": "empyrical-reloaded",
 }
 # modules of our own that stand for the package they need
 STANDS_FOR = {"alpha.features._batch_kernels": "numba"}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alpha.backtest.statistics import deflated_sharpe
 from alpha.errors import need
 from alpha.features import causality
 from alpha.features.feature_set import FeatureSet
@@ -336,10 +337,8 @@ def _money(case: Case) -> list[Check]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pbo = float(cv.probability_of_backtest_overfitting(case.trials.returns, splits, metric=pnl.sharpe).pbo)
-    real = 0.0
-    if len(returns) > 2 and np.ptp(returns) > 0:
-        real = float(cv.deflated_sharpe_ratio(returns, tried, spread))
-    out.append(at_least("deflated_sharpe", real, gates.min_deflated_sharpe))
+    real = deflated_sharpe(returns, tried, spread)
+    out.append(at_least("deflated_sharpe", 0.0 if real is None else real, gates.min_deflated_sharpe))
     out.append(at_most("overfitting_pbo", pbo, gates.max_pbo))
     if case.model.policy:
         out += _against_idle(case, float(returns.sum()))
