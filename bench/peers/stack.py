@@ -280,13 +280,16 @@ class HandWritten:
         ]
 
 
-def hand_written() -> Decide:
-    """Python deques, then ONNX Runtime through IOBinding."""
-    features, bound, (mean, std) = HandWritten(), Bound(), normalisation()
+Update = Callable[[float, float, float, float], list[float] | None]
+
+
+def with_binding(update: Update) -> Decide:
+    """Features of Python, then ONNX Runtime through IOBinding."""
+    bound, (mean, std) = Bound(), normalisation()
     z = np.zeros(20)
 
     def step(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
-        x = features.update(bid, ask, bid_qty, ask_qty)
+        x = update(bid, ask, bid_qty, ask_qty)
         if x is None:
             return 0
         np.subtract(x, mean, out=z)
@@ -297,12 +300,35 @@ def hand_written() -> Decide:
     return step
 
 
-def pandas_window() -> Decide:
-    """A DataFrame of the last 1,000 quotes, recomputed at every event; ewm from the window's start."""
+def with_run(update: Update) -> Decide:
+    """Features of Python, then ONNX Runtime's ``session.run``: what most people write."""
+    session, (mean, std) = Bound().session, normalisation()
+
+    def step(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
+        x = update(bid, ask, bid_qty, ask_qty)
+        if x is None:
+            return 0
+        z = np.clip((np.array(x) - mean) / std, -5.0, 5.0).astype(np.float32)
+        return decide(session.run(None, {"x": z[None]})[0][0])
+
+    return step
+
+
+def hand_written() -> Decide:
+    """Python deques, then ONNX Runtime through IOBinding."""
+    return with_binding(HandWritten().update)
+
+
+def pandas_window() -> tuple[Decide, Callable[[int, float, float, float, float], None]]:
+    """A DataFrame of the last 1,000 quotes, recomputed at every event; ewm from the window's start. The second
+    function only takes a quote in, for a measurement that cannot wait for all of them."""
     import pandas as pd
 
     bound, (mean, std) = Bound(), normalisation()
     rows: collections.deque[tuple[float, float, float, float]] = collections.deque(maxlen=1000)
+
+    def feed(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> None:
+        rows.append((bid, ask, bid_qty, ask_qty))
 
     def step(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
         rows.append((bid, ask, bid_qty, ask_qty))
@@ -341,4 +367,4 @@ def pandas_window() -> Decide:
         bound.x[0] = np.clip((np.array(x) - mean) / std, -5.0, 5.0)
         return decide(bound.run())
 
-    return step
+    return step, feed
