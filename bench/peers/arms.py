@@ -60,8 +60,7 @@ def python_loops(
         got[:] = [call(x) for x in inputs(i)]
 
     def clocked(i: int) -> Ns:
-        clock, ns = time.perf_counter_ns, []
-        out = []
+        clock, ns, out = time.perf_counter_ns, [], []
         for x in inputs(i):
             start = clock()
             y = call(x)

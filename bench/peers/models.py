@@ -28,7 +28,8 @@ from bench.peers.arms import Arm, Ns, python_loops
 
 ROWS = 4096
 IN_C = 512  # rows of a block in C; short enough that few blocks are interrupted
-STRIDE = 576  # nine times 64, the rows of a block in Python: 56 blocks have 3,584 different rows
+IN_PYTHON = 256  # the first of them
+STRIDE = 9 * IN_PYTHON  # 14 blocks have 3,584 different rows
 CACHE = Path(__file__).resolve().parents[2] / "build" / "bench"
 Rows = npt.NDArray[np.float32]
 Missing = dict[str, str]  # peer -> why it is not measured
@@ -107,7 +108,7 @@ def engine_arm(name: str, kind: int, width: int, function: Any, config: Any = No
 # ---- from Python
 
 
-def python_arm(name: str, call: Callable[[Rows], Any], width: int, items: int, idle: str) -> Arm:
+def python_arm(name: str, call: Callable[[Rows], Any], width: int, idle: str) -> Arm:
     """``call`` gets a row of shape [1, width] and gives its scores, perhaps always in the same memory."""
     x = rows(width)
     one = [np.ascontiguousarray(r[None]) for r in x]
@@ -115,17 +116,17 @@ def python_arm(name: str, call: Callable[[Rows], Any], width: int, items: int, i
 
     def inputs(i: int) -> list[Rows]:
         last[0] = i
-        return one[part(i, items)]
+        return one[part(i, IN_PYTHON)]
 
     turn, clocked, _ = python_loops(call, inputs)
 
     def outputs() -> Any:  # once more, for scores that live in one place
-        return np.array([np.array(call(r), np.float64).ravel() for r in one[part(last[0], items)]])
+        return np.array([np.array(call(r), np.float64).ravel() for r in one[part(last[0], IN_PYTHON)]])
 
-    return Arm(name, turn, clocked, outputs, idle, "Python", items)
+    return Arm(name, turn, clocked, outputs, idle, "Python", IN_PYTHON)
 
 
-def idle_arms(width: int, items: int) -> list[Arm]:
+def idle_arms(width: int) -> list[Arm]:
     """The loops around nothing: in C, in Python, and in Python with the copy of a row into bound memory."""
     x = np.zeros((1, width), np.float32)
 
@@ -134,7 +135,7 @@ def idle_arms(width: int, items: int) -> list[Arm]:
 
     out = [engine_arm("nothing, C", 0, width, None)]
     for name, call in (("nothing", lambda row: None), ("a copy of the row", copied)):
-        arm = python_arm(name, call, width, items, "")
+        arm = python_arm(name, call, width, "")
         arm.outputs = None
         out.append(arm)
     return out
@@ -341,32 +342,32 @@ def _try(arms: list[Arm], missing: Missing, name: str, make: Callable[[], Arm]) 
         missing[name] = f"{absent.name or absent} is not installed here (./dev peers installs it)"
 
 
-def _dense(data: bytes, output: str, items: int) -> tuple[list[Arm], Missing]:
+def _dense(data: bytes, output: str) -> tuple[list[Arm], Missing]:
     arms, plan = _both(data, output)
     width, n_out, missing = plan.n_in, plan.n_out, {}
 
     def python(name: str, make: Callable[[], Callable[[Rows], Any]], idle: str) -> None:
-        _try(arms, missing, name, lambda: python_arm(name, make(), width, items, idle))
+        _try(arms, missing, name, lambda: python_arm(name, make(), width, idle))
 
     python("ours, kernel.run", lambda: plan.run, "nothing")
     python("ONNX Runtime, IOBinding", lambda: ort_binding(data, output, width, n_out), "a copy of the row")
     python("ONNX Runtime, run", lambda: ort_run(data, output), "nothing")
     python("OpenVINO", lambda: openvino(data, width), "a copy of the row")
     python("TorchScript", lambda: torchscript(data, width), "a copy of the row")
-    return [*arms, *idle_arms(width, items)], missing
+    return [*arms, *idle_arms(width)], missing
 
 
-def logistic(items: int) -> tuple[list[Arm], Missing]:
+def logistic() -> tuple[list[Arm], Missing]:
     """8 features, 2 classes."""
-    return _dense(plan_models.logistic(), "p", items)
+    return _dense(plan_models.logistic(), "p")
 
 
-def mlp(items: int) -> tuple[list[Arm], Missing]:
+def mlp() -> tuple[list[Arm], Missing]:
     """32-64-64-3 with a softmax."""
-    return _dense(plan_models.mlp(), "p", items)
+    return _dense(plan_models.mlp(), "p")
 
 
-def trees(items: int) -> tuple[list[Arm], Missing]:
+def trees() -> tuple[list[Arm], Missing]:
     """100 trees of depth 6."""
     data = lightgbm_onnx()
     arms, plan = _both(data, "variable")
@@ -391,12 +392,12 @@ def trees(items: int) -> tuple[list[Arm], Missing]:
     _try(arms, missing, "tl2cgen, C function", tl2cgen)
     _try(arms, missing, "LightGBM, single-row fast C call", lightgbm)
     arms += [
-        python_arm("ours, kernel.run", plan.run, 20, items, "nothing"),
-        python_arm("ONNX Runtime, IOBinding", ort_binding(data, "variable", 20, 1), 20, items, "a copy of the row"),
-        python_arm("ONNX Runtime, run", ort_run(data, "variable"), 20, items, "nothing"),
-        python_arm("LightGBM, predict", lightgbm_predict(), 20, items, "nothing"),
+        python_arm("ours, kernel.run", plan.run, 20, "nothing"),
+        python_arm("ONNX Runtime, IOBinding", ort_binding(data, "variable", 20, 1), 20, "a copy of the row"),
+        python_arm("ONNX Runtime, run", ort_run(data, "variable"), 20, "nothing"),
+        python_arm("LightGBM, predict", lightgbm_predict(), 20, "nothing"),
     ]
-    return [*arms, *idle_arms(20, items)], missing
+    return [*arms, *idle_arms(20)], missing
 
 
 def _first(ours: Any, theirs: Any) -> tuple[Any, Any, float]:

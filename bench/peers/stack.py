@@ -179,7 +179,8 @@ def native_features_and_binding() -> Decide:
         vector("X", raw)
         np.subtract(raw, mean, out=z)
         np.divide(z, std, out=z)
-        np.clip(z, -5.0, 5.0, out=bound.x[0], casting="same_kind")
+        np.maximum(z, -5.0, out=z)  # faster than np.clip
+        np.minimum(z, 5.0, out=bound.x[0], casting="same_kind")
         return decide(bound.run())
 
     return step
@@ -294,7 +295,8 @@ def with_binding(update: Update) -> Decide:
             return 0
         np.subtract(x, mean, out=z)
         np.divide(z, std, out=z)
-        np.clip(z, -5.0, 5.0, out=bound.x[0], casting="same_kind")
+        np.maximum(z, -5.0, out=z)  # faster than np.clip
+        np.minimum(z, 5.0, out=bound.x[0], casting="same_kind")
         return decide(bound.run())
 
     return step
@@ -319,16 +321,12 @@ def hand_written() -> Decide:
     return with_binding(HandWritten().update)
 
 
-def pandas_window() -> tuple[Decide, Callable[[int, float, float, float, float], None]]:
-    """A DataFrame of the last 1,000 quotes, recomputed at every event; ewm from the window's start. The second
-    function only takes a quote in, for a measurement that cannot wait for all of them."""
+def pandas_window() -> Decide:
+    """A DataFrame of the last 1,000 quotes, recomputed at every event; ewm from the window's start."""
     import pandas as pd
 
     bound, (mean, std) = Bound(), normalisation()
     rows: collections.deque[tuple[float, float, float, float]] = collections.deque(maxlen=1000)
-
-    def feed(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> None:
-        rows.append((bid, ask, bid_qty, ask_qty))
 
     def step(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
         rows.append((bid, ask, bid_qty, ask_qty))
@@ -367,4 +365,4 @@ def pandas_window() -> tuple[Decide, Callable[[int, float, float, float, float],
         bound.x[0] = np.clip((np.array(x) - mean) / std, -5.0, 5.0)
         return decide(bound.run())
 
-    return step, feed
+    return step

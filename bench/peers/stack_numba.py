@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bench.peers.stack import THRESHOLD, Decide, normalisation, weights
 
 
-def one_call() -> Decide:
-    """Compiles once; then one call per event."""
+def compiled() -> tuple[Any, tuple[Any, ...]]:
+    """The compiled step and its fresh state: ``step(*state, bid, ask, bid_qty, ask_qty)``."""
     import numba
 
     w = weights()
@@ -140,6 +142,13 @@ def one_call() -> Decide:
         np.zeros(64, np.float32),
         np.zeros(3, np.float32),
     )
+
+    return step, state
+
+
+def one_call() -> Decide:
+    """Compiles once; then one call per event."""
+    step, state = compiled()
 
     def call(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
         return int(step(*state, bid, ask, bid_qty, ask_qty))
