@@ -32,7 +32,7 @@ class Arm:
 
 @dataclass
 class Figure:
-    """What was measured of one arm; ``ratio``: ours / this one, of medians of blocks."""
+    """What was measured of one arm; ``ratio``: ours / this one, of the p50."""
 
     name: str
     where: str
@@ -107,7 +107,7 @@ def side_by_side(arms: Sequence[Arm], n_blocks: int, agree: Agree, most: float) 
     median = {a.name: float(np.median(t)) / a.items for a, t in zip(arms, times, strict=True)}
     calls = {name: np.concatenate(parts) for name, parts in ns.items()}
     half = {name: float(np.median(c)) for name, c in calls.items()}
-    mine = median[ours.name] - median.get(ours.idle, 0.0)
+    mine = half[ours.name] - half.get(ours.idle, 0.0)
     figures = []
     for arm in arms:
         if arm.outputs is None:
@@ -116,9 +116,7 @@ def side_by_side(arms: Sequence[Arm], n_blocks: int, agree: Agree, most: float) 
         floor = half.get(arm.idle, 0.0)
         p50, p99 = (float(p) - floor for p in np.percentile(calls[arm.name], (50, 99)))
         figures.append(
-            Figure(
-                arm.name, arm.where, net, p50, p99, mine / net, differ[arm.name], compared[arm.name], off[arm.name]
-            )
+            Figure(arm.name, arm.where, net, p50, p99, mine / p50, differ[arm.name], compared[arm.name], off[arm.name])
         )
     return figures
 

@@ -27,9 +27,8 @@ from bench.native import library
 from bench.peers.arms import Arm, Ns, python_loops
 
 ROWS = 4096
-IN_C = 512  # rows of a block in C; short enough that few blocks are interrupted
-IN_PYTHON = 256  # the first of them
-STRIDE = 9 * IN_PYTHON  # 14 blocks have 3,584 different rows
+IN_BLOCK = 128  # rows of a block; short, so that few blocks are interrupted on a busy host
+STRIDE = 9 * IN_BLOCK  # 31 blocks have all but the last of them
 CACHE = Path(__file__).resolve().parents[2] / "build" / "bench"
 Rows = npt.NDArray[np.float32]
 Missing = dict[str, str]  # peer -> why it is not measured
@@ -42,8 +41,8 @@ def rows(width: int) -> Rows:
 
 
 def part(i: int, items: int) -> slice:
-    """The rows of block ``i``: loops in C go over ``IN_C`` of them, those in Python over the first few of the same."""
-    at = i * STRIDE % (ROWS - IN_C)
+    """The rows of block ``i``."""
+    at = i * STRIDE % (ROWS - IN_BLOCK)
     return slice(at, at + items)
 
 
@@ -57,24 +56,26 @@ def _pointer(a: npt.NDArray[Any]) -> ctypes.c_void_p:
 def kernel_arm(name: str, kernel: Any) -> Arm:
     """A model behind alpha_model.run: our plan, or ONNX Runtime's C ``Run``."""
     x, lib, address = rows(kernel.n_in), library("chain"), ctypes.c_void_p(kernel.address)
-    carry, out = np.zeros(kernel.n_carry + 1, np.float32), np.zeros((IN_C, kernel.n_out), np.float32)
-    n, evict = ctypes.c_int64(IN_C), np.ones(1, np.int8)
+    carry, out = np.zeros(kernel.n_carry + 1, np.float32), np.zeros((IN_BLOCK, kernel.n_out), np.float32)
+    n, evict = ctypes.c_int64(IN_BLOCK), np.ones(1, np.int8)
 
     def turn(i: int) -> None:
         carry[:] = 0
-        if lib.chain(address, _pointer(x[part(i, IN_C)]), n, _pointer(carry), 0, _pointer(out)):
+        if lib.chain(address, _pointer(x[part(i, IN_BLOCK)]), n, _pointer(carry), 0, _pointer(out)):
             raise AssertionError(f"{name}: a call failed")
 
     def clocked(i: int) -> Ns:
         carry[:] = 0
-        ns = np.zeros(IN_C, np.int64)
+        ns = np.zeros(IN_BLOCK, np.int64)
         nothing = (_pointer(evict), ctypes.c_int64(0))
-        if lib.each(address, _pointer(x[part(i, IN_C)]), n, _pointer(carry), 0, *nothing, _pointer(out), _pointer(ns)):
+        if lib.each(
+            address, _pointer(x[part(i, IN_BLOCK)]), n, _pointer(carry), 0, *nothing, _pointer(out), _pointer(ns)
+        ):
             raise AssertionError(f"{name}: a call failed")
         return ns
 
     keep = kernel  # the arm outlives the caller's name for it
-    return Arm(name, turn, clocked, lambda: (keep, out)[1], "nothing, C", "C", IN_C)
+    return Arm(name, turn, clocked, lambda: (keep, out)[1], "nothing, C", "C", IN_BLOCK)
 
 
 class _Engine(ctypes.Structure):
@@ -89,20 +90,20 @@ class _Engine(ctypes.Structure):
 def engine_arm(name: str, kind: int, width: int, function: Any, config: Any = None, keep: Any = None) -> Arm:
     """A function of another engine; rows are given as the doubles that it takes. Kind 0: the loop around nothing."""
     x, lib = rows(width).astype(np.float64), library("engines")
-    engine, out, n = _Engine(kind, width, function, config), np.zeros(IN_C), ctypes.c_int64(IN_C)
+    engine, out, n = _Engine(kind, width, function, config), np.zeros(IN_BLOCK), ctypes.c_int64(IN_BLOCK)
 
     def turn(i: int) -> None:
-        if lib.engine_chain(ctypes.byref(engine), _pointer(x[part(i, IN_C)]), n, _pointer(out)):
+        if lib.engine_chain(ctypes.byref(engine), _pointer(x[part(i, IN_BLOCK)]), n, _pointer(out)):
             raise AssertionError(f"{name}: a call failed")
 
     def clocked(i: int) -> Ns:
-        ns = np.zeros(IN_C, np.int64)
-        if lib.engine_each(ctypes.byref(engine), _pointer(x[part(i, IN_C)]), n, _pointer(out), _pointer(ns)):
+        ns = np.zeros(IN_BLOCK, np.int64)
+        if lib.engine_each(ctypes.byref(engine), _pointer(x[part(i, IN_BLOCK)]), n, _pointer(out), _pointer(ns)):
             raise AssertionError(f"{name}: a call failed")
         return ns
 
     idle = "" if kind == 0 else "nothing, C"
-    return Arm(name, turn, clocked, None if kind == 0 else lambda: (keep, out[:, None])[1], idle, "C", IN_C)
+    return Arm(name, turn, clocked, None if kind == 0 else lambda: (keep, out[:, None])[1], idle, "C", IN_BLOCK)
 
 
 # ---- from Python
@@ -116,14 +117,14 @@ def python_arm(name: str, call: Callable[[Rows], Any], width: int, idle: str) ->
 
     def inputs(i: int) -> list[Rows]:
         last[0] = i
-        return one[part(i, IN_PYTHON)]
+        return one[part(i, IN_BLOCK)]
 
     turn, clocked, _ = python_loops(call, inputs)
 
     def outputs() -> Any:  # once more, for scores that live in one place
-        return np.array([np.array(call(r), np.float64).ravel() for r in one[part(last[0], IN_PYTHON)]])
+        return np.array([np.array(call(r), np.float64).ravel() for r in one[part(last[0], IN_BLOCK)]])
 
-    return Arm(name, turn, clocked, outputs, idle, "Python", IN_PYTHON)
+    return Arm(name, turn, clocked, outputs, idle, "Python", IN_BLOCK)
 
 
 def idle_arms(width: int) -> list[Arm]:
@@ -178,7 +179,12 @@ def openvino(data: bytes, width: int) -> Callable[[Rows], Any]:
     import openvino as ov
 
     core = ov.Core()
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+    }
     request = core.compile_model(core.read_model(io.BytesIO(data)), "CPU", hints).create_infer_request()
     x = np.zeros((1, width), np.float32)
     request.set_input_tensor(ov.Tensor(x, shared_memory=True))
@@ -201,7 +207,9 @@ def torchscript(data: bytes, width: int) -> Callable[[Rows], Any]:
     from onnx import numpy_helper
 
     torch.set_num_threads(1)
-    w = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in onnx.load_from_string(data).graph.initializer}
+    w = {
+        t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in onnx.load_from_string(data).graph.initializer
+    }
     layers: list[torch.nn.Module] = []
     n_layers = len([n for n in w if re.fullmatch(r"w\d*", n)])
     for k in range(n_layers):
@@ -237,7 +245,12 @@ def lightgbm_text() -> str:
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal((20_000, 20)).astype(np.float32)
-    y = x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3] + 0.5 * np.sin(2 * x[:, 4:]).sum(axis=1) + 0.3 * rng.standard_normal(len(x))
+    y = (
+        x[:, 0] * x[:, 1]
+        + x[:, 2] * x[:, 3]
+        + 0.5 * np.sin(2 * x[:, 4:]).sum(axis=1)
+        + 0.3 * rng.standard_normal(len(x))
+    )
     params = {
         "objective": "regression", "num_leaves": 64, "max_depth": 6, "min_data_in_leaf": 1, "learning_rate": 0.1,
         "min_sum_hessian_in_leaf": 0, "feature_fraction": 0.5, "verbose": -1, "num_threads": 1, "seed": 1,
@@ -330,7 +343,7 @@ def lightgbm_predict() -> Callable[[Rows], Any]:
 def _both(data: bytes, output: str) -> tuple[list[Arm], Any]:
     plan = compile_model(data, output).plan.kernel()
     return [
-        kernel_arm("ours", plan),
+        kernel_arm("ours, fused plan in C", plan),
         kernel_arm("ONNX Runtime, C Run", OrtModel(data, output=output).kernel(binding=False)),
     ], plan
 
@@ -349,9 +362,9 @@ def _dense(data: bytes, output: str) -> tuple[list[Arm], Missing]:
     def python(name: str, make: Callable[[], Callable[[Rows], Any]], idle: str) -> None:
         _try(arms, missing, name, lambda: python_arm(name, make(), width, idle))
 
-    python("ours, kernel.run", lambda: plan.run, "nothing")
-    python("ONNX Runtime, IOBinding", lambda: ort_binding(data, output, width, n_out), "a copy of the row")
-    python("ONNX Runtime, run", lambda: ort_run(data, output), "nothing")
+    python("ours, kernel.run from Python", lambda: plan.run, "nothing")
+    python("ONNX Runtime, Python IOBinding", lambda: ort_binding(data, output, width, n_out), "a copy of the row")
+    python("ONNX Runtime, Python run", lambda: ort_run(data, output), "nothing")
     python("OpenVINO", lambda: openvino(data, width), "a copy of the row")
     python("TorchScript", lambda: torchscript(data, width), "a copy of the row")
     return [*arms, *idle_arms(width)], missing
@@ -392,10 +405,10 @@ def trees() -> tuple[list[Arm], Missing]:
     _try(arms, missing, "tl2cgen, C function", tl2cgen)
     _try(arms, missing, "LightGBM, single-row fast C call", lightgbm)
     arms += [
-        python_arm("ours, kernel.run", plan.run, 20, "nothing"),
-        python_arm("ONNX Runtime, IOBinding", ort_binding(data, "variable", 20, 1), 20, "a copy of the row"),
-        python_arm("ONNX Runtime, run", ort_run(data, "variable"), 20, "nothing"),
-        python_arm("LightGBM, predict", lightgbm_predict(), 20, "nothing"),
+        python_arm("ours, kernel.run from Python", plan.run, 20, "nothing"),
+        python_arm("ONNX Runtime, Python IOBinding", ort_binding(data, "variable", 20, 1), 20, "a copy of the row"),
+        python_arm("ONNX Runtime, Python run", ort_run(data, "variable"), 20, "nothing"),
+        python_arm("LightGBM, Python predict", lightgbm_predict(), 20, "nothing"),
     ]
     return [*arms, *idle_arms(20)], missing
 

@@ -1,8 +1,9 @@
 """The larger path: 64 features of five levels (the catalogue's ``book``), an MLP 64-32-1 and a threshold, against one call
 of the model alone through ONNX Runtime's IOBinding from Python.
 
-A decision falls at every quote; the depth updates and trades before it belong to it and are timed with it, each an
-inline call from Python with numbers. Data: AMZN where ``ALPHA_DATA`` points at it, else simulated.
+A decision falls at every quote. Two figures: from the quote to the action, which is what a trader waits for, and all
+inline calls since the quote before, depth updates and trades included. The first is the second less a runtime that gets
+the updates only. Data: AMZN where ``ALPHA_DATA`` points at it, else simulated.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ QUOTE, DEPTH, TRADE = 0, 1, 2
 def groups(n: int) -> list[Group]:
     """The first ``n`` quotes, each with what came since the quote before."""
     file = Path(os.environ.get("ALPHA_DATA", "../shared/data")) / _AMZN
-    events = alpha.open_events(file, levels=5).read_all() if file.is_file() else simulate(n * 8, seed=11, levels=5).events
+    events = (
+        alpha.open_events(file, levels=5).read_all() if file.is_file() else simulate(n * 8, seed=11, levels=5).events
+    )
     out: list[Group] = []
     group: Group = []
     for t, kind, level, flags, v in zip(
@@ -69,6 +72,19 @@ def stepper(rt: alpha.Runtime) -> Callable[[Group], Any]:
         for which, args in group:
             signal = calls[which](*args)
         return signal
+
+    return step
+
+
+def updates(rt: alpha.Runtime) -> Callable[[Group], None]:
+    """The events of a group without its quote: no row is made."""
+    handle = rt.instrument("X")
+    calls = (handle.on_quote, handle.on_depth, handle.on_trade)
+
+    def step(group: Group) -> None:
+        for which, args in group:
+            if which != QUOTE:
+                calls[which](*args)
 
     return step
 
@@ -179,22 +195,25 @@ def measure(n_blocks: int, warm: int) -> tuple[list[Figure], Missing]:
         raise AssertionError("features are not warm: nothing is compared")
     alone, memory = ort_binding(model_bytes(), "y", 64, 1), np.zeros((1, 64), np.float32)
 
-    def copied(row: Any) -> None:
+    def copied(row: Any) -> int:
         memory[0] = row[0]
+        return decide(memory[0, 0])
 
     with tempfile.TemporaryDirectory(prefix="alpha-book-") as folder:
         made = artifact(Path(folder), warm)
-        plan, ort = (alpha.Runtime.from_artifact(made, instruments=["X"], engine=e) for e in ("plan", "ort"))
+        rts = [alpha.Runtime.from_artifact(made, instruments=["X"], engine=e) for e in ("plan", "plan", "ort", "plan")]
     action = lambda signal: signal.action  # noqa: E731
     arms = [
-        _arm("ours, 64 features and MLP", stepper(plan), events, warm, "nothing", action),
-        _arm("ours, ONNX Runtime's C API", stepper(ort), events, warm, "nothing", action),
-        _arm("features in C + IOBinding", _in_c_and_bound(warm), events, warm, "nothing"),
+        _arm("ours, from the quote", stepper(rts[0]), events, warm, "the updates before it", action),
+        _arm("ours, with the updates before it", stepper(rts[1]), events, warm, "nothing", action),
+        _arm("ours through ONNX Runtime's C API, with updates", stepper(rts[2]), events, warm, "nothing", action),
+        _arm("features in C + IOBinding, with updates", _in_c_and_bound(warm), events, warm, "nothing"),
         _arm("IOBinding, the model alone", lambda row: decide(alone(row)[0, 0]), list(rows), warm, "a copy of the row"),
+        _arm("the updates before it", updates(rts[3]), events, warm, ""),
         _arm("nothing", lambda group: 0, events, warm, ""),
-        _arm("a copy of the row", lambda row: decide(copied(row) or 0.0), list(rows), warm, ""),
+        _arm("a copy of the row", copied, list(rows), warm, ""),
     ]
-    for idle in arms[-2:]:
+    for idle in arms[-3:]:
         idle.outputs = None
     figures = side_by_side(arms, n_blocks, _agree, 1e-3)
     return figures, {}

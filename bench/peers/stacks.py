@@ -111,8 +111,8 @@ def fast(n_blocks: int, warm: int, items: int = ITEMS) -> tuple[list[Figure], Mi
     keep, on_quote = stack.ours("plan")
     keep_ort, through_ort = stack.ours("ort")
     arms = [
-        _arm("ours", on_quote, quotes, warm, items),
-        _arm("ours, ONNX Runtime's C API", through_ort, quotes, warm, items),
+        _arm("ours, on_quote", on_quote, quotes, warm, items),
+        _arm("ours through ONNX Runtime's C API", through_ort, quotes, warm, items),
         native_arm("ours, rt.run over an array", quotes, warm, items),
     ]
     arms += [_arm(name, make(), quotes, warm, items) for name, make in made.items()]
@@ -138,7 +138,7 @@ def slow(n_blocks: int, warm: int, items: int = 16) -> tuple[list[Figure], Missi
     flox = f"flox-py indicators after {warm:,} events + IOBinding"
     _try(made, missing, flox, "lrvx", lambda: stack.with_binding(stack_indicators.Flox().update))
     keep, on_quote = stack.ours("plan")
-    arms = [_arm("ours", on_quote, quotes, warm, items)]
+    arms = [_arm("ours, on_quote", on_quote, quotes, warm, items)]
     arms += [_arm(name, make(), quotes, warm, items) for name, make in made.items()]
     idle = _arm("nothing", lambda ts, bid, ask, bid_qty, ask_qty: 0, quotes, warm, items)
     idle.outputs, idle.idle = None, ""
