@@ -88,8 +88,9 @@ class _Engine(ctypes.Structure):
 
 
 def engine_arm(name: str, kind: int, width: int, function: Any, config: Any = None, keep: Any = None) -> Arm:
-    """A function of another engine; rows are given as the doubles that it takes. Kind 0: the loop around nothing."""
-    x, lib = rows(width).astype(np.float64), library("engines")
+    """A function of another engine; rows are given as the doubles (kind 4: floats) that it takes. Kind 0: the loop
+    around nothing."""
+    x, lib = rows(width).astype(np.float32 if kind == 4 else np.float64), library("engines")
     engine, out, n = _Engine(kind, width, function, config), np.zeros(IN_BLOCK), ctypes.c_int64(IN_BLOCK)
 
     def turn(i: int) -> None:
@@ -285,14 +286,14 @@ def _cached(suffix: str) -> Path:
     return CACHE / f"trees-{hashlib.sha256(lightgbm_text().encode()).hexdigest()[:12]}{suffix}"
 
 
-def lleaves_function() -> tuple[int, Any]:
-    """(address, owner) of its compiled function of doubles."""
+def lleaves_function(doubles: bool) -> tuple[int, Any]:
+    """(address, owner) of its compiled function, of doubles as by default, or of floats."""
     import lleaves
 
     text = _cached(".txt")
     text.write_text(lightgbm_text())
     model = lleaves.Model(model_file=str(text))
-    model.compile(cache=_cached("-lleaves.bin"), raw_score=True)
+    model.compile(cache=_cached(f"-lleaves-{64 if doubles else 32}.bin"), raw_score=True, use_fp64=doubles)
     return ctypes.cast(model._c_entry_func, ctypes.c_void_p).value or 0, model
 
 
@@ -385,13 +386,13 @@ def trees() -> tuple[list[Arm], Missing]:
     data = lightgbm_onnx()
     arms, plan = _both(data, "variable")
     missing: Missing = {
-        "OpenVINO": "its ONNX reader knows no operator of ai.onnx.ml, so no trees",
+        "OpenVINO": "it has no conversion rule for ai.onnx.ml.TreeEnsembleRegressor",
         "TorchScript": "torch has no trees",
     }
 
-    def lleaves() -> Arm:
-        function, owner = lleaves_function()
-        return engine_arm("lleaves, C function", 1, 20, function, keep=owner)
+    def lleaves(name: str, doubles: bool) -> Arm:
+        function, owner = lleaves_function(doubles)
+        return engine_arm(name, 1 if doubles else 4, 20, function, keep=owner)
 
     def tl2cgen() -> Arm:
         function, owner = tl2cgen_function()
@@ -401,7 +402,8 @@ def trees() -> tuple[list[Arm], Missing]:
         function, config, owner = lightgbm_fast()
         return engine_arm("LightGBM, single-row fast C call", 3, 20, function, config, owner)
 
-    _try(arms, missing, "lleaves, C function", lleaves)
+    for name, doubles in (("lleaves, C function", True), ("lleaves, C function of floats", False)):
+        _try(arms, missing, name, lambda name=name, doubles=doubles: lleaves(name, doubles))
     _try(arms, missing, "tl2cgen, C function", tl2cgen)
     _try(arms, missing, "LightGBM, single-row fast C call", lightgbm)
     arms += [

@@ -25,6 +25,7 @@ EXPECTED = {
     "trees": [
         *MODELS,
         "lleaves, C function",
+        "lleaves, C function of floats",
         "tl2cgen, C function",
         "LightGBM, single-row fast C call",
         "LightGBM, Python predict",
