@@ -45,7 +45,7 @@ SMOKE = Size(models=2, paths=2, slow=2, warm=3072, warm_slow=1024, warm_book=153
 # bar of gate.toml -> (section, ours, theirs, the figure that is judged)
 BLOCKS, P50 = "median_ns", "p50_ns"
 BARS = {
-    "side_lleaves": ("trees", "ours, fused plan in C", "lleaves, C function", BLOCKS),
+    "side_lleaves": ("trees", "ours, fused plan in C", "lleaves, C function of floats", BLOCKS),
     "side_lightgbm": ("trees", "ours, fused plan in C", "LightGBM, single-row fast C call", BLOCKS),
     "side_book": ("book", "ours, from the quote", "IOBinding, the model alone", P50),
     "stack_against_binding": ("stacks", "ours, on_quote", "features in C + IOBinding", BLOCKS),
@@ -55,7 +55,7 @@ BARS = {
 
 
 def _models(size: Size) -> dict[str, Any]:
-    from bench.peers import models
+    from bench.peers import models, models_lstm
     from bench.peers.arms import as_dicts, side_by_side
 
     out: dict[str, Any] = {}
@@ -63,6 +63,7 @@ def _models(size: Size) -> dict[str, Any]:
         ("logistic", models.logistic, models.agree_classes),
         ("mlp", models.mlp, models.agree_classes),
         ("trees", models.trees, models.agree_sign),
+        ("lstm", models_lstm.lstm, models.agree_classes),
     ):
         print(f"measuring {name}", file=sys.stderr)
         try:

@@ -110,19 +110,24 @@ def engine_arm(name: str, kind: int, width: int, function: Any, config: Any = No
 # ---- from Python
 
 
-def python_arm(name: str, call: Callable[[Rows], Any], width: int, idle: str) -> Arm:
-    """``call`` gets a row of shape [1, width] and gives its scores, perhaps always in the same memory."""
+def python_arm(
+    name: str, call: Callable[[Rows], Any], width: int, idle: str, reset: Callable[[], None] = lambda: None
+) -> Arm:
+    """``call`` gets a row of shape [1, width] and gives its scores, perhaps always in the same memory. ``reset`` is
+    called before each block: where a state is carried from row to row."""
     x = rows(width)
     one = [np.ascontiguousarray(r[None]) for r in x]
     last = [0]
 
     def inputs(i: int) -> list[Rows]:
         last[0] = i
+        reset()
         return one[part(i, IN_BLOCK)]
 
     turn, clocked, _ = python_loops(call, inputs)
 
     def outputs() -> Any:  # once more, for scores that live in one place
+        reset()
         return np.array([np.array(call(r), np.float64).ravel() for r in one[part(last[0], IN_BLOCK)]])
 
     return Arm(name, turn, clocked, outputs, idle, "Python", IN_BLOCK)

@@ -20,6 +20,7 @@ TITLES = {
     "logistic": "One call: logistic regression, 8 features",
     "mlp": "One call: MLP 32-64-64-3 with softmax",
     "trees": "One call: 100 trees of depth 6, 20 features",
+    "lstm": "One step: LSTM of 64 units on 16 inputs, carried state",
     "stacks": "Quote to action: 20 features, MLP 20-64-64-3",
     "slow": "The same, stacks that take milliseconds",
     "book": "Quote to action: 64 features of five levels, MLP 64-32-1",
@@ -133,7 +134,7 @@ def draw(data: dict[str, Any]) -> None:
         ours = ("ours, on_quote", "hand-written Python + IOBinding")
         more = [f for f in data["sections"]["slow"]["figures"] if f["name"] not in ours]
         sections["stacks"] = {**sections["stacks"], "figures": [*sections["stacks"]["figures"], *more]}
-    order = [n for n in ("logistic", "mlp", "trees", "stacks", "book") if n in sections]
+    order = [n for n in ("logistic", "mlp", "trees", "lstm", "stacks", "book") if n in sections]
     counts = [len(sections[n]["figures"]) for n in order]
     figure, axes = plt.subplots(
         len(order), 1, figsize=(9.2, 0.27 * sum(counts) + 0.75 * len(order)), sharex=True, squeeze=False,
