@@ -55,21 +55,21 @@ BARS = {
 
 
 def _models(size: Size) -> dict[str, Any]:
-    from bench.peers import models, models_lstm
-    from bench.peers.arms import as_dicts, side_by_side
+    from bench.peers import models, models_lstm, models_trees
+    from bench.peers.arms import as_dicts, side_by_side, why_missing
 
     out: dict[str, Any] = {}
     for name, make, agree in (
         ("logistic", models.logistic, models.agree_classes),
         ("mlp", models.mlp, models.agree_classes),
-        ("trees", models.trees, models.agree_sign),
+        ("trees", models_trees.trees, models.agree_sign),
         ("lstm", models_lstm.lstm, models.agree_classes),
     ):
         print(f"measuring {name}", file=sys.stderr)
         try:
             arms, missing = make()
         except ImportError as absent:
-            out[name] = {"figures": [], "missing": {"everything": f"{absent.name} is not installed here"}}
+            out[name] = {"figures": [], "missing": {"everything": why_missing(absent)}}
             continue
         out[name] = {"figures": as_dicts(side_by_side(arms, size.models, agree, 1e-3)), "missing": missing}
     return out

@@ -49,6 +49,13 @@ Agree = Callable[[Any, Any], tuple[int, int, float]]
 """(ours, theirs) of one block -> decisions that differ, decisions compared, largest difference of scores."""
 
 
+def why_missing(absent: ImportError) -> str:
+    """One line for the table of what is not measured."""
+    if isinstance(absent, ModuleNotFoundError):
+        return f"{absent.name} is not installed here (./dev peers installs it)"
+    return f"it cannot be loaded: {absent}"
+
+
 def python_loops(
     call: Callable[..., Any], inputs: Callable[[int], Sequence[Any]], keep: Callable[[Any], Any] | None = None
 ) -> tuple[Callable[[int], Any], Callable[[int], Ns], list[Any]]:

@@ -8,13 +8,11 @@ runs on one thread.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import io
-import os
 import re
+import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,25 +22,26 @@ from alpha._core.ort import OrtModel
 from alpha.models.compile import compile_model
 from bench import plan_models
 from bench.native import library
-from bench.peers.arms import Arm, Ns, python_loops
+from bench.peers.arms import Arm, Ns, python_loops, why_missing
 
 ROWS = 4096
-IN_BLOCK = 128  # rows of a block; short, so that few blocks are interrupted on a busy host
-STRIDE = 9 * IN_BLOCK  # 31 blocks have all but the last of them
-CACHE = Path(__file__).resolve().parents[2] / "build" / "bench"
+IN_BLOCK = 128  # rows of a block in Python, and the fewest in C
+BLOCK_NS = 1_000_000  # a block in C is about as long: few are interrupted on a busy host
+STRIDE = 9 * IN_BLOCK  # 32 blocks begin at 32 different rows
 Rows = npt.NDArray[np.float32]
 Missing = dict[str, str]  # peer -> why it is not measured
 
 
 @cache
 def rows(width: int) -> Rows:
-    """Shuffled normal rows."""
-    return np.random.default_rng(3).standard_normal((ROWS, width)).astype(np.float32)
+    """Shuffled normal rows, and the first of them again, so that a block may begin anywhere."""
+    once = np.random.default_rng(3).standard_normal((ROWS, width)).astype(np.float32)
+    return np.concatenate([once, once])
 
 
 def part(i: int, items: int) -> slice:
-    """The rows of block ``i``."""
-    at = i * STRIDE % (ROWS - IN_BLOCK)
+    """The rows of block ``i``, of rows that are there twice; blocks of different length begin with the same row."""
+    at = i * STRIDE % ROWS
     return slice(at, at + items)
 
 
@@ -53,29 +52,40 @@ def _pointer(a: npt.NDArray[Any]) -> ctypes.c_void_p:
 # ---- in C
 
 
+def _enough(chain: Callable[[int, int], None]) -> int:
+    """How many rows take about ``BLOCK_NS``, of ``chain(block, items)``."""
+    times = []
+    for i in range(7):
+        start = time.perf_counter_ns()
+        chain(i, IN_BLOCK)
+        times.append(time.perf_counter_ns() - start)
+    return int(np.clip(BLOCK_NS * IN_BLOCK / min(times), IN_BLOCK, ROWS // 2))
+
+
 def kernel_arm(name: str, kernel: Any) -> Arm:
     """A model behind alpha_model.run: our plan, or ONNX Runtime's C ``Run``."""
     x, lib, address = rows(kernel.n_in), library("chain"), ctypes.c_void_p(kernel.address)
-    carry, out = np.zeros(kernel.n_carry + 1, np.float32), np.zeros((IN_BLOCK, kernel.n_out), np.float32)
-    n, evict = ctypes.c_int64(IN_BLOCK), np.ones(1, np.int8)
+    carry, out = np.zeros(kernel.n_carry + 1, np.float32), np.zeros((ROWS, kernel.n_out), np.float32)
+    evict = np.ones(1, np.int8)
 
-    def turn(i: int) -> None:
+    def chain(i: int, n: int) -> None:
         carry[:] = 0
-        if lib.chain(address, _pointer(x[part(i, IN_BLOCK)]), n, _pointer(carry), 0, _pointer(out)):
+        rest = (_pointer(x[part(i, n)]), ctypes.c_int64(n), _pointer(carry), 0, _pointer(out))
+        if lib.chain(address, *rest):
             raise AssertionError(f"{name}: a call failed")
 
     def clocked(i: int) -> Ns:
         carry[:] = 0
-        ns = np.zeros(IN_BLOCK, np.int64)
+        ns = np.zeros(items, np.int64)
         nothing = (_pointer(evict), ctypes.c_int64(0))
-        if lib.each(
-            address, _pointer(x[part(i, IN_BLOCK)]), n, _pointer(carry), 0, *nothing, _pointer(out), _pointer(ns)
-        ):
+        head = (_pointer(x[part(i, items)]), ctypes.c_int64(items), _pointer(carry), 0)
+        if lib.each(address, *head, *nothing, _pointer(out), _pointer(ns)):
             raise AssertionError(f"{name}: a call failed")
         return ns
 
+    items = _enough(chain)
     keep = kernel  # the arm outlives the caller's name for it
-    return Arm(name, turn, clocked, lambda: (keep, out)[1], "nothing, C", "C", IN_BLOCK)
+    return Arm(name, lambda i: chain(i, items), clocked, lambda: (keep, out[:items])[1], "nothing, C", "C", items)
 
 
 class _Engine(ctypes.Structure):
@@ -91,20 +101,21 @@ def engine_arm(name: str, kind: int, width: int, function: Any, config: Any = No
     """A function of another engine; rows are given as the doubles (kind 4: floats) that it takes. Kind 0: the loop
     around nothing."""
     x, lib = rows(width).astype(np.float32 if kind == 4 else np.float64), library("engines")
-    engine, out, n = _Engine(kind, width, function, config), np.zeros(IN_BLOCK), ctypes.c_int64(IN_BLOCK)
+    engine, out = _Engine(kind, width, function, config), np.zeros(ROWS)
 
-    def turn(i: int) -> None:
-        if lib.engine_chain(ctypes.byref(engine), _pointer(x[part(i, IN_BLOCK)]), n, _pointer(out)):
+    def chain(i: int, n: int) -> None:
+        if lib.engine_chain(ctypes.byref(engine), _pointer(x[part(i, n)]), ctypes.c_int64(n), _pointer(out)):
             raise AssertionError(f"{name}: a call failed")
 
     def clocked(i: int) -> Ns:
-        ns = np.zeros(IN_BLOCK, np.int64)
-        if lib.engine_each(ctypes.byref(engine), _pointer(x[part(i, IN_BLOCK)]), n, _pointer(out), _pointer(ns)):
+        ns, n = np.zeros(items, np.int64), ctypes.c_int64(items)
+        if lib.engine_each(ctypes.byref(engine), _pointer(x[part(i, items)]), n, _pointer(out), _pointer(ns)):
             raise AssertionError(f"{name}: a call failed")
         return ns
 
-    idle = "" if kind == 0 else "nothing, C"
-    return Arm(name, turn, clocked, None if kind == 0 else lambda: (keep, out[:, None])[1], idle, "C", IN_BLOCK)
+    items = _enough(chain)
+    outputs = None if kind == 0 else lambda: (keep, out[:items, None])[1]
+    return Arm(name, lambda i: chain(i, items), clocked, outputs, "" if kind == 0 else "nothing, C", "C", items)
 
 
 # ---- from Python
@@ -240,113 +251,10 @@ def torchscript(data: bytes, width: int) -> Callable[[Rows], Any]:
     return call
 
 
-# ---- trees
-
-
-@cache
-def lightgbm_text() -> str:
-    """100 trees of depth 6 on 20 features, fitted by LightGBM; thresholds and leaves rounded to float32, so that every
-    engine has the same numbers."""
-    import lightgbm as lgb
-
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((20_000, 20)).astype(np.float32)
-    y = (
-        x[:, 0] * x[:, 1]
-        + x[:, 2] * x[:, 3]
-        + 0.5 * np.sin(2 * x[:, 4:]).sum(axis=1)
-        + 0.3 * rng.standard_normal(len(x))
-    )
-    params = {
-        "objective": "regression", "num_leaves": 64, "max_depth": 6, "min_data_in_leaf": 1, "learning_rate": 0.1,
-        "min_sum_hessian_in_leaf": 0, "feature_fraction": 0.5, "verbose": -1, "num_threads": 1, "seed": 1,
-        "deterministic": True, "force_row_wise": True,
-    }  # fmt: skip
-    text = lgb.train(params, lgb.Dataset(x, y - y.mean()), num_boost_round=100).model_to_string()
-    lines = []
-    for line in text.split("\n"):
-        key, _, values = line.partition("=")
-        if key in ("threshold", "leaf_value"):
-            line = f"{key}=" + " ".join(repr(float(np.float32(v))) for v in values.split())
-        if key != "tree_sizes":  # counts characters; LightGBM's reader does without
-            lines.append(line)
-    return str(lgb.Booster(model_str="\n".join(lines)).model_to_string())
-
-
-@cache
-def lightgbm_onnx() -> bytes:
-    """The same trees as ONNX."""
-    import lightgbm as lgb
-    from onnxmltools.convert import convert_lightgbm
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
-    booster = lgb.Booster(model_str=lightgbm_text())
-    made = convert_lightgbm(booster, initial_types=[("x", FloatTensorType([1, 20]))], target_opset=15)
-    made.ir_version = 10
-    return bytes(made.SerializeToString())
-
-
-def _cached(suffix: str) -> Path:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    return CACHE / f"trees-{hashlib.sha256(lightgbm_text().encode()).hexdigest()[:12]}{suffix}"
-
-
-def lleaves_function(doubles: bool) -> tuple[int, Any]:
-    """(address, owner) of its compiled function, of doubles as by default, or of floats."""
-    import lleaves
-
-    text = _cached(".txt")
-    text.write_text(lightgbm_text())
-    model = lleaves.Model(model_file=str(text))
-    model.compile(cache=_cached(f"-lleaves-{64 if doubles else 32}.bin"), raw_score=True, use_fp64=doubles)
-    return ctypes.cast(model._c_entry_func, ctypes.c_void_p).value or 0, model
-
-
-def tl2cgen_function() -> tuple[int, Any]:
-    """(address, owner) of its ``predict``."""
-    import lightgbm as lgb
-    import tl2cgen
-    import treelite
-
-    file = _cached("-tl2cgen.so")
-    if not file.is_file():
-        model = treelite.frontend.from_lightgbm(lgb.Booster(model_str=lightgbm_text()))
-        half = file.with_suffix(f".{os.getpid()}.so")
-        tl2cgen.export_lib(model, toolchain="gcc", libpath=str(half), params={"parallel_comp": 8}, verbose=False)
-        half.replace(file)
-    loaded = ctypes.CDLL(str(file))
-    return ctypes.cast(loaded.predict, ctypes.c_void_p).value or 0, loaded
-
-
-def lightgbm_fast() -> tuple[int, int, Any]:
-    """(function, prepared configuration, owner) of its call for single rows."""
-    import lightgbm as lgb
-    from lightgbm.basic import _LIB
-
-    booster = lgb.Booster(model_str=lightgbm_text())
-    config = ctypes.c_void_p()
-    raw, float64 = 1, 1
-    failed = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit(
-        booster._handle, raw, 0, -1, float64, ctypes.c_int32(20), b"num_threads=1", ctypes.byref(config)
-    )
-    if failed:
-        raise AssertionError("LightGBM gave no fast configuration")
-    function = ctypes.cast(_LIB.LGBM_BoosterPredictForMatSingleRowFast, ctypes.c_void_p).value or 0
-    return function, config.value or 0, booster
-
-
-def lightgbm_predict() -> Callable[[Rows], Any]:
-    """``Booster.predict`` of one row."""
-    import lightgbm as lgb
-
-    predict = lgb.Booster(model_str=lightgbm_text()).predict
-    return lambda row: predict(row, raw_score=True, num_threads=1)
-
-
 # ---- groups
 
 
-def _both(data: bytes, output: str) -> tuple[list[Arm], Any]:
+def both(data: bytes, output: str) -> tuple[list[Arm], Any]:
     plan = compile_model(data, output).plan.kernel()
     return [
         kernel_arm("ours, fused plan in C", plan),
@@ -354,19 +262,19 @@ def _both(data: bytes, output: str) -> tuple[list[Arm], Any]:
     ], plan
 
 
-def _try(arms: list[Arm], missing: Missing, name: str, make: Callable[[], Arm]) -> None:
+def attempt(arms: list[Arm], missing: Missing, name: str, make: Callable[[], Arm]) -> None:
     try:
         arms.append(make())
     except ImportError as absent:
-        missing[name] = f"{absent.name or absent} is not installed here (./dev peers installs it)"
+        missing[name] = why_missing(absent)
 
 
 def _dense(data: bytes, output: str) -> tuple[list[Arm], Missing]:
-    arms, plan = _both(data, output)
+    arms, plan = both(data, output)
     width, n_out, missing = plan.n_in, plan.n_out, {}
 
     def python(name: str, make: Callable[[], Callable[[Rows], Any]], idle: str) -> None:
-        _try(arms, missing, name, lambda: python_arm(name, make(), width, idle))
+        attempt(arms, missing, name, lambda: python_arm(name, make(), width, idle))
 
     python("ours, kernel.run from Python", lambda: plan.run, "nothing")
     python("ONNX Runtime, Python IOBinding", lambda: ort_binding(data, output, width, n_out), "a copy of the row")
@@ -384,40 +292,6 @@ def logistic() -> tuple[list[Arm], Missing]:
 def mlp() -> tuple[list[Arm], Missing]:
     """32-64-64-3 with a softmax."""
     return _dense(plan_models.mlp(), "p")
-
-
-def trees() -> tuple[list[Arm], Missing]:
-    """100 trees of depth 6."""
-    data = lightgbm_onnx()
-    arms, plan = _both(data, "variable")
-    missing: Missing = {
-        "OpenVINO": "it has no conversion rule for ai.onnx.ml.TreeEnsembleRegressor",
-        "TorchScript": "torch has no trees",
-    }
-
-    def lleaves(name: str, doubles: bool) -> Arm:
-        function, owner = lleaves_function(doubles)
-        return engine_arm(name, 1 if doubles else 4, 20, function, keep=owner)
-
-    def tl2cgen() -> Arm:
-        function, owner = tl2cgen_function()
-        return engine_arm("tl2cgen, C function", 2, 20, function, keep=owner)
-
-    def lightgbm() -> Arm:
-        function, config, owner = lightgbm_fast()
-        return engine_arm("LightGBM, single-row fast C call", 3, 20, function, config, owner)
-
-    for name, doubles in (("lleaves, C function", True), ("lleaves, C function of floats", False)):
-        _try(arms, missing, name, lambda name=name, doubles=doubles: lleaves(name, doubles))
-    _try(arms, missing, "tl2cgen, C function", tl2cgen)
-    _try(arms, missing, "LightGBM, single-row fast C call", lightgbm)
-    arms += [
-        python_arm("ours, kernel.run from Python", plan.run, 20, "nothing"),
-        python_arm("ONNX Runtime, Python IOBinding", ort_binding(data, "variable", 20, 1), 20, "a copy of the row"),
-        python_arm("ONNX Runtime, Python run", ort_run(data, "variable"), 20, "nothing"),
-        python_arm("LightGBM, Python predict", lightgbm_predict(), 20, "nothing"),
-    ]
-    return [*arms, *idle_arms(20)], missing
 
 
 def _first(ours: Any, theirs: Any) -> tuple[Any, Any, float]:

@@ -13,7 +13,7 @@ from alpha._core.ort import OrtModel
 from alpha.models.compile import compile_model
 from bench import plan_models
 from bench.peers.arms import Arm
-from bench.peers.models import Missing, Rows, _try, idle_arms, kernel_arm, ort_session, python_arm
+from bench.peers.models import Missing, Rows, attempt, idle_arms, kernel_arm, ort_session, python_arm
 
 INPUTS, UNITS = 16, 64
 _STATE = (1, 1, UNITS)
@@ -174,7 +174,7 @@ def lstm() -> tuple[list[Arm], Missing]:
         ("OpenVINO", lambda: openvino(data), "a copy of the row"),
         ("TorchScript", lambda: torchscript(data), "a copy of the row"),
     ):
-        _try(arms, missing, name, lambda name=name, make=make, idle=idle: _arm(name, make(), idle))
+        attempt(arms, missing, name, lambda name=name, make=make, idle=idle: _arm(name, make(), idle))
     return [*arms, *idle_arms(INPUTS)], missing
 
 

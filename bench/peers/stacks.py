@@ -17,9 +17,9 @@ import alpha
 from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Kind
 from alpha.latency import bin_upper_ns
 from bench.peers import stack, stack_indicators
-from bench.peers.arms import Arm, Figure, Ns, python_loops, side_by_side
+from bench.peers.arms import Arm, Figure, Ns, python_loops, side_by_side, why_missing
 from bench.peers.models import Missing
-from bench.peers.stack_numba import one_call
+from bench.peers.stack_numba import one_call, one_call_packed
 from bench.stage_stack import _quotes
 
 ITEMS = 256  # quotes of a block
@@ -87,7 +87,7 @@ def _try(into: dict[str, Make], missing: Missing, name: str, module: str, make: 
     try:
         __import__(module)
     except ImportError as absent:
-        missing[name] = f"{absent.name or module} is not installed here (./dev peers installs it)"
+        missing[name] = why_missing(absent)
     else:
         into[name] = make
 
@@ -102,6 +102,7 @@ def fast(n_blocks: int, warm: int, items: int = ITEMS) -> tuple[list[Figure], Mi
         "hand-written Python + run": lambda: stack.with_run(stack.HandWritten().update),
     }
     _try(made, missing, "numba, features and MLP in one call", "numba", one_call)
+    _try(made, missing, "numba, one call, state in three arrays", "numba", one_call_packed)
     for name, module, kind in (
         ("river + IOBinding", "river", stack_indicators.River),
         ("talipp + IOBinding", "talipp", stack_indicators.Talipp),
@@ -121,7 +122,7 @@ def fast(n_blocks: int, warm: int, items: int = ITEMS) -> tuple[list[Figure], Mi
 
         arms.append(stack_hftbacktest.arm(quotes, warm, items))
     except ImportError as absent:
-        missing["hftbacktest's numba loop"] = f"{absent.name} is not installed here (./dev peers installs it)"
+        missing["hftbacktest's numba loop"] = why_missing(absent)
     idle = _arm("nothing", lambda ts, bid, ask, bid_qty, ask_qty: 0, quotes, warm, items)
     idle.outputs, idle.idle = None, ""
     figures = side_by_side([*arms, idle], n_blocks, agree, MOST)

@@ -43,6 +43,7 @@ EXPECTED = {
         "hand-written Python + IOBinding",
         "hand-written Python + run",
         "numba, features and MLP in one call",
+        "numba, one call, state in three arrays",
         "river + IOBinding",
         "talipp + IOBinding",
         "NautilusTrader indicators + IOBinding",
