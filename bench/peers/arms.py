@@ -56,11 +56,26 @@ def why_missing(absent: ImportError) -> str:
     return f"it cannot be loaded: {absent}"
 
 
+class Actions:
+    """An :data:`Agree` of lists of actions, which remembers what ours were."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def __call__(self, ours: list[int], theirs: list[int]) -> tuple[int, int, float]:
+        self.seen.update(ours)
+        return sum(a != b for a, b in zip(ours, theirs, strict=True)), len(ours), 0.0
+
+    def demand_different(self) -> None:
+        """AssertionError if only one action occurred."""
+        if len(self.seen) < 2:
+            raise AssertionError(f"the model decides only {self.seen}: nothing is compared")
+
+
 def python_loops(
-    call: Callable[..., Any], inputs: Callable[[int], Sequence[Any]], keep: Callable[[Any], Any] | None = None
+    call: Callable[..., Any], inputs: Callable[[int], Sequence[Any]]
 ) -> tuple[Callable[[int], Any], Callable[[int], Ns], list[Any]]:
-    """``turn`` and ``clocked`` of a Python function of one input, and the list that holds what it returned (made by
-    ``keep`` of it, outside the clock)."""
+    """``turn`` and ``clocked`` of a Python function of one input, and the list that holds what it returned."""
     got: list[Any] = []
 
     def turn(i: int) -> None:
@@ -73,7 +88,7 @@ def python_loops(
             y = call(x)
             ns.append(clock() - start)
             out.append(y)
-        got[:] = out if keep is None else [keep(y) for y in out]
+        got[:] = out
         return np.array(ns, np.int64)
 
     return turn, clocked, got

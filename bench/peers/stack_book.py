@@ -24,7 +24,7 @@ import alpha
 from alpha.data.simulate import simulate
 from alpha.events import Kind
 from alpha.features import catalog
-from bench.peers.arms import Arm, Figure, python_loops, side_by_side
+from bench.peers.arms import Actions, Arm, Figure, python_loops, side_by_side
 from bench.peers.models import Missing, ort_binding
 
 ITEMS = 256  # decisions of a block
@@ -169,10 +169,6 @@ def _in_c_and_bound(warm: int) -> Callable[[Group], int]:
     return whole
 
 
-def _agree(ours: list[int], theirs: list[int]) -> tuple[int, int, float]:
-    return sum(a != b for a, b in zip(ours, theirs, strict=True)), len(ours), 0.0
-
-
 def _arm(name: str, step: Callable[[Any], Any], inputs: list[Any], warm: int, idle: str, read: Any = None) -> Arm:
     for x in inputs[:warm]:
         step(x)
@@ -215,5 +211,7 @@ def measure(n_blocks: int, warm: int) -> tuple[list[Figure], Missing]:
     ]
     for idle in arms[-3:]:
         idle.outputs = None
-    figures = side_by_side(arms, n_blocks, _agree, 1e-3)
+    actions = Actions()
+    figures = side_by_side(arms, n_blocks, actions, 1e-3)
+    actions.demand_different()
     return figures, {}

@@ -17,7 +17,7 @@ import alpha
 from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Kind
 from alpha.latency import bin_upper_ns
 from bench.peers import stack, stack_indicators
-from bench.peers.arms import Arm, Figure, Ns, python_loops, side_by_side, why_missing
+from bench.peers.arms import Actions, Arm, Figure, Ns, python_loops, side_by_side, why_missing
 from bench.peers.models import Missing
 from bench.peers.stack_numba import one_call, one_call_packed
 from bench.stage_stack import _quotes
@@ -26,11 +26,6 @@ ITEMS = 256  # quotes of a block
 MOST = 0.01  # of the decisions may differ: rolling sums that are not exact, near the threshold
 Quote = tuple[int, float, float, float, float]
 Make = Callable[[], Callable[..., Any]]
-
-
-def agree(ours: list[Any], theirs: list[Any]) -> tuple[int, int, float]:
-    """Actions that differ."""
-    return sum(a != b for a, b in zip(ours, theirs, strict=True)), len(ours), 0.0
 
 
 def _arm(name: str, step: Callable[..., Any], quotes: list[Quote], warm: int, items: int) -> Arm:
@@ -125,7 +120,9 @@ def fast(n_blocks: int, warm: int, items: int = ITEMS) -> tuple[list[Figure], Mi
         missing["hftbacktest's numba loop"] = why_missing(absent)
     idle = _arm("nothing", lambda ts, bid, ask, bid_qty, ask_qty: 0, quotes, warm, items)
     idle.outputs, idle.idle = None, ""
-    figures = side_by_side([*arms, idle], n_blocks, agree, MOST)
+    actions = Actions()
+    figures = side_by_side([*arms, idle], n_blocks, actions, MOST)
+    actions.demand_different()
     del keep, keep_ort
     return figures, missing
 
@@ -143,6 +140,6 @@ def slow(n_blocks: int, warm: int, items: int = 16) -> tuple[list[Figure], Missi
     arms += [_arm(name, make(), quotes, warm, items) for name, make in made.items()]
     idle = _arm("nothing", lambda ts, bid, ask, bid_qty, ask_qty: 0, quotes, warm, items)
     idle.outputs, idle.idle = None, ""
-    figures = side_by_side([*arms, idle], n_blocks, agree, MOST)
+    figures = side_by_side([*arms, idle], n_blocks, Actions(), MOST)
     del keep
     return figures, missing
