@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bench.peers.stack import THRESHOLD, Decide, normalisation, weights
 
 
-def one_call() -> Decide:
-    """Compiles once; then one call per event."""
+def compiled() -> tuple[Any, tuple[Any, ...]]:
+    """The compiled step and its fresh state: ``step(*state, bid, ask, bid_qty, ask_qty)``."""
     import numba
 
     w = weights()
@@ -141,7 +143,40 @@ def one_call() -> Decide:
         np.zeros(3, np.float32),
     )
 
+    return step, state
+
+
+def one_call() -> Decide:
+    """Compiles once; then one call per event."""
+    step, state = compiled()
+
     def call(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
         return int(step(*state, bid, ask, bid_qty, ask_qty))
+
+    return call
+
+
+def one_call_packed() -> Decide:
+    """The same with its state in three arrays instead of thirteen: numba checks every argument of a call from Python."""
+    import numba
+
+    step, state = compiled()
+    ends = {k: np.cumsum([a.size for a in state if a.dtype == k]) for k in (np.int64, np.float64, np.float32)}
+    whole = {k: np.zeros(e[-1], k) for k, e in ends.items()}
+    i0, i1, i2, i3 = ends[np.int64].tolist()
+    d0, d1, d2, d3, d4 = ends[np.float64].tolist()
+    f0, f1, f2, f3 = ends[np.float32].tolist()
+
+    @numba.njit(error_model="numpy")
+    def outer(i, d, f, bid, ask, bid_qty, ask_qty):  # type: ignore[no-untyped-def]
+        return step(
+            i[0:i0], d[0:d0], d[d0:d1], d[d1:d2], d[d2:d3], d[d3:d4], i[i0:i1], i[i1:i2], i[i2:i3],
+            f[0:f0], f[f0:f1], f[f1:f2], f[f2:f3], bid, ask, bid_qty, ask_qty,
+        )  # fmt: skip
+
+    i, d, f = whole[np.int64], whole[np.float64], whole[np.float32]
+
+    def call(ts: int, bid: float, ask: float, bid_qty: float, ask_qty: float) -> int:
+        return int(outer(i, d, f, bid, ask, bid_qty, ask_qty))
 
     return call

@@ -236,6 +236,23 @@ def test_only_what_changed_is_made_again(shop: Workshop) -> None:
     assert work() == (True, False)
 
 
+def test_the_peers_have_an_environment_of_their_own(shop: Workshop) -> None:
+    assert shop.dev("build")[0] == 0
+    (shop.root / "bench" / "peers").mkdir(parents=True)
+    pins = shop.root / "bench" / "peers" / "requirements.txt"
+    pins.write_text("numpy==2.2.6\n")
+    status, errors, _ = shop.dev("peers", NO_NETWORK="1")
+    assert (status, "pip could not install bench/peers/requirements.txt" in errors[-1]) == (1, True)
+    status, _, calls = shop.dev("peers")
+    assert status == 0
+    assert "python -m pip install -qq --disable-pip-version-check -r bench/peers/requirements.txt" in calls
+    assert not any("-m venv" in call for call in calls)  # the one that was begun is used
+    assert shop.dev("peers") == (0, [], [])
+    assert shop.dev("bench", "--peers", "--smoke")[2] == ["python -m bench.side_by_side --smoke"]
+    pins.write_text("numpy==2.2.7\n")
+    assert any("requirements.txt" in call for call in shop.dev("peers")[2])
+
+
 def test_an_environment_whose_python_is_gone_is_made_anew(shop: Workshop) -> None:
     assert shop.dev("build")[0] == 0
     (shop.root / ".venv" / "bin" / "python").unlink()
