@@ -339,6 +339,30 @@ static inline int alpha_process_one(alpha_pipeline *p, const alpha_event *e, uin
     return made;
 }
 
+static inline void alpha_set_threshold(alpha_pipeline *p)
+{
+    p->gate.threshold = alpha_threshold(p->gate.declared_threshold, p->override, p->may_lower);
+}
+
+/* BREAKER and THRESHOLD: 1 if it says something. */
+static inline int alpha_control_gate(alpha_pipeline *p, const alpha_event *e)
+{
+    const double value = e->v[1];
+    if (e->v[0] == ALPHA_CONTROL_THRESHOLD && (isnan(value) || (value >= 0.0 && value <= 3.0e38))) {
+        p->override = (float)value;
+        alpha_set_threshold(p);
+        return 1;
+    }
+    for (uint32_t cause = 0; cause < ALPHA_BREAKER_CAUSES; cause++)
+        if (e->v[0] == ALPHA_CONTROL_BREAKER && value == (double)cause) {
+            p->gate.tripped = cause;
+            p->breaker.trips += cause != ALPHA_BREAKER_RESET;
+            alpha_breaker_forget(&p->breaker);
+            return 1;
+        }
+    return 0;
+}
+
 /* KILL and REVIVE speak to all; HALT and RESUME to one instrument, or to all of them. */
 static inline int alpha_control(alpha_pipeline *p, const alpha_event *e)
 {
