@@ -100,6 +100,7 @@ static void alpha_reload(struct alpha_pipeline *p, struct alpha_pipeline *next, 
 static inline void alpha_sample_seats(alpha_pipeline *p, uint32_t id); /* alpha_seats.h */
 static inline uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id);
 static inline uint8_t *alpha_ready_each_of(const alpha_pipeline *p);
+static inline int alpha_control_seats(alpha_pipeline *p, const alpha_event *e);
 static inline void alpha_seats_lost(alpha_pipeline *p, uint32_t id);
 static inline void alpha_seats_watch(alpha_pipeline *p, const alpha_event *e, uint32_t id, int64_t t);
 static uint32_t alpha_group_decide(alpha_pipeline *p, const alpha_event *e, uint32_t id, uint32_t flags, int refused,
@@ -367,6 +368,36 @@ static inline uint32_t alpha_process_one(alpha_pipeline *p, const alpha_event *e
     if (group)
         alpha_seats_watch(p, e, id, t);
     return made;
+}
+
+static inline void alpha_set_threshold(alpha_pipeline *p)
+{
+    p->gate.threshold = alpha_threshold(p->gate.declared_threshold, p->override, p->may_lower);
+}
+
+/* BREAKER and THRESHOLD to one model: 1 if it says something. */
+static inline int alpha_control_gate_of(alpha_pipeline *p, const alpha_event *e)
+{
+    const double value = e->v[1];
+    if (e->v[0] == ALPHA_CONTROL_THRESHOLD && (isnan(value) || (value >= 0.0 && value <= 3.0e38))) {
+        p->override = (float)value;
+        alpha_set_threshold(p);
+        return 1;
+    }
+    for (uint32_t cause = 0; cause < ALPHA_BREAKER_CAUSES; cause++)
+        if (e->v[0] == ALPHA_CONTROL_BREAKER && value == (double)cause) {
+            p->gate.tripped = cause;
+            p->breaker.trips += cause != ALPHA_BREAKER_RESET;
+            alpha_breaker_forget(&p->breaker);
+            return 1;
+        }
+    return 0;
+}
+
+/* v[2]: of several models 1 + the slot of the one that is meant, 0 = all of them. */
+static inline int alpha_control_gate(alpha_pipeline *p, const alpha_event *e)
+{
+    return p->group ? alpha_control_seats(p, e) : alpha_control_gate_of(p, e);
 }
 
 /* KILL and REVIVE speak to all; HALT and RESUME to one instrument, or to all of them. */
