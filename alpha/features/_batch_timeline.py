@@ -118,7 +118,7 @@ def _since(begins: Ints, steps: int) -> Ints:
     """At each of so many steps the newest of these that has begun, 0 before the first."""
     out = np.zeros(steps, np.int64)
     out[begins] = begins
-    return np.maximum.accumulate(out) if steps else out
+    return np.maximum.accumulate(out) if len(begins) else out
 
 
 def _boundaries(fs: FeatureSet, t: Ints) -> tuple[Bools, Ints]:

@@ -102,13 +102,15 @@ def _compute(
     ids = events["instrument_id"][used].astype(np.int64)
     n = len(instruments) if instruments is not None else int(ids[ids != ALL_INSTRUMENTS].max(initial=-1)) + 1
     markets = _markets(fs, instruments, n)
-    order = np.argsort(ids, kind="stable") if (ids[1:] < ids[:-1]).any() else np.arange(len(ids))
-    first = np.searchsorted(ids[order], np.arange(n + 1))
-    to_all = used[order[np.searchsorted(ids[order], ALL_INSTRUMENTS) :]]
+    if (ids[1:] < ids[:-1]).any():
+        by_instrument = np.argsort(ids, kind="stable")
+        used, ids = used[by_instrument], ids[by_instrument]
+    first = np.searchsorted(ids, np.arange(n + 1))
+    to_all = used[np.searchsorted(ids, ALL_INSTRUMENTS) :]
     kernels = _kernels()
 
     def columns_of(i: int, seen: dict[Expr, Seen]) -> Columns:
-        own = used[order[first[i] : first[i + 1]]]
+        own = used[first[i] : first[i + 1]]
         mine = np.sort(np.concatenate([own, to_all])) if len(to_all) else own
         return Columns(Timeline.build(fs, events, mine, markets[i], kernels.clocks), kernels, seen, build_column)
 
