@@ -22,6 +22,7 @@ from alpha.features.compile import compile_program
 from alpha.features.native import surroundings
 from alpha.features.union import Union, union_of
 from alpha.instruments import Instruments
+from alpha.sessions import SessionTable
 from alpha.risk.kill import KillLatch
 
 _ALL = 1 << 64
@@ -118,6 +119,12 @@ class Group(Bundle):
         seats += [self._ensemble(name, e, instruments) for name, e in desk.ensembles.items()]
         Seats(lead, seats, [(_hashes(s, instruments), s.bucket_ns) for s in desk.splits])
         return lead
+
+    def gate_sessions(self, instruments: Instruments) -> list[SessionTable | None] | None:
+        """Of each instrument the sessions that any of the models asks for: they read one stream, so they name the same."""
+        asked = [b.gate_sessions(instruments) for b in self.seated[1].values()]
+        told = [tables for tables in asked if tables is not None]
+        return [next((t for t in each if t is not None), None) for each in zip(*told, strict=True)] if told else None
 
     def _ensemble(self, name: str, ensemble: Ensemble, instruments: Instruments) -> dict[str, Any]:
         desk, _, _ = self.seated

@@ -179,6 +179,14 @@ static inline void alpha_seat_breaks(alpha_pipeline *p, alpha_pipeline *q, uint3
     }
 }
 
+static inline uint32_t alpha_members_ready(const alpha_group *g, const alpha_seat *seat, uint32_t id)
+{
+    uint32_t ready = 1;
+    for (uint32_t m = 0; m < seat->ensemble->n; m++)
+        ready &= g->seats[seat->members[m]].p->instruments[id].ready;
+    return ready;
+}
+
 static inline uint8_t *alpha_ready_each_of(const alpha_pipeline *p)
 {
     return p->group->ready_each;
@@ -232,13 +240,14 @@ static __attribute__((noinline, unused)) uint32_t alpha_group_decide(alpha_pipel
                 alpha_seat_row(g, seat, in->block, row, &picked);
             if (fault && !own->killed && !own->halted) {
                 own->rows++;
-                own->ready = fault != ALPHA_NOT_WARM;
                 own->row_ts_ns = row->ts_ns;
                 q->counters.rows++;
                 s->reason = (uint8_t)fault;
             } else {
                 alpha_decide(q, own, &picked, s);
             }
+            if (seat->ensemble) /* not by what they said: a killed member may be warm, and a kill must not move a swap */
+                own->ready = alpha_members_ready(g, seat, id);
             ready |= (uint32_t)(own->ready != 0) << k;
         }
         alpha_emit(q, own, s);
