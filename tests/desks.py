@@ -49,7 +49,7 @@ def bars(close_ts: Any, opens: Any, closes: Any, who: Any = 0, volume: Any = 100
 
 def rows(trigger: str = "quote") -> Served:
     """A row at each trigger, without a model."""
-    value = "mid" if trigger == "quote" else f"{trigger}.close"
+    value = f"{trigger}.close" if trigger.startswith("bar") else "mid"
     return Served(Bundle.from_features(FeatureSet("rows", {"price": parse(value)}, parse_trigger(trigger))))
 
 

@@ -64,7 +64,9 @@ class Finished:
 
 
 class Backtest:
-    """One strategy, its models, one table of instruments. ``symbols``: those it decides on; ``audit``: a folder."""
+    """One strategy, its models, one table of instruments. ``symbols``: those it decides on; ``audit``: a folder; ``bar_ns``:
+    the length of a bar, where the data are bars; ``state``: what an equal strategy's run left; ``trades_price``: see Market.
+    """
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Backtest:
         bar_ns: int | None = None,
         measure: bool = False,
         state: bytes = b"",
+        trades_price: bool = True,
     ) -> None:
         if not symbols:
             raise DataError("a backtest needs at least one symbol")
@@ -99,7 +102,7 @@ class Backtest:
                 rt.measure_latency()
         self._audits = [log for log in logs if log is not None]
         self._record = Record(logs[0])
-        self._market = Market(instruments, served[0].bundle.feature_set.stream, primary)
+        self._market = Market(instruments, served[0].bundle.feature_set.stream, primary, trades=trades_price)
         self._latency = latency if latency is not None else settings.latency.build(settings.seed)
         self._ledger = Ledger(Account(settings.cash), instruments.symbols, fills_csv)
         share = 1.0 / len(served)

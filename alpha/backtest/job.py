@@ -158,5 +158,6 @@ def execute(
         fills_csv=None if job.out is None else Path(job.out) / "fills.csv",
         bar_ns=ready.bar_ns,
         measure=job.measure,
+        trades_price=Kind.QUOTE not in ready.source.first_kinds,
     )
     return backtest.run(chunks(ready.source, ready.table)), backtest, ready

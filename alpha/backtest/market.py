@@ -76,9 +76,11 @@ class Chunk:
 
 
 class Market:
-    """Reads chunks in order. ``primary``: the instrument whose sessions are the days."""
+    """Reads chunks in order. ``primary``: the instrument whose sessions are the days. ``trades``: whether an instrument
+    without quotes and bars so far takes its trades for prices; false where quotes are known to come."""
 
-    def __init__(self, instruments: Instruments, stream: StreamSpec, primary: int) -> None:
+    def __init__(self, instruments: Instruments, stream: StreamSpec, primary: int, *, trades: bool = True) -> None:
+        self._candidates = (Kind.QUOTE, Kind.BAR, Kind.TRADE) if trades else (Kind.QUOTE, Kind.BAR)
         self.instruments, self.stream, self.primary = instruments, stream, primary
         self.calendars = [session_table(i.calendar) for i in instruments]
         self._memory = guard_memory(len(instruments))
@@ -147,7 +149,7 @@ class Market:
         kind = self._kinds.get(i)
         if kind is None:
             have = np.bincount(events["kind"][own], minlength=4)
-            kind = next((k for k in (Kind.QUOTE, Kind.BAR, Kind.TRADE) if have[k]), None)
+            kind = next((k for k in self._candidates if have[k]), None)
             if kind is None:
                 return None
             if kind != Kind.TRADE:  # a stream may begin with trades and have quotes

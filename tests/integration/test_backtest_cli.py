@@ -267,6 +267,7 @@ def test_reports_side_by_side(ticks: Path, tmp_path: Path, capsys: pytest.Captur
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_in_processes_is_what_single_runs_give(
     ticks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

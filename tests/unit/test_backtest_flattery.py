@@ -15,7 +15,7 @@ from alpha.backtest.metrics import summarise
 from alpha.backtest.record import recount
 from alpha.backtest.settings import Settings
 from alpha.backtest.statistics import daily_returns, monthly, performance
-from alpha.events import Flag
+from alpha.events import Flag, Kind
 from alpha.sessions import session_table
 from alpha.strategies import Grade, Strategy, Suggestion, make
 from alpha.strategies.sizer import Sizing
@@ -260,6 +260,22 @@ def test_history_before_the_start_warms_up_and_nothing_more() -> None:
     assert min(f.decided_ns for f in done.ledger.fills) >= start
     again = desks.run(make("random", {"share": 1.0}), rows, events, cuts=[100, 390, 500], **more)
     assert again.ledger.fills == done.ledger.fills and again.events == done.events
+
+
+def test_trades_are_prices_only_where_no_quotes_come() -> None:
+    """A stream that begins with trades: where quotes follow, nobody is filled at a trade, however the stream is cut."""
+    ts = START + SECOND * np.arange(6)
+    events = desks.quotes(ts, 100.0, 100.2)
+    events["kind"][:3], events["v"][:3] = Kind.TRADE, [90.0, 5.0, 0.0, 0.0, 0.0]
+    script = {int(ts[0]): 1, int(ts[3]): 1}
+    more = {"settings": Settings(costs=desks.FREE, sizing=ONE)}
+    runs = [
+        desks.run(desks.Scripted(script), desks.rows("last"), events, cuts=c, trades_price=False, **more)
+        for c in ([], [2])
+    ]
+    assert [[(f.filled_index, f.px) for f in r.ledger.fills] for r in runs] == [[(4, 100.2)]] * 2
+    alone = desks.run(desks.Scripted({int(ts[0]): 1}), desks.rows("last"), events[:3], **more)
+    assert [(f.filled_index, f.px) for f in alone.ledger.fills] == [(1, 90.0)]
 
 
 class Peeping(Strategy):
