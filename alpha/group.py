@@ -22,8 +22,8 @@ from alpha.features.compile import compile_program
 from alpha.features.native import surroundings
 from alpha.features.union import Union, union_of
 from alpha.instruments import Instruments
-from alpha.sessions import SessionTable
 from alpha.risk.kill import KillLatch
+from alpha.sessions import SessionTable
 
 _ALL = 1 << 64
 

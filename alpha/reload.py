@@ -164,6 +164,7 @@ class Serving:
             except AlphaError as exc:
                 self._why = str(exc)
                 return {"status": "failed", "why": str(exc), "model": serving.name}
+
     def _withdrawn(self, registry: str | Path | None, own: str | Desk) -> Bundle | None:
         """What serves, marked inactive, if the registry can be trusted, has nothing for its URI any more, and no longer lets
         this version decide; of several models those of which that is so. A version that merely cannot be loaded is no reason

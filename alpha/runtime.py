@@ -562,7 +562,9 @@ class Runtime:
         serving, slot = self.bundle, 0
         if isinstance(serving, Group):
             if model is None:
-                raise AlphaError(f"the threshold of which of {', '.join(serving.seated[0].names)}? set_threshold(VALUE, model=NAME)")
+                raise AlphaError(
+                    f"the threshold of which of {', '.join(serving.seated[0].names)}? set_threshold(VALUE, model=NAME)"
+                )
             slot = serving.seated[0].slot(model) + 1
             _, declared, may_lower = seating.seats_of(self._pipeline).threshold(slot - 1)
         else:

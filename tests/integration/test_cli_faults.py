@@ -139,7 +139,7 @@ def test_signals_without_pyarrow_are_refused_before_the_work(
         (["data", "quotes.csv", "--tz", "Nope"], 2, "time zone 'Nope' is unknown"),
         (["data", "quotes.csv", "--levels", "many"], 2, "invalid int value: 'many'"),
         (["nothing"], 2, "unknown verb 'nothing'"),
-        (["run"], 2, "the following arguments are required: --model, --data"),
+        (["run"], 2, "the following arguments are required: --data"),
         (["registry", "list", "--registry", "."], 2, "--registry . is a folder: name the registry.json in it"),
         (["run", "--model", MODEL, "--registry", ".", "--data", "quotes.csv"], 2, "--registry . is a folder"),
         (["run", "--model", MODEL, "--data", "quotes.csv", "--cpu", "0"], 2, "--cpu pins the worker thread"),

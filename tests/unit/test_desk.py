@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seated import artifact, quiet
 from programs import program
+from seated import artifact, quiet
 
 import alpha
 from alpha import Desk, Ensemble, Model, Split

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from seated import artifact, quiet, subset
 from programs import program, table_for
+from seated import artifact, quiet, subset
 from streams import stream
 
 import alpha

@@ -40,4 +40,4 @@ def test_reasons_stand_alone_and_explain_needs_a_model(capsys: pytest.CaptureFix
     assert main(["explain", "models:/demo/1", "--reasons"]) == 2
     assert "stands alone" in capsys.readouterr().err
     assert main(["explain"]) == 2
-    assert "name the model and the data" in capsys.readouterr().err
+    assert "name the data" in capsys.readouterr().err

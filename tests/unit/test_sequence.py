@@ -124,8 +124,13 @@ def by_hand(artifact: Path, events: npt.NDArray[Any]) -> tuple[npt.NDArray[np.in
     zero = {n: np.zeros((1, 1, HIDDEN), np.float32) for n in ("h", "c")}
     states: dict[int, dict[str, Floats]] = {}
     history: dict[int, list[Floats]] = {}
+    lost = {int(i): np.flatnonzero((events["instrument_id"] == i) & (events["flags"] & Flag.GAP > 0)) for i in (0, 1)}
+    stale, passed = set(), {0: -1, 1: -1}
     reasons, scores = [], []
-    for x, ready, who in zip(rows["values"], rows["ready"], rows["instrument_id"], strict=True):
+    for x, ready, who, at in zip(rows["values"], rows["ready"], rows["instrument_id"], rows["row_index"], strict=True):
+        if ((lost[int(who)] > passed[int(who)]) & (lost[int(who)] <= at)).any():
+            stale.add(int(who))
+        passed[int(who)] = int(at)
         p = np.zeros(3, np.float32)
         reason = Reason.MODEL
         if not ready.all() or not np.isfinite(x).all():
@@ -149,6 +154,10 @@ def by_hand(artifact: Path, events: npt.NDArray[Any]) -> tuple[npt.NDArray[np.in
                     p = session.run(["p"], {"x": np.array(kept, np.float32)[None]})[0][0]
             if reason is Reason.MODEL and p.max() < np.float32(0.4):
                 reason = Reason.BELOW_THRESHOLD
+        if reason is not Reason.NOT_WARM:
+            stale.discard(int(who))
+        elif int(who) in stale:  # events were lost, and it has not been warm since
+            reason = Reason.STALE
         reasons.append(int(reason))
         scores.append(p)
     return rows["instrument_id"].astype(np.int64), np.array(reasons, np.uint8), np.array(scores)
@@ -168,7 +177,7 @@ def test_signals_are_those_of_the_rows_in_sequence(artifact: Path, engine: str) 
     who, reasons, scores = by_hand(artifact, events)
     assert np.array_equal(signals["instrument_id"], who)
     assert np.array_equal(signals["reason"], reasons)
-    assert {Reason.MODEL, Reason.NOT_WARM} <= set(reasons.tolist())
+    assert {Reason.MODEL, Reason.NOT_WARM, Reason.STALE} <= set(reasons.tolist())
     np.testing.assert_allclose(signals["scores"][:, :3], scores, atol=2e-6)
     assert np.ptp(scores[reasons == Reason.MODEL], axis=0).min() > 0.05  # it does look at what it reads
 
