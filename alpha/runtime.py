@@ -80,7 +80,7 @@ class Runtime:
             if threshold is not None:
                 raise AlphaError("each of several models has a threshold of its own: set_threshold(VALUE, model=NAME)")
             if backtest:
-                seating.seats_of(self._pipeline).allow_lower()
+                seats_of(self._pipeline).allow_lower()
         elif threshold is not None or backtest:
             if threshold is not None:
                 self._check_threshold(threshold, self._pipeline.threshold[1], backtest)
@@ -566,7 +566,7 @@ class Runtime:
                     f"the threshold of which of {', '.join(serving.seated[0].names)}? set_threshold(VALUE, model=NAME)"
                 )
             slot = serving.seated[0].slot(model) + 1
-            _, declared, may_lower = seating.seats_of(self._pipeline).threshold(slot - 1)
+            _, declared, may_lower = seats_of(self._pipeline).threshold(slot - 1)
         else:
             if model is not None:
                 seating.group_of(serving)
