@@ -382,6 +382,39 @@ def test_case_18_nan_outputs_trip_the_breaker_until_it_is_reset(tmp_path: Path) 
         assert found.passed and found.files == 2, found.shown
 
 
+def test_a_desk_holds_back_the_model_that_fails_and_no_other(tmp_path: Path) -> None:
+    breaking(tmp_path, 1)
+    artifact(tmp_path / "other", 1, MIDS, mean=[0.0] * 3)
+    both = {"bad": str(tmp_path / "artifacts/m/v1"), "good": str(tmp_path / "other/artifacts/m/v1")}
+    log = AuditLog(tmp_path / "log", policy="wait")
+    with alpha.Runtime.from_artifact(both, instruments=["X"], audit=log) as rt:
+        said = rt.run(np.concatenate([wrong(2, 3), quotes(list(range(10, 20)))]))
+        assert reasons(said[said["model_slot"] == 0]) == ["NON_FINITE_OUTPUT"] * 3 + ["BREAKER"] * 10
+        assert set(reasons(said[said["model_slot"] == 1])) == {"MODEL"}
+        told = rt.stats()["models"]
+        assert told["bad"]["breaker"] == {"tripped": "errors", "trips": 1} and not told["good"]["breaker"]["tripped"]
+        rt.rotate_audit()  # the next file begins with the breaker open
+        assert "BREAKER" in reasons(rt.run(quotes([20])))
+        rt.reset_breaker()
+        assert set(reasons(rt.run(quotes([21])))) == {"MODEL"}
+    for _ in range(2):
+        found = replay(tmp_path / "log")
+        assert found.passed and found.files == 2, found.shown
+
+
+def test_a_desk_stops_a_model_that_the_registry_withdraws(file: Path) -> None:
+    desk = {"a": "models:/m@production", "b": "models:/m/2"}
+    with alpha.Runtime.from_registry(file, desk, instruments=["X"], reload="explicit") as rt:
+        assert set(reasons(rt.run(quotes([1])))) == {"MODEL"}
+        archive(file, "models:/m/1", by="Ada")
+        assert rt.reload()["status"] == "offered"
+        rt.run(quotes(list(range(2, 200))))
+        said = rt.run(quotes([300]))
+        assert reasons(said[said["model_slot"] == 0]) == ["MODEL_INACTIVE"]
+        assert reasons(said[said["model_slot"] == 1]) == ["MODEL"]
+        assert rt.stats()["models"]["a"]["inactive"]
+
+
 def test_latency_trips_it_and_replays_though_it_never_repeats(tmp_path: Path) -> None:
     breaking(tmp_path, 1, latency_ns=1, in_a_row=5)  # everything takes longer than a nanosecond
     log = AuditLog(tmp_path / "log", policy="wait")
