@@ -12,9 +12,14 @@ Advisory only: nothing here sends an order.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# From 1.29 on ONNX Runtime reports its use over the network from a thread of its own, unless this is set before it is loaded.
+# A trading process does not do that by accident: whoever wants it sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # public name -> module that defines it; loaded on first use, so that `import alpha` stays cheap
 _PUBLIC = {
