@@ -204,6 +204,7 @@ def bundle_of(folder: Path, told: dict[str, Any]) -> Bundle:
         # the engine that decided, not the one that would be chosen now
         engine=told["engine"] if told["engine"] != "none" else "auto",
         precision=told["precision"],
+        judged=told["engine"] != "plan",  # by other probes than then it might be refused, and every byte is compared
         name=told["name"],
         governed=told["governed"],
         revision=told["revision"],
