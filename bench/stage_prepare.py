@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -44,21 +43,18 @@ def _artifact(folder: Path, fs: FeatureSet, data: bytes, prepare: bool) -> Path:
     return folder
 
 
-def _took(rt: alpha.Runtime, block: np.ndarray, out: list[int], signals: list[bytes]) -> None:
-    """ns of each inline call that gave a Signal; the call to ``prepare`` behind it is not in them."""
-    clock = time.perf_counter_ns
+def _run(rt: alpha.Runtime, block: np.ndarray, signals: list[bytes]) -> None:
+    """Inline calls as a trading loop makes them; ``prepare`` once the Signal has been used."""
     for event in block:
-        begin = clock()
         signal = rt.on_event(event)
-        end = clock()
         if signal is not None:
-            out.append(end - begin)
             signals.append(bytes(signal))
             rt.prepare()
 
 
 def measure() -> list[Result]:
-    """p50 in ns of ``on_event`` seen by Python, LSTM-64 on 16 features, float32 and bfloat16, blocks of both arms in turn."""
+    """p50 in ns from event to Signal inside inline calls (the runtime's own histogram, which the clock makes some 40 ns longer),
+    LSTM-64 on 16 features, float32 and bfloat16, blocks of both arms in turn; the Signals must be equal."""
     names = [f"ema(imbalance, span={3 + k})" for k in range(FEATURES)]
     fs = FeatureSet.from_dict({"features": {f"f{k}": text for k, text in enumerate(names)}})
     stream, data = simulate(EVENTS, seed=6), plan_models.lstm(FEATURES, UNITS, head=True)
@@ -71,16 +67,15 @@ def measure() -> list[Result]:
                 alpha.Runtime.from_artifact(f, instruments=stream.instruments, engine="plan", precision=precision)
                 for f in folders
             ]
-            took: list[list[int]] = [[], []]
             said: list[list[bytes]] = [[], []]
             for k, begin in enumerate(range(0, EVENTS, BLOCK)):
                 for arm in (0, 1) if k % 2 else (1, 0):
-                    ns: list[int] = []
-                    _took(arms[arm], stream.events[begin : begin + BLOCK], ns, said[arm])
-                    if k >= WARM:
-                        took[arm].append(int(np.median(ns)))
+                    if k == WARM:
+                        arms[arm].measure_latency()
+                    _run(arms[arm], stream.events[begin : begin + BLOCK], said[arm])
             if said[0] != said[1] or arms[1].stats()["prepared"] == 0:
                 raise RuntimeError("prepared steps decide otherwise, or none was prepared")
-            for arm, what in enumerate(("step", "prepared")):
-                results.append(result(f"path_lstm64{name}_{what}_ns", np.array(took[arm], float)))
+            step, prepared = (float(rt.stats()["latency_ns"]["p50"]) for rt in arms)
+            results.append(result(f"path_lstm64{name}_step", step))
+            results.append(result(f"path_lstm64{name}_prepared", prepared, step, "the step as it comes"))
     return results
