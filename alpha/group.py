@@ -229,9 +229,7 @@ def governed_group(
     return load_group(told, load, precision=precision, hold=hold, serving=serving)
 
 
-def ungoverned_group(
-    told: Desk | Mapping[str, Any], engine: str = "auto", *, precision: str = "float32"
-) -> Group:
+def ungoverned_group(told: Desk | Mapping[str, Any], engine: str = "auto", *, precision: str = "float32") -> Group:
     """The desk's models from artifact folders, which stand where a registry's URIs would."""
 
     def load(uri: str, *, deferred: bool, precision: str) -> Bundle:

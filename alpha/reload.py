@@ -57,7 +57,14 @@ def same(a: Bundle, b: Bundle) -> bool:
         return desk == other_desk and all(
             same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours
         )
-    return (a.model_sha256, a.precision, a.name, a.valid_until_ns, a.inactive, a.no_model if a.model is None else None) == (
+    return (
+        a.model_sha256,
+        a.precision,
+        a.name,
+        a.valid_until_ns,
+        a.inactive,
+        a.no_model if a.model is None else None,
+    ) == (
         b.model_sha256,
         b.precision,
         b.name,

@@ -76,9 +76,7 @@ def test_the_log_tells_the_precision_and_replays_with_it(file: Path, tmp_path: P
 
 
 def test_a_reload_keeps_the_precision(file: Path, tmp_path: Path) -> None:
-    with runtime(
-        file, precision="bf16", reload="explicit", audit=AuditLog(tmp_path / "log", policy="wait")
-    ) as rt:
+    with runtime(file, precision="bf16", reload="explicit", audit=AuditLog(tmp_path / "log", policy="wait")) as rt:
         rt.run(STREAM.events[:1_000])
         assert rt.reload()["status"] == "unchanged"
         assert rt.reload("models:/demo/1")["status"] == "offered"
