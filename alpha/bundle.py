@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from alpha._core.ort import OrtModel
 from alpha._core.pipeline import Pipeline
 from alpha._core.plan import Plan
 from alpha._core.program import Program
-from alpha.engine import NO_ENGINE, Engine, choose_engine
+from alpha.engine import NO_ENGINE, PRECISIONS, Engine, choose_engine
 from alpha.errors import ModelError, RegistryError
 from alpha.events import Reason
 from alpha.features.compile import compile_program
@@ -56,6 +57,23 @@ class Bundle:
     inactive: str = ""
     """Why the registry forbids that it decides, empty if it does not: every decision is then HOLD, MODEL_INACTIVE."""
 
+    @property
+    def weights(self) -> dict[str, Any]:
+        """How exact the weights are that serve: ``precision``, and beside bf16 what the judge found: ``rows`` compared with
+        float32 in ONNX Runtime, ``other_decisions`` among them, ``worst`` difference of a score; of a deferred model, a
+        replay, or where another engine serves, the numbers are not there. ``judge_over_data``: how to ask over own rows."""
+        verdict = self.engine.verdict
+        if self.precision == "float32" or self.engine.name != "plan":
+            return {"precision": "float32", "asked": self.precision}
+        told: dict[str, Any] = {"precision": self.precision, "asked": self.precision}
+        if verdict is not None:
+            told |= {
+                "rows": verdict.rows,
+                "other_decisions": verdict.flips + verdict.wrong,
+                "worst": verdict.worst,
+            }
+        return {**told, "judge_over_data": f"alpha validate MODEL --data FILE --precision {self.precision}"}
+
     @classmethod
     def from_features(cls, fs: FeatureSet, why: str = "no model was given: features only") -> Bundle:
         """Features without a model."""
@@ -79,6 +97,7 @@ class Bundle:
         valid_until_ns: int | None = None,
         deferred: bool = False,
         inactive: str = "",
+        judged: bool = True,
     ) -> Bundle:
         """A verified artifact; ModelError if the graph does not fit its metadata.
 
@@ -87,9 +106,13 @@ class Bundle:
         ``precision``: ``bf16`` rounds the plan's weights to bfloat16; never chosen by itself. Without ONNX Runtime
         and without a stored verdict every decision is HOLD with NO_ORT, with a changed feature definition HOLD with
         DEFINITION_CHANGED, after ``valid_until_ns`` of stream time HOLD with MODEL_EXPIRED. ``deferred``: no engine is
-        made, every decision is HOLD with NO_MODEL.
+        made, every decision is HOLD with NO_MODEL. ``judged=False``: for a replay of what the plan has decided.
         """
-        chosen = NO_ENGINE if loaded.changed or deferred else choose_engine(loaded, engine, precision)
+        if precision not in PRECISIONS:
+            raise ModelError(f"precision {precision!r} is unknown: use {' or '.join(PRECISIONS)}")
+        chosen = NO_ENGINE
+        if not (loaded.changed or deferred):
+            chosen = choose_engine(loaded, engine, precision, judged=judged)
         meta, fs = loaded.metadata, loaded.feature_set
         model, missing = chosen.model, Reason.DEFINITION_CHANGED if loaded.changed else Reason.NO_ORT
         if deferred and not loaded.changed:
@@ -159,6 +182,7 @@ class Bundle:
             definition_hash=hashlib.sha256(fs.canonical().encode()).digest()[:16],
             bundle_revision=self.revision,
             checks=self.checks(instruments),
+            prepare=meta is not None and meta.prepare,
         )
 
     def gate_sessions(self, instruments: Instruments) -> list[SessionTable | None] | None:
@@ -196,10 +220,16 @@ class Bundle:
 
 
 def governed(
-    registry: str | Path | None, uri: str, engine: str = "auto", *, deferred: bool = False, backtest: bool = False
+    registry: str | Path | None,
+    uri: str,
+    engine: str = "auto",
+    *,
+    precision: str = "float32",
+    deferred: bool = False,
+    backtest: bool = False,
 ) -> Bundle:
     """What a URI of a registry serves; RegistryError or ModelError if registry, signature, approval or bytes cannot
-    be trusted. ``registry=None``: found as by the command line. ``deferred``: as of :meth:`Bundle.from_model`;
+    be trusted. ``registry=None``: found as by the command line. ``precision``, ``deferred``: as of :meth:`Bundle.from_model`;
     ``backtest``: an archived version may decide, too."""
     book = load_trusted(find(registry))
     entry, model = book.load_model(uri)
@@ -212,15 +242,23 @@ def governed(
         revision=book.document.revision,
         valid_until_ns=entry.valid_until_ns,
         engine=engine,
+        precision=precision,
         deferred=deferred,
         inactive="" if backtest else inactive_reason(entry, load_policy(book.path)),
     )
 
 
-def ungoverned(directory: str | Path, engine: str = "auto", *, deferred: bool = False) -> Bundle:
+def ungoverned(
+    directory: str | Path, engine: str = "auto", *, precision: str = "float32", deferred: bool = False
+) -> Bundle:
     """What an artifact folder serves without a registry."""
     model = load_artifact(directory)
     meta = model.metadata
     return Bundle.from_model(
-        model, name=f"{meta.model_id}/{meta.version}", governed=False, engine=engine, deferred=deferred
+        model,
+        name=f"{meta.model_id}/{meta.version}",
+        governed=False,
+        engine=engine,
+        precision=precision,
+        deferred=deferred,
     )

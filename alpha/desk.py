@@ -29,11 +29,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``uri``: as of :meth:`alpha.Runtime.from_registry`. ``mode``: ``live``, or ``shadow``: computed, logged, never
-    emitted. ``lazy``: HOLD with NO_MODEL until :meth:`alpha.Runtime.load` is called; its features are computed."""
+    emitted. ``lazy``: HOLD with NO_MODEL until :meth:`alpha.Runtime.load` is called; its features are computed.
+    ``precision``: of its weights, empty: the runtime's."""
 
     uri: str
     mode: Mode = "live"
     lazy: bool = False
+    precision: Literal["", "float32", "bf16"] = ""
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from alpha.models.compile import Compiled, compile_model
 from alpha.models.load import LoadedModel, read_file
 
 ENGINES = ("auto", "plan", "ort")
+PRECISIONS = ("float32", "bf16")
 ALL_TIES = 300_000  # rows of tree thresholds that alpha validate tries at most
 
 
@@ -33,8 +34,11 @@ class Engine:
 NO_ENGINE = Engine("none", "no model was given")
 
 
-def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "float32") -> Engine:
-    """Compile, have the plan judged, and say which engine serves and why."""
+def choose_engine(
+    loaded: LoadedModel, engine: str = "auto", precision: str = "float32", *, judged: bool = True
+) -> Engine:
+    """Compile, have the plan judged, and say which engine serves and why. ``judged=False``: the plan has decided, and is
+    to do so again: a replay compares every byte."""
     if engine not in ENGINES:
         raise ModelError(f"engine {engine!r} is unknown: use {', '.join(ENGINES)}")
     meta = loaded.metadata
@@ -51,6 +55,8 @@ def choose_engine(loaded: LoadedModel, engine: str = "auto", precision: str = "f
         except ModelError as exc:  # not covered, or a plan that its own check refuses: ONNX Runtime may know better
             reason = f"no plan: {exc}"
     model = None if no_ort else OrtModel(loaded.model_bytes, output=output, carry=carry)
+    if compiled is not None and not judged:
+        return Engine("plan", "the plan decided when this was logged", compiled.plan)
     if compiled is not None:
         about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, compiled.plan.isa, precision)
         if model is None:

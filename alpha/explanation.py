@@ -39,6 +39,7 @@ def explained(bundle: Bundle, pipeline: Pipeline, symbol: str, instrument_id: in
         "why": bundle.why,
         "engine": bundle.engine.name,
         "engine_reason": bundle.engine.reason,
+        "weights": bundle.weights,
         "features": features,
         "gates": _gates(bundle, pipeline, instrument_id, row, signal),
     }

@@ -184,9 +184,14 @@ def seats_of(lead: Pipeline) -> Seats:
 
 
 def load_group(
-    told: Desk | Mapping[str, Any], load: Callable[..., Bundle], *, hold: bool = False, serving: Group | None = None
+    told: Desk | Mapping[str, Any],
+    load: Callable[..., Bundle],
+    *,
+    precision: str = "float32",
+    hold: bool = False,
+    serving: Group | None = None,
 ) -> Group:
-    """A group of what ``load(uri, deferred=…)`` gives. ``hold``: a model that cannot be loaded is HOLD with NO_MODEL
+    """A group of what ``load(uri, deferred=…, precision=…)`` gives; ``precision``: of models that name none. ``hold``: a model that cannot be loaded is HOLD with NO_MODEL
     instead of an error; ``serving``: a model that serves there already stays loaded."""
     desk = Desk.of(told)
     bundles: dict[str, Bundle] = {}
@@ -194,7 +199,11 @@ def load_group(
         model = desk.model(name)
         now = None if serving is None else serving.seated[1].get(name)
         try:
-            bundles[name] = load(model.uri, deferred=model.lazy and (now is None or now.deferred))
+            bundles[name] = load(
+                model.uri,
+                deferred=model.lazy and (now is None or now.deferred),
+                precision=model.precision or precision,
+            )
         except AlphaError as exc:
             if not hold:
                 raise type(exc)(f"model {name!r}: {exc}") from None
@@ -207,21 +216,26 @@ def governed_group(
     told: Desk | Mapping[str, Any],
     engine: str = "auto",
     *,
+    precision: str = "float32",
     hold: bool = False,
     serving: Group | None = None,
     backtest: bool = False,
 ) -> Group:
     """The desk's models from a registry, see :func:`alpha.bundle.governed`."""
 
-    def load(uri: str, *, deferred: bool) -> Bundle:
-        return governed(registry, uri, engine, deferred=deferred, backtest=backtest)
+    def load(uri: str, *, deferred: bool, precision: str) -> Bundle:
+        return governed(registry, uri, engine, precision=precision, deferred=deferred, backtest=backtest)
 
-    return load_group(told, load, hold=hold, serving=serving)
+    return load_group(told, load, precision=precision, hold=hold, serving=serving)
 
 
-def ungoverned_group(told: Desk | Mapping[str, Any], engine: str = "auto") -> Group:
+def ungoverned_group(told: Desk | Mapping[str, Any], engine: str = "auto", *, precision: str = "float32") -> Group:
     """The desk's models from artifact folders, which stand where a registry's URIs would."""
-    return load_group(told, lambda uri, deferred: ungoverned(uri, engine, deferred=deferred))
+
+    def load(uri: str, *, deferred: bool, precision: str) -> Bundle:
+        return ungoverned(uri, engine, precision=precision, deferred=deferred)
+
+    return load_group(told, load, precision=precision)
 
 
 def loaded_now(bundle: Bundle) -> Bundle:

@@ -204,6 +204,8 @@ def bundle_of(folder: Path, told: dict[str, Any]) -> Bundle:
         # the engine that decided, not the one that would be chosen now
         engine=told["engine"] if told["engine"] != "none" else "auto",
         precision=told["precision"],
+        # the log keeps no probes, and without them another share of a rounded plan's decisions differs
+        judged=told["engine"] != "plan" or told["precision"] == "float32",
         name=told["name"],
         governed=told["governed"],
         revision=told["revision"],

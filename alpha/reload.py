@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from alpha import recording
 from alpha._core.pipeline import Pipeline
 from alpha.audit.write import AuditLog
 from alpha.bundle import Bundle, governed
-from alpha.desk import Desk, Model
+from alpha.desk import Desk
 from alpha.errors import AlphaError, ModelError, StateError
 from alpha.group import Group, governed_group, loaded_now
 from alpha.instruments import Instruments
@@ -56,8 +57,16 @@ def same(a: Bundle, b: Bundle) -> bool:
         return desk == other_desk and all(
             same(ours[n], theirs[n]) and ours[n].deferred == theirs[n].deferred for n in ours
         )
-    return (a.model_sha256, a.name, a.valid_until_ns, a.inactive, a.no_model if a.model is None else None) == (
+    return (
+        a.model_sha256,
+        a.precision,
+        a.name,
+        a.valid_until_ns,
+        a.inactive,
+        a.no_model if a.model is None else None,
+    ) == (
         b.model_sha256,
+        b.precision,
         b.name,
         b.valid_until_ns,
         b.inactive,
@@ -93,7 +102,7 @@ def _inactive(book: Registry, uri: str, serving: Bundle) -> Bundle | None:
 
 class Serving:
     """The Bundle that a pipeline serves, the one before it, and the one that is coming in. ``source``: registry and URI
-    that :meth:`reload` takes up, None where a runtime does not reload."""
+    that :meth:`reload` takes up, None where a runtime does not reload; ``precision``: of the weights of what it takes up."""
 
     def __init__(self, bundle: Bundle, pipeline: Pipeline, instruments: Instruments) -> None:
         self._bundle, self._pipeline, self._instruments = bundle, pipeline, instruments
@@ -104,6 +113,7 @@ class Serving:
         self._lock = threading.Lock()
         self.latch: KillLatch | None = None
         self.source: tuple[str | Path | None, str | Desk] | None = None
+        self.precision = "float32"
 
     @property
     def bundle(self) -> Bundle:
@@ -137,18 +147,21 @@ class Serving:
         if not isinstance(own, Desk):
             if model is not None:
                 raise StateError("this runtime serves one model: reload(uri) without model=")
-            return governed(registry, uri or own)
+            return governed(registry, uri or own, precision=self.precision)
         serving = self.bundle
         assert isinstance(serving, Group)
         desk, bundles, _ = serving.seated
         if model is None:
             if uri is not None:
                 raise StateError(f"which of {', '.join(desk.models)} is to become {uri}? reload(uri, model=NAME)")
-            return governed_group(registry, desk, serving=serving)
+            return governed_group(registry, desk, precision=self.precision, serving=serving)
         now = desk.model(model)
-        desk = Desk({**desk.models, model: Model(uri or now.uri, now.mode, now.lazy)}, desk.ensembles, desk.splits)
+        changed = msgspec.structs.replace(now, uri=uri or now.uri)
+        desk = Desk({**desk.models, model: changed}, desk.ensembles, desk.splits)
+        precision = now.precision or self.precision
         lazy = now.lazy and bundles[model].deferred
-        return Group.of(desk, {**bundles, model: governed(registry, uri or now.uri, deferred=lazy)}, serving)
+        fresh = governed(registry, changed.uri, precision=precision, deferred=lazy)
+        return Group.of(desk, {**bundles, model: fresh}, serving)
 
     def load(self, model: str, audit: AuditLog | None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.load`."""

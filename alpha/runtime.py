@@ -106,6 +106,7 @@ class Runtime:
         instruments: Instruments | Sequence[str | Instrument],
         missing: str = "raise",
         engine: str = "auto",
+        precision: str = "float32",
         audit: str | Path | AuditLog | None = None,
         kill_file: str | Path | None = None,
         reload: str = "none",
@@ -127,7 +128,8 @@ class Runtime:
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
-        ``engine``: auto, plan or ort; see :meth:`Bundle.from_model`.
+        ``engine``: auto, plan or ort; ``precision``: float32, or bf16 for a plan with weights rounded to bfloat16, kept by a
+        reload; see :meth:`Bundle.from_model`. ``stats()["weights"]`` says what serves and how its decisions compare.
         """
         if missing not in ("raise", "hold"):
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
@@ -136,9 +138,11 @@ class Runtime:
         what = uri if isinstance(uri, str) else Desk.of(uri)
         try:
             if isinstance(what, Desk):
-                bundle: Bundle = governed_group(registry, what, engine, hold=missing == "hold", backtest=backtest)
+                bundle: Bundle = governed_group(
+                    registry, what, engine, precision=precision, hold=missing == "hold", backtest=backtest
+                )
             else:
-                bundle = governed(registry, what, engine, backtest=backtest)
+                bundle = governed(registry, what, engine, precision=precision, backtest=backtest)
         except AlphaError as exc:
             if missing == "raise" or isinstance(what, Desk):
                 raise
@@ -153,6 +157,7 @@ class Runtime:
         )
         if reload != "none":
             rt._serving.source = registry, what
+            rt._serving.precision = precision
         if reload == "poll":
             rt._watch = Watch(find(registry), rt.reload, every_s, rt.tend)
         return rt
@@ -164,16 +169,17 @@ class Runtime:
         *,
         instruments: Instruments | Sequence[str | Instrument],
         engine: str = "auto",
+        precision: str = "float32",
         audit: str | Path | AuditLog | None = None,
         kill_file: str | Path | None = None,
     ) -> Runtime:
         """Serve an artifact folder without a registry, or several as a desk; marked ungoverned. ``engine``: auto, plan or
-        ort."""
+        ort; ``precision``: float32 or bf16, as of :meth:`from_registry`."""
         bundle: Bundle
         if isinstance(directory, (str, Path)):
-            bundle = ungoverned(directory, engine)
+            bundle = ungoverned(directory, engine, precision=precision)
         else:
-            bundle = ungoverned_group(directory, engine)
+            bundle = ungoverned_group(directory, engine, precision=precision)
         return cls(bundle, instruments, audit=audit, kill_file=kill_file or os.environ.get("ALPHA_KILL") or None)
 
     @classmethod
@@ -272,6 +278,12 @@ class Runtime:
         """Your own raw features (float32 [F], the model's order, of several ``feature_names``) through the same model and
         gate. Of several models: the first Signal that is emitted, see :meth:`signals`."""
         return self._pipeline.on_features(self.instruments.id(symbol), ts_ns, values)
+
+    def prepare(self) -> None:
+        """After acting on a Signal: compute now what the next step of a recurrent model needs of its state alone, where its
+        metadata say ``prepare``. No bit of a decision depends on it, only how long the next one takes. Events that make no
+        Signal do it by themselves, and so does a worker that waits for events. StateError while a worker runs."""
+        self._pipeline.prepare()
 
     def signals(self) -> list[Signal]:
         """Every Signal of the last ``on_…`` call, of any handle: several where several models are emitted, of which
@@ -411,6 +423,8 @@ class Runtime:
             "isa": self.bundle.program.isa,
             "engine": self.bundle.engine.name,
             "engine_reason": self.bundle.engine.reason,
+            "weights": self.bundle.weights,
+            "prepared": self._pipeline.prepared,
             "models": seating.stats(self._pipeline, serving) if isinstance(serving, Group) else {},
         }
 

@@ -102,6 +102,7 @@ def stats(lead: Pipeline, group: Group) -> dict[str, Any]:
                 "loaded": b.model is not None,
                 "engine": b.engine.name,
                 "engine_reason": b.engine.reason,
+                "weights": b.weights,
             }
     return out
 

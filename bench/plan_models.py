@@ -88,7 +88,8 @@ def trees(n_trees: int = 100, depth: int = 6, features: int = 20) -> bytes:
 
 @cache
 def lstm(inputs: int = 16, units: int = 64, layers: int = 1, head: bool = False) -> bytes:
-    """One step of stacked LSTM layers with the state as input and output: h and c of layer after layer."""
+    """One step of stacked LSTM layers with the state as input and output: h and c of layer after layer. ``head``: three
+    probabilities ``p`` of the last h instead of h itself."""
     nodes: list[Any] = [helper.make_node("Reshape", ["x", "to_step"], ["x0"])]
     weights: dict[str, Any] = {"to_step": np.array([1, 1, inputs], np.int64), "flat": np.array([1, units], np.int64)}
     weights["to_state"] = np.array([1, 1, units], np.int64)
@@ -113,6 +114,12 @@ def lstm(inputs: int = 16, units: int = 64, layers: int = 1, head: bool = False)
         nodes.append(helper.make_node("Reshape", [f"all{k}", "to_state"], [f"next{k}"]))
         last, n = f"next{k}", units
     nodes.append(helper.make_node("Reshape", [last, "flat"], ["y"]))
+    if head:
+        weights |= {"v": _normal(50, units, 3, scale=1.0)}
+        nodes.append(helper.make_node("MatMul", ["y", "v"], ["s"]))
+        nodes.append(helper.make_node("Softmax", ["s"], ["p"], axis=1))
+        del outs["y"]
+        outs = {"p": [1, 3], **outs}
     return _model(nodes, ins, outs, weights)
 
 

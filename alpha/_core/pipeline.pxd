@@ -159,7 +159,11 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint32_t only_seats
         uint32_t killed_seats
         alpha_group *group
+        uint32_t prepares
+        alpha_instrument *due
+        uint64_t prepared
 
+    void alpha_prepare(alpha_pipeline *p)
     uint32_t alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
     void alpha_ask_reset(alpha_pipeline *p)
     uint32_t alpha_read_kill_of(const alpha_pipeline *p, uint32_t slot, uint32_t id)

@@ -53,11 +53,13 @@ cdef class Pipeline:
     ``checks``: what else a row must meet, and the breaker's limits (None: nothing).
     Without ``model`` every warm row is HOLD with ``no_model`` (NO_MODEL or NO_ORT). ``columns``: it sits behind another
     pipeline of this program (see :mod:`alpha._core.seats`) and reads these columns of its row; it has no blocks.
+    ``prepare``: what the model can compute from its recurrent state alone is computed between two triggers.
     """
 
     def __cinit__(self, Program program not None, *, lots, clock_offsets_ns, guard, mean, std, clip, gate,
                   ModelKernel model=None, int no_model=12, bytes model_hash=bytes(16), bytes definition_hash=bytes(16),
-                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=(), Checks checks=None, columns=None):
+                  uint64_t bundle_revision=0, ticks=None, sessions=None, peers=(), Checks checks=None, columns=None,
+                  bint prepare=False):
         cdef uint32_t f = program.c.n_features if columns is None else <uint32_t>len(columns)
         cdef Py_ssize_t i, n = len(lots)
         cdef size_t remembered
@@ -122,6 +124,7 @@ cdef class Pipeline:
             if model.c.n_out != p.gate.n_scores:
                 raise AlphaError(f"the model gives {model.c.n_out} scores for {p.gate.n_scores} actions")
             p.model = model.c
+            p.prepares = prepare and model.c.prepare != NULL and model.c.n_carry > 0
         memcpy(p.blank.model_hash, <const char *>model_hash, 16)
         memcpy(p.blank.definition_hash, <const char *>definition_hash, 16)
         p.blank.bundle_revision = bundle_revision
@@ -297,6 +300,8 @@ cdef class Pipeline:
         raw = one.view(np.uint8).reshape(-1)
         made = alpha_process(self.p, <const alpha_event *>&raw[0], self.scratch)
         alpha_keep(self.p, self.scratch, made)
+        if not made:
+            alpha_prepare(self.p)
         self.made = made
         if self.p.group != NULL:
             return make_signal(self.scratch) if made else None
@@ -345,6 +350,17 @@ cdef class Pipeline:
         """Every Signal of the last ``on_`` call, of this or of an instrument: one per model that was emitted."""
         cdef uint32_t i
         return [make_signal(self.scratch + i) for i in range(self.made)]
+
+    def prepare(self):
+        """Compute now what the next step needs of the model's state alone, where its metadata declare that; the bits of no
+        decision depend on it. Events that make no Signal do it too, and a worker that waits for events."""
+        self.check_free()
+        alpha_prepare(self.p)
+
+    @property
+    def prepared(self):
+        """How often a step was prepared."""
+        return self.p.prepared
 
     def kill(self, bint on=True):
         """Set or clear the kill byte: from the next decision on HOLD with KILLED. Any thread, also beside a worker."""
@@ -627,7 +643,10 @@ cdef class Instrument:
         made = alpha_process(pipeline.p, e, pipeline.scratch)
         alpha_keep(pipeline.p, pipeline.scratch, made)
         pipeline.made = made
-        return make_signal(pipeline.scratch) if made else None
+        if made:
+            return make_signal(pipeline.scratch)
+        alpha_prepare(pipeline.p)  # nobody waits for a Signal of this event
+        return None
 
     def on_quote(self, int64_t ts_ns, double bid_px, double ask_px, double bid_qty, double ask_qty,
                  int64_t ts_recv_ns=0, double venue_seq=0.0, unsigned short flags=1):

@@ -225,6 +225,7 @@ cdef class Seats:
             "rows": seat.p.counters.rows,
             "decisions": seat.p.counters.decisions,
             "emitted": seat.emitted,
+            "prepared": seat.p.prepared,
             "reasons": {_REASONS[i].name: seat.p.counters.by_reason[i]
                         for i in range(ALPHA_REASONS) if seat.p.counters.by_reason[i]},
             "actions": {"SELL": seat.p.counters.by_action[0], "HOLD": seat.p.counters.by_action[1],

@@ -24,7 +24,7 @@ STAGES = (
     "gate",
     "backtest",
 )
-LONG = ("tail",)  # by name only
+LONG = ("tail", "prepare")  # by name only
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -33,6 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="recurrent states: each input with the output that holds its next value, h0=hn,c0=cn; "
         "a window of rows needs no option, its length is the input's [1, T, F]",
     )
+    parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="with --carry: compute what follows from the state alone between two triggers; the same bits, sooner",
+    )
     parser.add_argument("--metadata", metavar="JSON", help="metadata of the model (default: the one beside it, if any)")
     parser.add_argument(
         "--scaler", metavar="JSON", help='{"mean": [...], "std": [...], "clip": [low, high]}; default: raw features'
@@ -82,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         model_id=args.id,
         version=None if args.version is None else version_number(args.version),
         carry=carry,
+        prepare=args.prepare,
     )
     rows = read_sample(args.sample, fs.names) if args.sample else None
     result = adopt(

@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="nobody acts on it: a lower threshold and an archived version are allowed",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="of a plan's weights; bf16 is never chosen by itself: alpha validate --precision bf16 compares decisions",
+    )
     parser.add_argument("--cpu", type=int, help="pin the worker to this CPU")
     show.add_data(parser)
     show.add_inputs(parser)
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             registry,
             what,
             instruments=source.instruments,
+            precision=args.precision,
             audit=log,
             threshold=args.threshold,
             backtest=args.backtest,
@@ -108,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
                 "definition_hash": rt.definition_hash,
                 "signals_sha256": digest.hexdigest(),
                 "isa": stats["isa"],
+                "engine": stats["engine"],
+                "weights": stats["weights"],
                 "never_ready": silence.never_ready(rt.bundle.feature_set, source),
             }
             if stats["models"]:

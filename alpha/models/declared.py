@@ -51,7 +51,8 @@ class Scaler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What the user says about the file. None: not said. ``carry``: (input, output) names of recurrent states."""
+    """What the user says about the file. None: not said. ``carry``: (input, output) names of recurrent states;
+    ``prepare``: what follows from these alone is computed between two triggers."""
 
     actions: tuple[str, ...] | None = None
     output: str | None = None
@@ -61,6 +62,7 @@ class Declared:
     model_id: str | None = None
     version: int | None = None
     carry: tuple[tuple[str, str], ...] | None = None
+    prepare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ def complete(
         "clip": list(scaler.clip),
         "input": list(shape),
         "carry": [{"in": c.input, "out": c.output, "shape": list(c.shape)} for c in carry],
+        "prepare": said.prepare or (known is not None and known.meta.prepare),
         "outputs": [{"name": output, "kind": kind}],
         "output_schema": ["value"] if kind == "value" else [f"probability_{a.lower()}" for a in actions],
         "actions": actions,

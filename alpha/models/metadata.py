@@ -89,6 +89,8 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     clip: tuple[float, float] = (-5.0, 5.0)
     input: list[int]
     carry: list[Carry] = []
+    prepare: bool = False
+    """Between two triggers what follows from the recurrent state alone is computed: shorter steps, the same bits."""
     outputs: list[Output]
     output_schema: list[str]
     actions: list[str]
@@ -210,6 +212,8 @@ def check(meta: Metadata, what: str) -> None:
         len(meta.input) == 3 and meta.input[0] == 1 and meta.input[2] == n and meta.input[1] > 0
     ):
         raise bad(f"input shape {meta.input} does not fit {n} features: it is [1, {n}] or [1, T, {n}]")
+    if meta.prepare and not meta.carry:
+        raise bad("prepare is for a model with a recurrent state, and carry is empty")
     if not meta.outputs:
         raise bad("outputs is empty: name the output to read and its kind")
     unknown = [a for a in meta.actions if a not in ACTIONS]

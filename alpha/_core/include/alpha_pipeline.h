@@ -87,6 +87,9 @@ typedef struct alpha_pipeline {
     uint32_t only_seats;       /* while it comes in: the program is the same, its models alone take over, at once */
     uint32_t killed_seats;     /* a kill byte, here a bit, for each of several models; any thread may set it */
     struct alpha_group *group; /* several models behind this program, see alpha_seats.h; NULL = its own one */
+    uint32_t prepares;         /* between two triggers the model computes what follows from its state alone */
+    alpha_instrument *due;     /* whose next step may be prepared; NULL = nobody's */
+    uint64_t prepared;         /* how often that was done */
 } alpha_pipeline;
 
 /* Whenever blocks were made or replaced: where each instrument finds the others. */
@@ -307,6 +310,8 @@ static inline void alpha_decide(alpha_pipeline *p, alpha_instrument *in, const a
             else
                 in->watch.gap = 0;
         }
+        if (p->prepares)
+            p->due = in;
         if (!hold)
             hold = failed;
     }
@@ -373,6 +378,29 @@ static inline uint32_t alpha_process_one(alpha_pipeline *p, const alpha_event *e
 static inline void alpha_set_threshold(alpha_pipeline *p)
 {
     p->gate.threshold = alpha_threshold(p->gate.declared_threshold, p->override, p->may_lower);
+}
+
+/* Of the state as it is now, whatever happened since the row; what was prepared for another state is not used. */
+static inline void alpha_prepare_one(alpha_pipeline *p)
+{
+    const alpha_instrument *in = p->due;
+    if (in) {
+        p->due = (alpha_instrument *)0;
+        p->model.prepare(p->model.self, alpha_carry_in(&p->shape, &in->sequence), p->model.scratch);
+        p->prepared++;
+    }
+}
+
+static inline void alpha_prepare_seats(alpha_pipeline *p); /* alpha_seats.h */
+
+/* Where nobody waits: the Signals of the last event are handed on, the next trigger is still to come. Whether and when
+ * this is called changes no bit of any decision. */
+static inline void alpha_prepare(alpha_pipeline *p)
+{
+    if (p->group)
+        alpha_prepare_seats(p);
+    else
+        alpha_prepare_one(p);
 }
 
 /* BREAKER and THRESHOLD to one model: 1 if it says something. */

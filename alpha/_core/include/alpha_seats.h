@@ -276,6 +276,12 @@ static __attribute__((noinline, unused)) uint32_t alpha_group_decide(alpha_pipel
     return made;
 }
 
+static inline void alpha_prepare_seats(alpha_pipeline *p)
+{
+    for (uint32_t k = 0; k < p->group->n; k++)
+        alpha_prepare_one(p->group->seats[k].p);
+}
+
 /* As alpha_keep_latest(), of every seat. */
 static inline void alpha_keep_seats(alpha_pipeline *p)
 {

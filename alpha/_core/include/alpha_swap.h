@@ -78,6 +78,8 @@ static __attribute__((noinline, cold)) void alpha_swap(alpha_pipeline *p, alpha_
     ALPHA_EXCHANGE(model);
     ALPHA_EXCHANGE(no_model);
     ALPHA_EXCHANGE(shape);
+    ALPHA_EXCHANGE(prepares);
+    ALPHA_EXCHANGE(due); /* one of its own instruments */
     ALPHA_EXCHANGE(home);
     ALPHA_EXCHANGE(around);
     ALPHA_EXCHANGE(peers);

@@ -58,10 +58,15 @@ static void *alpha_worker_main(void *argument)
         w->pinned = pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0;
     }
 #endif
-    uint32_t idle = 0;
+    uint32_t idle = 0, waits = 0;
     for (;;) {
         const alpha_event *e = alpha_ring_peek(w->ring, w->ring_mask);
         if (!e) {
+            if (waits) { /* the Signals are out, no event is there */
+                alpha_prepare(w->pipeline);
+                waits = 0;
+                continue;
+            }
             /* stop only when the ring is empty: what was pushed is processed */
             if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE) && !alpha_ring_peek(w->ring, w->ring_mask))
                 return NULL;
@@ -77,6 +82,7 @@ static void *alpha_worker_main(void *argument)
         alpha_keep(w->pipeline, w->scratch, made);
         for (uint32_t i = 0; i < made; i++)
             alpha_worker_emit(w, &w->scratch[i]);
+        waits = 1;
         __atomic_store_n(&w->processed, w->processed + 1, __ATOMIC_RELEASE);
     }
 }
