@@ -224,6 +224,14 @@ class Serving:
         """What the breaker rolled back may be taken up again."""
         self._broken = None
 
+    def withdraw(self) -> dict[str, Any]:
+        """See :meth:`alpha.Runtime.withdraw`."""
+        with self._lock:
+            serving = self.bundle
+            if not self._pipeline.withdraw():
+                return {"status": "unchanged", "why": "nothing is warming up", "model": serving.name}
+            return {"status": "withdrawn", "why": "", "model": serving.name}
+
     def rollback(self, audit: AuditLog | None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.rollback`."""
         with self._lock:
@@ -239,7 +247,11 @@ class Serving:
         serving = self.bundle
         if self._pipeline.pending:
             waiting = self._next.name if self._next else "?"
-            return {"status": "busy", "why": f"{waiting} is warming up", "model": serving.name}
+            return {
+                "status": "busy",
+                "why": f"{waiting} is warming up; withdraw() takes it back",
+                "model": serving.name,
+            }
         if same(serving, bundle):
             return {"status": "unchanged", "why": "", "model": serving.name}
         judge_changes(serving, bundle)

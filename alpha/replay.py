@@ -23,6 +23,7 @@ from alpha.audit.frames import (
     FEATURES_DTYPE,
     KILL_SEAT_SHIFT,
     RELOAD_DTYPE,
+    RELOAD_WITHDRAWN,
     STREAM,
     Frame,
     FrameFlag,
@@ -197,7 +198,9 @@ class _Player:
         raw = self.file.payload(frame)
         if kind == Frame.RELOAD:
             told = np.frombuffer(raw, RELOAD_DTYPE, count=1)[0]
-            if not told["serves"]:  # when it serves, the swap writes that by itself, in its place
+            if told["serves"] == RELOAD_WITHDRAWN:
+                self.pipeline.withdraw()
+            elif not told["serves"]:  # when it serves, the swap writes that by itself, in its place
                 sha256 = told["sha256"].tobytes()
                 bundle = recording.incoming_of(self.file.path.parent, sha256)
                 only_seats = bool(told["only_seats"])

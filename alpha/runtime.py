@@ -546,6 +546,11 @@ class Runtime:
         it gives. From any thread."""
         return self._serving.load(model, self._audit)
 
+    def withdraw(self) -> dict[str, Any]:
+        """Forget a version that is still warming up, before the next event: one whose features never become ready on this
+        feed would wait for ever. From any thread; ``status``: ``withdrawn`` or ``unchanged``."""
+        return self._serving.withdraw()
+
     def rollback(self) -> dict[str, Any]:
         """Swap the version that served before back in, warm and between two events; answers as :meth:`reload`."""
         return self._serving.rollback(self._audit)

@@ -174,6 +174,7 @@ cdef extern from "alpha_pipeline.h" nogil:
                            float *out, uint32_t rows) noexcept
     const uint32_t ALPHA_SEATS
     void alpha_offer(alpha_pipeline *p, alpha_pipeline *next)
+    int alpha_withdraw(alpha_pipeline *p)
     uint64_t alpha_swaps(const alpha_pipeline *p)
     int alpha_read_latest(const alpha_instrument *in_, alpha_signal *s)
     void alpha_bind_peers(alpha_pipeline *p)

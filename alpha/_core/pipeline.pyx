@@ -408,6 +408,10 @@ cdef class Pipeline:
         self.other = incoming
         alpha_offer(self.p, incoming.p)
 
+    def withdraw(self):
+        """Forget what is warming up, before the next event; whether anything is. From any thread."""
+        return bool(alpha_withdraw(self.p))
+
     @property
     def pending(self):
         """A Bundle is running silently and has not taken over yet."""

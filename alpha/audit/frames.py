@@ -51,6 +51,8 @@ STREAM = (Frame.EVENT, Frame.FEATURES, Frame.CONTROL, Frame.RELOAD, Frame.DECISI
 DECISION_DTYPE = np.dtype([("signal", SIGNAL_DTYPE), ("latency_ns", "<i8"), ("n_x", "<u4"), ("n_out", "<u4")])
 CONTROL_DTYPE = np.dtype([("event_index", "<u8"), ("instrument_id", "<u4"), ("killed", "<u4")])
 FEATURES_DTYPE = np.dtype([("ts_ns", "<i8"), ("instrument_id", "<u4"), ("n", "<u4")])
+RELOAD_WITHDRAWN = 2
+"""``serves`` of a RELOAD: 0 it was taken in, 1 it serves, 2 it was withdrawn before it served."""
 RELOAD_DTYPE = np.dtype([("event_index", "<u8"), ("serves", "<u4"), ("only_seats", "<u4"), ("sha256", "u1", (32,))])
 BLOCK_DTYPE = np.dtype([("first_seq", "<u8"), ("frames", "<u8"), ("dropped", "<u8"), ("sha256", "u1", (32,))])
 

@@ -187,6 +187,28 @@ def test_without_reload_nothing_changes(file: Path) -> None:
         runtime(file, reload="often")
 
 
+def test_a_version_that_never_becomes_warm_is_withdrawn(file: Path, tmp_path: Path) -> None:
+    """HybridPPO waits for one-minute bars, of which a stream of quotes has none."""
+    log = AuditLog(tmp_path / "log", policy="wait")
+    with runtime(file, audit=log) as rt:
+        assert rt.withdraw() == {"status": "unchanged", "why": "nothing is warming up", "model": "demo/1"}
+        rt.run(SIM.events[:2_000])  # while nothing is warm, anything may take over
+        assert rt.reload("models:/HybridPPO/1")["status"] == "offered"
+        rt.run(SIM.events[2_000:3_000])
+        answer = rt.reload("models:/demo/2")
+        assert answer["status"] == "busy" and "withdraw()" in answer["why"]
+        assert rt.withdraw()["status"] == "withdrawn"
+        rt.run(SIM.events[3_000:3_001])
+        assert rt.reload("models:/demo/2")["status"] == "offered"
+        assert rt.withdraw()["status"] == "withdrawn"  # also before it has seen an event
+        rt.run(SIM.events[3_001:3_002])
+        assert rt.reload("models:/demo/2")["status"] == "offered"
+        rt.run(SIM.events[3_002:])
+        assert rt.bundle.name == "demo/2" and rt.stats()["reload"]["swaps"] == 1
+    found = replay(tmp_path / "log")
+    assert found.passed, found.shown
+
+
 def test_own_features_change_at_once(file: Path) -> None:
     with runtime(file) as rt:
         x = np.zeros(10, np.float32)

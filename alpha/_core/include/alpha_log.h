@@ -47,6 +47,12 @@ typedef struct alpha_control_record {
     uint32_t killed; /* 0 or 1; from bit ALPHA_KILL_SEAT_SHIFT on: 0, or 1 + the model_slot that it speaks of */
 } alpha_control_record;
 
+enum alpha_reload_step { /* alpha_reload_record.serves */
+    ALPHA_RELOAD_TAKEN_IN = 0,
+    ALPHA_RELOAD_SERVES = 1,
+    ALPHA_RELOAD_WITHDRAWN = 2
+};
+
 typedef struct alpha_reload_record {
     uint64_t event_index;
     uint32_t serves;     /* 0: it begins to run silently; 1: it was warm and decides from here on */

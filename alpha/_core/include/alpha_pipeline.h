@@ -85,6 +85,7 @@ typedef struct alpha_pipeline {
     alpha_after after;
     uint8_t description[32]; /* sha256 of what it is, for the log */
     uint32_t only_seats;       /* while it comes in: the program is the same, its models alone take over, at once */
+    uint32_t withdrawn;        /* what is coming in is not wanted any more; any thread may say so */
     uint32_t killed_seats;     /* a kill byte, here a bit, for each of several models; any thread may set it */
     struct alpha_group *group; /* several models behind this program, see alpha_seats.h; NULL = its own one */
     uint32_t prepares;         /* between two triggers the model computes what follows from its state alone */

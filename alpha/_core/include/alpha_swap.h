@@ -26,7 +26,17 @@ static inline int alpha_is_warm(const alpha_pipeline *p, const alpha_pipeline *n
 /* From any thread: let `next` come in. Its owner hands it over whole and touches it no more until the swap. */
 static inline void alpha_offer(alpha_pipeline *p, alpha_pipeline *next)
 {
+    __atomic_store_n(&p->withdrawn, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&p->incoming, next, __ATOMIC_RELEASE);
+}
+
+/* From any thread: before its next event the owner forgets what is coming in. 0 if nothing is. */
+static inline int alpha_withdraw(alpha_pipeline *p)
+{
+    if (!__atomic_load_n(&p->incoming, __ATOMIC_ACQUIRE))
+        return 0;
+    __atomic_store_n(&p->withdrawn, 1, __ATOMIC_RELEASE);
+    return 1;
 }
 
 static inline uint64_t alpha_swaps(const alpha_pipeline *p)
@@ -118,6 +128,12 @@ static __attribute__((noinline, cold)) void alpha_take_over(alpha_pipeline *p, a
 /* Before an event while something is coming in. */
 static __attribute__((noinline, cold)) void alpha_reload(alpha_pipeline *p, alpha_pipeline *next, const alpha_event *e)
 {
+    if (__atomic_exchange_n(&p->withdrawn, 0, __ATOMIC_ACQ_REL)) {
+        if (p->log && next->event_index > 0)
+            alpha_log_reload(p->log, p->event_index, ALPHA_RELOAD_WITHDRAWN, next->only_seats, next->description);
+        __atomic_store_n(&p->incoming, (alpha_pipeline *)0, __ATOMIC_RELEASE);
+        return;
+    }
     if (next->only_seats) {
         alpha_take_over(p, next);
         return;
