@@ -278,9 +278,7 @@ class Desk:
         i = f.instrument
         p = chunk.prices[i]
         k = p.behind(at) - 1
-        fill, beyond = filled(
-            chunk, p, k, f, self._table[i], self._settings.costs, self._market.without_quotes(i)
-        )
+        fill, beyond = filled(chunk, p, k, f, self._table[i], self._settings.costs, self._market.without_quotes(i))
         self._now = max(self._now, fill.filled_ns)
         self.counts["beyond_displayed"] += int(beyond)
         self._book(i, at, f.order, fill, float(p.mid[k]))
