@@ -143,7 +143,9 @@ def test_skipped_signals_change_nothing(case: Any, data: Any) -> None:
     """Long runs of one grade, with orders under way, expired and blocked in their middle."""
     events, _, latency, cuts = case
     ts = np.unique(events["ts_event_ns"]).tolist()
-    runs = data.draw(st.lists(st.tuples(st.sampled_from([-2, -1, 0, 1, 2]), st.integers(1, 12)), min_size=1, max_size=9))
+    runs = data.draw(
+        st.lists(st.tuples(st.sampled_from([-2, -1, 0, 1, 2]), st.integers(1, 12)), min_size=1, max_size=9)
+    )
     grades = [g for g, n in runs for _ in range(n)]
     script = dict(zip(ts, grades, strict=False))
     limits = RiskLimits(orders_per_s=data.draw(st.sampled_from([None, 1, 2])))
