@@ -1,11 +1,14 @@
 """A tick backtest: 20 features, an MLP 20-64-64-3 as a fused plan, a decision and its accounts for every quote.
 
 The same quotes once through the native path alone and once through the whole backtest, in turn; what the second costs on
-top is the desk's. Hooks are on signals only. Fills, final equity and signals are compared between the turns.
+top is the desk's. Hooks are on signals only. Fills, final equity and signals are compared between the turns. Where it is
+installed (``./dev peers``, then ``.venv-peers/bin/python -m alpha bench backtest``), NautilusTrader's engine gets the same
+quotes, asks for the same actions, and has to fill the same orders in the same order.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -21,10 +24,11 @@ from alpha.models.load import load_artifact
 from alpha.runtime import signals_sha256
 from alpha.strategies import make
 from bench.measure import Result, result
-from bench.peers import stack
+from bench.peers import backtest_nautilus, stack
 from bench.workloads import BLOCK, INSTRUMENTS, quotes
 
 PASSES = 5
+PEER_PASSES = 2
 CHUNK = 65_536
 N = 120 * BLOCK
 
@@ -39,8 +43,8 @@ def _backtest(bundle: Bundle, events: Any) -> tuple[float, Any]:
     start = time.thread_time_ns()
     done = test.run(events[a : a + CHUNK] for a in range(0, len(events), CHUNK))
     spent = (time.thread_time_ns() - start) / len(events)
-    equity = done.ledger.account.equity
-    return spent, (done.signals_sha256, equity, done.ledger.counts["fills"], done.desk.counts["suggestions"])
+    sides = tuple(1 if f.qty > 0 else -1 for f in done.ledger.fills)
+    return spent, (done.signals_sha256, done.ledger.account.equity, sides, done.desk.counts["suggestions"])
 
 
 def _native(bundle: Bundle, events: Any) -> tuple[float, str]:
@@ -64,11 +68,39 @@ def measure() -> list[Result]:
             raise AssertionError("the backtest's signals are not those of the native path")
     if len(seen) != 1:
         raise AssertionError(f"{len(seen)} different outcomes of one backtest")
-    _, _, fills, suggestions = next(iter(seen))
+    _, _, sides, suggestions = next(iter(seen))
+    fills = len(sides)
     if fills < 100:
         raise AssertionError(f"only {fills} fills in {len(events):,} events: nothing is traded")
     what = f"run() alone ({fills:,} fills, {suggestions:,} suggestions in {len(events):,} quotes)"
+    ours = float(np.min(whole))
+    print(f"ours: {1e9 / ours:,.0f} events/s; run() alone {1e9 / float(np.min(native)):,.0f}", file=sys.stderr)
     return [
-        result("backtest", float(np.min(whole))),
-        result("backtest_over_run", float(np.min(whole)), float(np.min(native)), what),
+        result("backtest", ours),
+        result("backtest_over_run", ours, float(np.min(native)), what),
+        *_peers(ours, events, list(sides)),
     ]
+
+
+def _peers(ours: float, events: Any, sides: list[int]) -> list[Result]:
+    """NautilusTrader's engine, asking our runtime for actions, then features by hand and ONNX Runtime."""
+    if backtest_nautilus.missing():
+        print("nautilus_trader is not installed, its arm is skipped: ./dev peers", file=sys.stderr)
+        return []
+    out = []
+    for name, what in (("inline", "our runtime inline"), ("by_hand", "features by hand, ONNX Runtime")):
+        spent = []
+        for _ in range(PEER_PASSES):
+            if name == "inline":
+                rt, on_quote = stack.ours("plan")
+                ns, theirs = backtest_nautilus.run(events, lambda *row, ask=on_quote: ask(*row).action)
+                rt.close()
+            else:
+                ns, theirs = backtest_nautilus.run(events, stack.hand_written())
+            spent.append(ns)
+            if name == "inline" and theirs != sides:  # by hand a decision may lie within rounding of the threshold
+                raise AssertionError(f"NautilusTrader filled {len(theirs)} orders, we {len(sides)}, or others")
+        least = float(np.min(spent))
+        print(f"NautilusTrader, {what}: {1e9 / least:,.0f} events/s, {len(theirs):,} orders filled", file=sys.stderr)
+        out.append(result(f"backtest_nautilus_{name}", ours, least, f"NautilusTrader's engine, {what}"))
+    return out

@@ -1,8 +1,8 @@
 """Cash and positions marked to market. Floor 7.
 
 ``equity = cash + sum of position * mark * multiplier``: every fill moves cash by what it really cost, so that
-realised and unrealised profit always add up to the change of equity. Sums are exact (Shewchuk's expansion, as in
-``math.fsum``): a million fills later the equity is still the correctly rounded one.
+realised and unrealised profit always add up to the change of equity. Sums are exact (``math.fsum`` over what they are
+folded into): a million fills later the equity is still the correctly rounded one.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ class ExactSum:
 
     def add(self, x: float) -> None:
         """Add a finite number."""
-        if x == 0.0:
-            return
-        parts, i = self._parts, 0
-        for y in parts:
-            if abs(x) < abs(y):
-                x, y = y, x
-            high = x + y
-            low = y - (high - x)
-            if low:
-                parts[i] = low
-                i += 1
-            x = high
-        parts[i:] = [x]
+        parts = self._parts
+        parts.append(x)
+        if len(parts) >= _WAITING:
+            self._fold()
+
+    def _fold(self) -> None:
+        """The same sum in as few numbers as it takes: what rounding left of it, again and again, until nothing is left."""
+        parts, folded = self._parts, []
+        while rounded := math.fsum(parts):
+            folded.append(rounded)
+            if not math.isfinite(rounded):
+                break
+            parts.append(-rounded)
+        self._parts = folded
 
     def add_product(self, a: float, b: float) -> None:
         """Add a*b exactly (Dekker's product; its operands must not be astronomically large)."""
@@ -51,6 +52,7 @@ class ExactSum:
         return math.fsum(self._parts)
 
 
+_WAITING = 32  # numbers that are kept as they came before they are folded
 _SPLIT = 134_217_729.0  # 2**27 + 1
 
 

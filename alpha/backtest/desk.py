@@ -10,12 +10,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from alpha.audit.frames import Frame
 from alpha.backtest.account import Account
 from alpha.backtest.curve import State
+from alpha.backtest.execution import Flying, ended, filled, meeting
 from alpha.backtest.latency import Latency
 from alpha.backtest.ledger import FillRecord, Ledger
 from alpha.backtest.market import Chunk, Market
@@ -27,21 +27,6 @@ from alpha.risk import Blocked, Fill, Order, PriceBook, RiskEngine
 from alpha.strategies.base import Grade, Suggestion
 from alpha.strategies.router import Family, Router
 from alpha.strategies.sizer import Sizer
-
-
-@dataclass(slots=True)
-class _Flying:
-    """An approved order on its way. ``decided_at``: index in the stream."""
-
-    order: Order
-    instrument: int
-    underlying: int
-    decided_at: int
-    decided_ns: int
-    arrives_ns: int
-    decision_mid: float
-    closing: bool
-    sequence: int
 
 
 class Desk:
@@ -79,8 +64,8 @@ class Desk:
         }
         self._owner = {instruments.symbol(i): i for i in underlyings}
         self.reached: list[int | None] = [None] * len(instruments)
-        self._flying: dict[int, list[_Flying]] = {i: [] for i in underlyings}
-        self._heap: list[tuple[int, int, str, _Flying]] = []  # (position in the chunk, order's number, what, order)
+        self._flying: dict[int, list[Flying]] = {i: [] for i in underlyings}
+        self._heap: list[tuple[int, int, str, Flying]] = []  # (position in the chunk, order's number, what, order)
         self._sequence = 0
         self.counts: Counter[str] = Counter()
         self.blocked: Counter[str] = Counter()
@@ -251,7 +236,7 @@ class Desk:
         self.counts["orders"] += 1
         seen = chunk.last_price(k, at)
         mid = float("nan") if seen is None else seen[1]
-        flying = _Flying(order, k, i, chunk.start + at, now, now + latency, mid, closing, self._sequence)
+        flying = Flying(order, k, i, chunk.start + at, now, now + latency, mid, closing, self._sequence)
         self._flying[i].append(flying)
         self._schedule(chunk, flying)
         return True
@@ -269,102 +254,34 @@ class Desk:
                 continue
             ts, mid = seen
             self._sequence += 1
-            qty, item = -held.qty, self._table[k]
+            qty = -held.qty
             order = Order(f"cut{self._sequence}", self.symbols[k], 1 if qty > 0 else -1, abs(qty), models=self._models)
             self._record.put(
                 Frame.ORDER, {"id": order.order_id, "event_index": chunk.start + at, "qty": qty, "cut": True}
             )
             self.risk.check(order)  # closing: always approved
-            px = self._settings.costs.price_without_quotes(qty, mid)
-            fee = self._settings.costs.fees.fee(ts, qty, px, item.multiplier)
-            money = qty * item.multiplier * (px - mid)
-            index = chunk.start + at
-            self._book(
-                k,
-                at,
-                order,
-                FillRecord(
-                    order.order_id,
-                    order.instrument,
-                    index,
-                    index,
-                    ts,
-                    ts,
-                    ts,
-                    qty,
-                    px,
-                    mid,
-                    mid,
-                    fee,
-                    money,
-                    0.0,
-                    0.0,
-                    True,
-                ),
-                mid,
-            )
+            fill = ended(order, chunk.start + at, ts, mid, self._table[k], self._settings.costs)
+            self._book(k, at, order, fill, mid)
             self.counts["cut"] += 1
         self.reached[:] = [None] * len(self.reached)
 
     # -- the market's answer
 
-    def _schedule(self, chunk: Chunk, f: _Flying) -> None:
+    def _schedule(self, chunk: Chunk, f: Flying) -> None:
         """Where in this chunk the order is filled or cancelled, if it is."""
-        p = chunk.prices.get(f.instrument)
         bar = self._table[f.instrument].bar_ns if self._market.is_bar(f.instrument) else 0
-        earliest = f.arrives_ns if f.arrives_ns - f.decided_ns >= bar else f.decided_ns
-        expires = max(f.arrives_ns, earliest) + max(self._settings.wait_ns, 2 * bar)
-        if p is not None:
-            k = max(
-                int(p.open_ts.searchsorted(earliest, "left")),
-                int(p.at.searchsorted(f.decided_at - chunk.start, "right")),
-            )
-            while k < len(p.at) and not p.trades[k] and p.open_ts[k] <= expires:
-                k += 1
-            if k < len(p.at) and p.open_ts[k] <= expires:
-                heapq.heappush(self._heap, (int(p.at[k]), f.sequence, "fill", f))
-                return
-        end = int(chunk.ts.searchsorted(expires + bar, "right"))
-        if end < len(chunk.ts):
-            heapq.heappush(self._heap, (end, f.sequence, "cancel", f))
+        met = meeting(chunk, f, bar, self._settings.wait_ns)
+        if met is not None:
+            heapq.heappush(self._heap, (met[0], f.sequence, met[1], f))
 
-    def _fill(self, chunk: Chunk, at: int, f: _Flying) -> None:
-        p, i, order = chunk.prices[f.instrument], f.instrument, f.order
-        k = int(p.at.searchsorted(at))
-        filled_ns = int(p.open_ts[k])
-        self._now = max(self._now, filled_ns)
-        qty = order.side * order.qty
-        bid, ask = float(p.bid[k]), float(p.ask[k])
-        costs, item = self._settings.costs, self._table[i]
-        mid = 0.5 * (bid + ask)
-        if self._market.without_quotes(i):
-            half = 0.5e-4 * costs.spread_bp * mid
-            bid, ask = mid - half, mid + half
-        px = costs.price(qty, bid, ask)
-        far = ask if qty > 0 else bid
-        fee = costs.fees.fee(filled_ns, qty, px, item.multiplier)
-        shown = float(p.ask_qty[k] if qty > 0 else p.bid_qty[k])
-        self.counts["beyond_displayed"] += int(order.qty > shown)
-        money = qty * item.multiplier
-        fill = FillRecord(
-            order.order_id,
-            order.instrument,
-            f.decided_at,
-            chunk.start + at,
-            f.decided_ns,
-            f.arrives_ns,
-            filled_ns,
-            qty,
-            px,
-            mid,
-            f.decision_mid,
-            fee,
-            money * (far - mid),
-            money * (px - far),
-            money * (mid - f.decision_mid),
-            f.closing,
-        )
-        self._book(i, at, order, fill, float(p.mid[k]))
+    def _fill(self, chunk: Chunk, at: int, f: Flying) -> None:
+        i = f.instrument
+        p = chunk.prices[i]
+        k = p.behind(at) - 1
+        fill, beyond = filled(chunk, p, k, f, self._table[i], self._settings.costs, self._market.without_quotes(i))
+        self._now = max(self._now, fill.filled_ns)
+        self.counts["beyond_displayed"] += int(beyond)
+        self._book(i, at, f.order, fill, float(p.mid[k]))
 
     def _book(self, i: int, at: int, order: Order, fill: FillRecord, worth: float) -> None:
         """A fill in all books; ``worth``: what one unit is worth after the event."""

@@ -253,17 +253,46 @@ class Backtest:
 
     # -- in order of events
 
+    def _due(self) -> int:
+        """Position from which on something happens without a signal: a fill, a cancellation, a day's end."""
+        return min(self._desk.next_at, self._turns[0] + 1 if self._turns else 1 << 62)
+
+    def _changes_only(self, at: Array, grades: Array) -> None:
+        """One instrument: from a grade that is reached straight to the next other grade, or to what is due before."""
+        acting = np.flatnonzero(grades)
+        at, grades = at[acting], grades[acting]
+        others = np.append(np.flatnonzero(np.diff(grades)) + 1, len(grades)).tolist()
+        desk, reached, i = self._desk, self._desk.reached, self._who[0]
+        due, k, turn = self._due(), 0, 0
+        while k < len(grades):
+            position, grade = int(at[k]), int(grades[k])
+            if position >= due:
+                self._advance(position)
+                due = self._due()
+            if reached[i] != grade:
+                desk.suggest(position, i, grade)
+                due = min(desk.next_at, due)
+            if reached[i] != grade:  # under way, blocked or without a price: asked again at the next signal
+                k += 1
+                continue
+            while others[turn] <= k:
+                turn += 1
+            behind = others[turn]
+            k = behind if due > at[behind - 1] else max(k + 1, int(at.searchsorted(due)))
+
     def _graded_only(self, at: Array, instruments: Array, grades: Array) -> None:
+        if len(self._who) == 1:
+            self._changes_only(at, grades)
+            return
         acting = np.flatnonzero(grades)
         desk, reached = self._desk, self._desk.reached
-        turn = self._turns[0] if self._turns else 1 << 62
-        due = min(desk.next_at, turn + 1)
+        due = self._due()
         for position, i, grade in zip(
             at[acting].tolist(), instruments[acting].tolist(), grades[acting].tolist(), strict=True
         ):
             if position >= due:
                 self._advance(position)
-                due = min(desk.next_at, self._turns[0] + 1 if self._turns else 1 << 62)
+                due = self._due()
             if reached[i] != grade:
                 desk.suggest(position, i, grade)
                 due = min(desk.next_at, due)

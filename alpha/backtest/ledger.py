@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class FillRecord:
     impact: float
     delay: float
     closing: bool
+
+
+_NAMES = tuple(f.name for f in fields(FillRecord))
+_row = attrgetter(*_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +78,23 @@ class Ledger:
         self._file = None if fills_csv is None else fills_csv.open("w", newline="", encoding="utf-8")
         self._writer = None if self._file is None else csv.writer(self._file)
         if self._writer is not None:
-            self._writer.writerow([f.name for f in fields(FillRecord)])
+            self._writer.writerow(_NAMES)
 
     def book(self, instrument: int, fill: FillRecord) -> None:
         """A fill has happened."""
         held = self.account.declare(instrument)
         before, realised = held.qty, held.realised
         self.account.fill(instrument, fill.qty, fill.px, fill.fee)
-        for name in ("spread", "impact", "delay"):
-            self.sums[name].add(getattr(fill, name))
+        sums = self.sums
+        sums["spread"].add(fill.spread)
+        sums["impact"].add(fill.impact)
+        sums["delay"].add(fill.delay)
         self.counts["fills"] += 1
         self._round_trip(instrument, fill, before, held.qty, realised, held.realised)
         if len(self.fills) < KEPT:
             self.fills.append(fill)
         if self._writer is not None:
-            self._writer.writerow([f"{v:.17g}" if isinstance(v, float) else v for v in asdict(fill).values()])
+            self._writer.writerow([f"{v:.17g}" if isinstance(v, float) else v for v in _row(fill)])
 
     def _round_trip(self, i: int, fill: FillRecord, before: float, after: float, was: float, now: float) -> None:
         if before == 0.0:

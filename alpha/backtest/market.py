@@ -41,6 +41,13 @@ class Prices:
     ask_qty: Floats
     trades: npt.NDArray[np.bool_]
 
+    def behind(self, at: int) -> int:
+        """How many prices there are up to a position, itself included."""
+        rows = self.at
+        if at < len(rows) and rows[at] == at:  # every event so far is one: positions increase, from 0 up
+            return at + 1
+        return int(rows.searchsorted(at, "right"))
+
 
 @dataclass(slots=True)
 class Chunk:
@@ -69,7 +76,7 @@ class Chunk:
     def last_price(self, i: int, at: int) -> tuple[int, float] | None:
         """(when it was known, mid) of the last price at or before a position; None before the first."""
         p = self.prices.get(i)
-        k = -1 if p is None else int(p.at.searchsorted(at, "right")) - 1
+        k = -1 if p is None or at < 0 else p.behind(at) - 1
         if p is None or k < 0:
             return self.before.get(i)
         return int(p.ts[k]), float(p.mid[k])

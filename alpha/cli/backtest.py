@@ -43,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="fees, spread, impact (default: 0.5 bp a side, 1 bp spread where there are no quotes)",
     )
     add(
+        "--limits",
+        metavar="TOML",
+        help="risk limits: order_qty, order_notional, position, orders_per_s, daily_loss, model_exposure, gross, net",
+    )
+    add(
         "--latency",
         default="0",
         metavar="D",
@@ -91,6 +96,7 @@ def job_of(args: argparse.Namespace) -> Any:
     from alpha.backtest.latency import LatencySpec
     from alpha.backtest.settings import Settings
     from alpha.instruments import duration_ns
+    from alpha.risk.limits import RiskLimits
     from alpha.strategies import make
     from alpha.strategies.parameters import split_pairs
     from alpha.strategies.sizer import Sizing
@@ -103,6 +109,7 @@ def job_of(args: argparse.Namespace) -> Any:
         cash=args.cash,
         costs=Costs.usual() if args.costs is None else Costs.load(args.costs),
         sizing=Sizing(share=args.share),
+        limits=RiskLimits() if args.limits is None else RiskLimits.load(args.limits),
         latency=LatencySpec.parse(args.latency),
         short=not args.no_short,
         family=args.family,
@@ -209,6 +216,7 @@ def _one(args: argparse.Namespace, job: Any) -> int:
         print(f"warning: {quiet}", file=sys.stderr)
     summary = summarise(done)
     summary["costs_told"] = job.settings.costs.described()
+    summary["limits_told"] = job.settings.limits.described()
     summary["data"]["bad_rows"] = ready.source.bad_rows
     judged = judge(done.outcomes)
     backtest.finish_audit(plain({"summary": summary}))

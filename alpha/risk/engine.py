@@ -111,6 +111,7 @@ class RiskEngine:
             return blocked
         self._seen.add(order.order_id)
         self._pending[order.order_id] = _Pending(order, order.qty)
+        self._forget(now)
         self._approvals.append(now)
         return Approved(order, reducing)
 
@@ -139,7 +140,11 @@ class RiskEngine:
 
     def position(self, instrument: str, model: str | None = None) -> float:
         """Signed quantity held, by one model or by all."""
-        return sum(q for (m, i), q in self._held.items() if i == instrument and model in (None, m))
+        held = 0.0
+        for (m, i), q in self._held.items():
+            if i == instrument and (model is None or m == model):
+                held += q
+        return held
 
     def exposure(self, model: str | None = None) -> float:
         """Gross notional including pending orders, of one model or of the account, at the last prices."""
@@ -157,15 +162,16 @@ class RiskEngine:
 
     def is_reducing(self, order: Order) -> bool:
         """Whether it can only bring positions nearer to zero, whatever else is pending."""
-        shares = [(None, 1.0), *order.models.items()]
-        for model, share in shares:
-            held = self.position(order.instrument, model)
-            same_side = sum(
-                p.left * (1.0 if model is None else p.order.models.get(model, 0.0))
-                for p in self._pending.values()
-                if p.order.instrument == order.instrument and p.order.side == order.side
-            )
-            if held * order.side >= 0 or same_side + order.qty * share > abs(held) * (1 + _SLACK):
+        instrument, side = order.instrument, order.side
+        for model, share in ((None, 1.0), *order.models.items()):
+            held = self.position(instrument, model)
+            if held * side >= 0:
+                return False
+            same_side = 0.0
+            for p in self._pending.values():
+                if p.order.instrument == instrument and p.order.side == side:
+                    same_side += p.left * (1.0 if model is None else p.order.models.get(model, 0.0))
+            if same_side + order.qty * share > abs(held) * (1 + _SLACK):
                 return False
         return True
 
@@ -173,6 +179,12 @@ class RiskEngine:
 
     def _mult(self, instrument: str) -> float:
         return self._multiplier.get(instrument, 1.0)
+
+    def _forget(self, now: int) -> None:
+        """Approvals of a second ago count no longer."""
+        approvals = self._approvals
+        while approvals and now - approvals[0] >= SECOND_NS:
+            approvals.popleft()
 
     def _value(self, instrument: str) -> float:
         return (self.prices.last(instrument) or 0.0) * self._mult(instrument)
@@ -220,19 +232,21 @@ class RiskEngine:
         return None
 
     def _measures(self, order: Order, px: float, now: int) -> Iterator[tuple[BlockedReason, float, float | None, str]]:
-        """(reason, value with this order, limit, what it is) in the order of checking."""
+        """(reason, value with this order, limit, what it is) in the order of checking; only what a limit asks is counted."""
         limits, instrument = self.limits, order.instrument
         yield BlockedReason.ORDER_QTY, order.qty, limits.order_qty, "quantity of the order"
-        notional = order.qty * max(px, order.px or 0.0) * self._mult(instrument)
-        yield BlockedReason.ORDER_NOTIONAL, notional, limits.order_notional, "notional of the order"
-        same_side = sum(
-            p.left for p in self._pending.values() if (p.order.instrument, p.order.side) == (instrument, order.side)
-        )
-        position = abs(self.position(instrument) + order.side * (same_side + order.qty))
-        yield BlockedReason.POSITION, position, limits.position, f"position in {instrument} with pending orders"
-        while self._approvals and now - self._approvals[0] >= SECOND_NS:
-            self._approvals.popleft()
-        yield BlockedReason.RATE, len(self._approvals) + 1, limits.orders_per_s, "orders within a second"
+        if limits.order_notional is not None:
+            notional = order.qty * max(px, order.px or 0.0) * self._mult(instrument)
+            yield BlockedReason.ORDER_NOTIONAL, notional, limits.order_notional, "notional of the order"
+        if limits.position is not None:
+            same_side = sum(
+                p.left for p in self._pending.values() if (p.order.instrument, p.order.side) == (instrument, order.side)
+            )
+            position = abs(self.position(instrument) + order.side * (same_side + order.qty))
+            yield BlockedReason.POSITION, position, limits.position, f"position in {instrument} with pending orders"
+        if limits.orders_per_s is not None:
+            self._forget(now)
+            yield BlockedReason.RATE, len(self._approvals) + 1, limits.orders_per_s, "orders within a second"
         for model in order.models:
             limit = limits.exposure_of(model)
             if limit is not None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 from alpha.errors import AlphaError
 
@@ -36,6 +39,44 @@ class RiskLimits:
                 if limit is not None and not (math.isfinite(limit) and limit >= 0):
                     raise AlphaError(f"limit {f.name} ({name}) must be a number of 0 or more, not {limit!r}")
 
+    @classmethod
+    def load(cls, path: str | Path) -> RiskLimits:
+        """Read a TOML file of these keys, ``model_exposure`` as a table of model ids. AlphaError names the file and what is
+        wrong in it: an unknown key with the valid ones, a value that is no number of 0 or more."""
+        try:
+            told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise AlphaError(f"limits file {path} cannot be read: {(exc.strerror or str(exc)).lower()}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise AlphaError(f"limits file {path} is not valid TOML: {exc}") from None
+        known = [f.name for f in fields(cls)]
+        for name, value in told.items():
+            if name not in known:
+                raise AlphaError(f"limits file {path}: unknown key {name!r}; valid keys: {', '.join(known)}")
+            _checked(path, name, value)
+        try:
+            return cls(**told)
+        except AlphaError as exc:
+            raise AlphaError(f"limits file {path}: {exc}") from None
+
+    def described(self) -> dict[str, Any]:
+        """The limits that are set, as plain values for a report."""
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {n: dict(v) if n == "model_exposure" else v for n, v in told.items() if v is not None and v != {}}
+
     def exposure_of(self, model: str) -> float | None:
         """``max_model_exposure`` of a model id."""
         return self.model_exposure.get(model, self.model_exposure.get("*"))
+
+
+def _checked(path: str | Path, name: str, value: Any) -> None:
+    """AlphaError unless a value of the file has the kind that its key wants."""
+    table = name == "model_exposure"
+    if table != isinstance(value, dict):
+        wanted = 'a table of model ids, as in  model_exposure = { "*" = 50000.0 }' if table else "a number"
+        raise AlphaError(f"limits file {path}: {name} must be {wanted}, not {value!r}")
+    kinds = (int,) if name == "orders_per_s" else (int, float)
+    for each, limit in value.items() if table else [(name, value)]:
+        if isinstance(limit, bool) or not isinstance(limit, kinds):
+            what = "a whole number" if kinds == (int,) else "a number"
+            raise AlphaError(f"limits file {path}: {each} must be {what} of 0 or more, not {limit!r}")

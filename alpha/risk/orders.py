@@ -32,7 +32,7 @@ class Order:
         if self.px is not None and not (math.isfinite(self.px) and self.px > 0):
             raise AlphaError(f"order {self.order_id}: px must be above zero or None, not {self.px!r}")
         shares = list(self.models.values())
-        if not shares or any(not s > 0 for s in shares) or abs(sum(shares) - 1) > 1e-9:
+        if shares != [1.0] and (not shares or any(not s > 0 for s in shares) or abs(sum(shares) - 1) > 1e-9):
             raise AlphaError(f"order {self.order_id}: models must map ids to shares above zero with the sum 1")
 
 

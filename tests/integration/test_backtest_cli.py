@@ -198,6 +198,7 @@ def test_embedded_signals_are_the_backtests_bytes(
         ),
         (("QQQ", "--strategy", "random", "--from", "1999-01-01", "--to", "1999-02-01"), ("no event lies between",)),
         (("QQQ", "--strategy", "random", "--costs", "no.toml"), ("costs file no.toml cannot be read",)),
+        (("QQQ", "--strategy", "random", "--limits", "no.toml"), ("limits file no.toml cannot be read",)),
         (("QQQ", "--strategy", "random", "--folds", "2"), ("--sweep",)),
         (("QQQ", "--strategy", "random", "--cash", "0"), ("above 0",)),
     ],
@@ -214,6 +215,23 @@ def test_what_is_wrong_is_said_with_what_is_valid(
     code, told, err = called(capsys, *args, "--out", str(tmp_path / "out"))
     assert code == 2 and all(w in told["error"] for w in words), told
     assert len(err.strip().splitlines()) == 1
+
+
+def test_limits_of_a_file_hold_in_the_run(ticks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("SIM0", "--data", str(ticks), "--strategy", "threshold", "--params", "model=demo,buy=0.2,sell=-0.2")
+    free, tight, wrong = (tmp_path / n for n in ("free", "tight", "wrong"))
+    file = tmp_path / "limits.toml"
+    code, told, _ = called(capsys, *args, "--out", str(free))
+    assert code == 0 and told["fills"] > 10 and summary(free)["summary"]["limits_told"] == {}
+    file.write_text("order_notional = 1000.0")  # of 25,000 that a position takes
+    code, told, _ = called(capsys, *args, "--limits", str(file), "--out", str(tight))
+    assert code == 0 and told["fills"] == 0
+    whole = summary(tight)["summary"]
+    assert whole["blocked"]["order_notional"] > 10 and whole["limits_told"] == {"order_notional": 1000.0}
+    file.write_text("order_value = 1000.0")
+    code, told, err = called(capsys, *args, "--limits", str(file), "--out", str(wrong))
+    assert code == 2 and "order_value" in told["error"] and "order_notional" in told["error"]
+    assert str(file) in told["error"] and len(err.strip().splitlines()) == 1 and not wrong.exists()
 
 
 def test_ticks_with_a_drawn_latency_that_is_measured_once(

@@ -187,6 +187,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.backtest.ledger",
             "alpha.backtest.record",
             "alpha.backtest.serving",
+            "alpha.backtest.execution",
             "alpha.backtest.desk",
             "alpha.backtest.engine",
             "alpha.backtest.metrics",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import desks
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alpha.backtest.engine import Backtest
 from alpha.backtest.latency import LatencySpec
 from alpha.backtest.settings import Settings
+from alpha.risk.limits import RiskLimits
 from alpha.strategies.sizer import Sizing
 
 SECOND = 10**9
@@ -123,3 +126,35 @@ def test_a_drawn_latency_is_that_of_the_histogram_and_its_seed() -> None:
     assert values.tolist() == bin_upper_ns(400)[[50, 200]].tolist()
     assert abs(seen[0] / 4000 - 0.75) < 0.03
     assert one.describe()["histogram_sha256"] == histogram.sha256 and one.describe()["draws"] == 4000
+
+
+def every_signal(self: Any, at: np.ndarray, grades: np.ndarray) -> None:
+    """The obvious loop: every signal that acts is looked at, in order."""
+    i = self._who[0]
+    for position, grade in zip(at.tolist(), grades.tolist(), strict=True):
+        if grade:
+            self._advance(position)
+            if self._desk.reached[i] != grade:
+                self._desk.suggest(position, i, grade)
+
+
+@given(quote_streams(), st.data())
+def test_skipped_signals_change_nothing(case: Any, data: Any) -> None:
+    """Long runs of one grade, with orders under way, expired and blocked in their middle."""
+    events, _, latency, cuts = case
+    ts = np.unique(events["ts_event_ns"]).tolist()
+    runs = data.draw(
+        st.lists(st.tuples(st.sampled_from([-2, -1, 0, 1, 2]), st.integers(1, 12)), min_size=1, max_size=9)
+    )
+    grades = [g for g, n in runs for _ in range(n)]
+    script = dict(zip(ts, grades, strict=False))
+    limits = RiskLimits(orders_per_s=data.draw(st.sampled_from([None, 1, 2])))
+    seen = []
+    for loop in (every_signal, Backtest._changes_only):
+        with patch.object(Backtest, "_changes_only", loop):
+            done = desks.run(
+                desks.Scripted(script), desks.rows(), events, settings=told(latency, limits=limits), cuts=cuts
+            )
+        desk = done.desk
+        seen.append((done.ledger.fills, desk.counts, desk.blocked, desk.reached, done.ledger.account.equity))
+    assert seen[0] == seen[1]

@@ -125,12 +125,14 @@ def test_a_hundred_thousand_fills_stay_exact() -> None:
     assert abs(Fraction(account.equity) - equity) < Fraction(1, 10**6)
 
 
-@given(st.lists(st.floats(-1e12, 1e12), max_size=60))
-def test_exact_sum(values: list[float]) -> None:
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=12), st.integers(1, 20), st.booleans())
+def test_exact_sum(values: list[float], times: int, back: bool) -> None:
+    """Beyond what waits unfolded, over all magnitudes, and back to nothing."""
+    values = values * times + ([-v for v in values] * times if back else [])
     total = ExactSum()
     for v in values:
         total.add(v)
-    assert total.value == math.fsum(values)
+    assert total.value == math.fsum(values) and (total.value == 0.0 or not back)
 
 
 @pytest.mark.parametrize(

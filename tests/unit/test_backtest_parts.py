@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import desks
@@ -13,9 +14,10 @@ from alpha.backtest.costs import Costs
 from alpha.backtest.latency import Histogram, LatencySpec
 from alpha.backtest.locate import known, locate, source_of
 from alpha.backtest.settings import Settings
-from alpha.errors import DataError
+from alpha.errors import AlphaError, DataError
 from alpha.instruments import Instrument, Instruments
 from alpha.replay import replay
+from alpha.risk.limits import RiskLimits
 from alpha.strategies import make
 from alpha.strategies.sizer import Sizing
 
@@ -80,6 +82,30 @@ def test_the_example_of_costs_is_read_and_mistakes_are_named(project_root: Path,
         (tmp_path / "c.toml").write_text(text)
         with pytest.raises(DataError, match=word):
             Costs.load(tmp_path / "c.toml")
+
+
+def test_the_example_of_limits_is_read_and_mistakes_are_named(project_root: Path, tmp_path: Path) -> None:
+    limits = RiskLimits.load(project_root / "examples" / "limits.toml")
+    assert all(getattr(limits, f.name) is not None for f in fields(limits))  # the example shows every key
+    assert limits.orders_per_s == 50 and limits.exposure_of("any") == 100_000.0
+    file = tmp_path / "limits.toml"
+    file.write_text("")
+    assert RiskLimits.load(file) == RiskLimits()
+    for text, word in (
+        ("order_size = 1", "order_size.*valid keys: order_qty, order_notional, position, .*, net"),
+        ("gross = -1.0", "gross .* 0 or more, not -1.0"),
+        ("gross = nan", "gross .* 0 or more, not nan"),
+        ("gross = true", "gross must be a number of 0 or more, not True"),
+        ("net = '5'", "net must be a number of 0 or more, not '5'"),
+        ("orders_per_s = 1.5", "orders_per_s must be a whole number"),
+        ("model_exposure = 3.0", "model_exposure must be a table of model ids"),
+        ("[net]\nx = 1", "net must be a number"),
+        ("[model_exposure]\nm = 'x'", "m must be a number"),
+        ("gross = ", "not valid TOML"),
+    ):
+        file.write_text(text)
+        with pytest.raises(AlphaError, match=f"limits file .*limits.toml.*{word}"):
+            RiskLimits.load(file)
 
 
 def test_latencies_as_they_are_written(tmp_path: Path) -> None:
