@@ -4,6 +4,7 @@
 #ifndef ALPHA_PIPELINE_H
 #define ALPHA_PIPELINE_H
 
+#include "alpha_block.h"
 #include "alpha_breaker.h"
 #include "alpha_checks.h"
 #include "alpha_gate.h"
@@ -82,7 +83,6 @@ typedef struct alpha_pipeline {
     struct alpha_pipeline *incoming; /* what runs silently until it is warm, see alpha_swap.h; NULL = nothing */
     alpha_signal *silent;    /* room for what it decides */
     uint64_t swaps;
-    alpha_after after;
     uint8_t description[32]; /* sha256 of what it is, for the log */
     uint32_t only_seats;       /* while it comes in: the program is the same, its models alone take over, at once */
     uint32_t withdrawn;        /* what is coming in is not wanted any more; any thread may say so */
@@ -91,6 +91,7 @@ typedef struct alpha_pipeline {
     uint32_t prepares;         /* between two triggers the model computes what follows from its state alone */
     alpha_instrument *due;     /* whose next step may be prepared; NULL = nobody's */
     uint64_t prepared;         /* how often that was done */
+    alpha_after after;         /* last: the fields above stay on few cache lines */
 } alpha_pipeline;
 
 /* Whenever blocks were made or replaced: where each instrument finds the others. */
