@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import msgspec
 from alpha.documents import to_json, write_atomically
 from alpha.errors import AlphaError, RegistryError
 from alpha.models.load import verify_files
-from alpha.registry.policy import Policy, load_policy, pinned_keys
+from alpha.registry.policy import Policy, check_last_seen, load_policy, pinned_keys
 from alpha.registry.schema import Entry, Signature
-from alpha.registry.signing import canonical, private_key, signers
+from alpha.registry.signing import canonical, check_intact, private_key, signers
 from alpha.registry.store import Registry, load, locked
 
 
@@ -48,12 +49,16 @@ def verify(path: str | Path, *, signatures: bool = True) -> tuple[int, list[str]
     keys = pinned_keys(path) if signatures else {}
     if keys:
         try:
+            check_last_seen(path, doc.revision, hashlib.sha256(canonical(doc)).hexdigest())
             if not signers(doc, keys, str(path)):
                 problems.append(f"registry {path} carries no signature by a pinned key ({', '.join(sorted(keys))})")
         except RegistryError as exc:
             problems.append(str(exc))
     for entry in doc.models:
         said = [h.after for h in doc.history if (h.id, h.version) == (entry.id, entry.number)]
+        actions = [h.action for h in doc.history if (h.id, h.version) == (entry.id, entry.number)]
+        if actions and actions[0] != "register":
+            problems.append(f"model {entry.label} was never registered: its history begins with {actions[0]}")
         if said and said[-1] != entry.status:
             problems.append(f"model {entry.label} is {entry.status}, its history ends with {said[-1]}")
         _verify_entry(registry, entry, policy, problems.append)
@@ -83,6 +88,7 @@ def sign(path: str | Path, key_file: str | Path, *, name: str | None = None) -> 
     who = name or Path(key_file).stem
     with locked(file):
         book = load(file)
+        check_intact(file, book.document)
         for entry in book.document.models:
             if not entry.metadata_sha256:
                 raise RegistryError(

@@ -13,7 +13,8 @@ from alpha.errors import RegistryError
 from alpha.models.load import LoadedModel, verify_files
 from alpha.registry.policy import Policy, load_policy
 from alpha.registry.schema import Change, Entry, RegistryDocument, Status, check_move, time_ns
-from alpha.registry.store import Registry, load, update
+from alpha.registry.signing import change
+from alpha.registry.store import Registry, load
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -53,10 +54,10 @@ def register(path: str | Path, entry: Entry, *, by: str = "", at: str | None = N
     def add(doc: RegistryDocument) -> RegistryDocument:
         if any((e.id, e.number) == (entry.id, entry.number) for e in doc.models):
             raise RegistryError(f"model {entry.label} is already registered in {path}")
-        change = line(doc, entry, at or utc_now(), "register", by, "candidate")
-        return msgspec.structs.replace(doc, models=[*doc.models, entry], history=[*doc.history, change])
+        first = line(doc, entry, at or utc_now(), "register", by, "candidate")
+        return msgspec.structs.replace(doc, models=[*doc.models, entry], history=[*doc.history, first])
 
-    return update(path, add, create=True)
+    return change(path, add, create=True)
 
 
 def promote(
@@ -95,7 +96,7 @@ def promote(
             return msgspec.structs.replace(doc, history=[*doc.history, first])
         return _serve(doc, target, "promote", approvals, when)
 
-    return update(path, move, expect_revision=_looked_at(path, expect_revision))
+    return change(path, move, expect_revision=_looked_at(path, expect_revision))
 
 
 def rollback(
@@ -119,7 +120,7 @@ def rollback(
         _sound(book, target)
         return _serve(doc, target, "rollback", [who], when)
 
-    return update(path, move, expect_revision=_looked_at(path, expect_revision))
+    return change(path, move, expect_revision=_looked_at(path, expect_revision))
 
 
 def archive(path: str | Path, uri: str, *, by: str, at: str | None = None) -> Registry:
@@ -134,7 +135,7 @@ def archive(path: str | Path, uri: str, *, by: str, at: str | None = None) -> Re
         doc = _with(doc, msgspec.structs.replace(target, status="archived"))
         return msgspec.structs.replace(doc, history=[*doc.history, change])
 
-    return update(path, move, expect_revision=_looked_at(path, None))
+    return change(path, move, expect_revision=_looked_at(path, None))
 
 
 def _looked_at(path: str | Path, expected: int | None) -> int:

@@ -115,8 +115,9 @@ def state_file(registry: str | Path) -> Path:
     return home / "alpha" / f"registry-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
 
 
-def remember(registry: str | Path, revision: int, digest: str) -> None:
-    """RegistryError if this revision is older than one seen before, or another document under its number."""
+def check_last_seen(registry: str | Path, revision: int, digest: str) -> bool:
+    """Whether this revision is newer than the last one that was trusted here; RegistryError if it is older, or another
+    document under the same number."""
     file = state_file(registry)
     try:
         seen = convert(read_json(file.read_bytes(), str(file), RegistryError), _Seen, str(file), RegistryError)
@@ -128,10 +129,16 @@ def remember(registry: str | Path, revision: int, digest: str) -> None:
         raise RegistryError(
             f"registry {registry} is revision {revision}, but revision {seen.revision} was seen before: an older one was put back"
         )
-    if revision == seen.revision:
-        if digest != seen.sha256:
-            raise RegistryError(f"registry {registry} is another document than the revision {revision} seen before")
+    if revision == seen.revision and digest != seen.sha256:
+        raise RegistryError(f"registry {registry} is another document than the revision {revision} seen before")
+    return revision > seen.revision
+
+
+def remember(registry: str | Path, revision: int, digest: str) -> None:
+    """From now on :func:`check_last_seen` refuses what is older; RegistryError if this one is."""
+    if not check_last_seen(registry, revision, digest):
         return
+    file = state_file(registry)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, to_json(_Seen(revision, digest)))

@@ -17,7 +17,8 @@ from alpha.features import parity
 from alpha.instruments import Instruments
 from alpha.registry.lifecycle import line, person, utc_now
 from alpha.registry.schema import RegistryDocument
-from alpha.registry.store import Registry, load, update
+from alpha.registry.signing import change
+from alpha.registry.store import Registry, load
 
 
 def revalidate(
@@ -60,5 +61,5 @@ def revalidate(
         change = line(doc, target, at or utc_now(), "revalidate", who, target.status, note)
         return msgspec.structs.replace(doc, models=models, history=[*doc.history, change])
 
-    after = update(path, record, expect_revision=book.document.revision)
+    after = change(path, record, expect_revision=book.document.revision)
     return {**certificate, "revision": after.document.revision}

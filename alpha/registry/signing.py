@@ -12,15 +12,16 @@ import binascii
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from alpha.errors import RegistryError, need
-from alpha.registry.policy import pinned_keys, remember
+from alpha.registry.policy import check_last_seen, pinned_keys, remember
 from alpha.registry.schema import RegistryDocument
-from alpha.registry.store import Registry, load
+from alpha.registry.store import Registry, load, update
 
 _CONTEXT = b"alpha registry 1\n"
 
@@ -89,6 +90,29 @@ def signers(doc: RegistryDocument, keys: dict[str, bytes], what: str) -> list[st
         if s.key not in found:
             found.append(s.key)
     return found
+
+
+def check_intact(path: str | Path, doc: RegistryDocument) -> None:
+    """With pinned keys: RegistryError for a document that was changed after it was signed, or that is older than the last
+    one trusted here. One without any signature passes: it waits to be signed."""
+    keys = pinned_keys(path)
+    if keys and (doc.models or doc.history):
+        signers(doc, keys, str(path))
+        check_last_seen(path, doc.revision, hashlib.sha256(canonical(doc)).hexdigest())
+
+
+def change(path: str | Path, move: Callable[[RegistryDocument], RegistryDocument], **more: Any) -> Registry:
+    """:func:`alpha.registry.store.update` of a registry that is what was signed: a change would drop the signature that
+    shows that it is not."""
+
+    def checked(doc: RegistryDocument) -> RegistryDocument:
+        try:
+            check_intact(path, doc)
+        except RegistryError as exc:
+            raise RegistryError(f"{exc}; nothing was changed: bring the signed registry back first") from None
+        return move(doc)
+
+    return update(path, checked, **more)
 
 
 def load_trusted(path: str | Path) -> Registry:

@@ -12,7 +12,7 @@ from registries import WHEN, publish
 pytest.importorskip("cryptography", reason="needs the extra signing")
 
 from alpha.errors import AlphaError, RegistryError
-from alpha.registry import keygen, load, load_trusted, promote, register, sign, verify
+from alpha.registry import archive, keygen, load, load_trusted, promote, register, sign, verify
 
 
 @pytest.fixture
@@ -100,6 +100,45 @@ def test_a_promotion_by_hand_is_refused(file: Path) -> None:
         load_trusted(file)
 
 
+def test_what_was_altered_is_not_laundered_by_a_change_or_a_signature(file: Path) -> None:
+    good = file.read_bytes()
+    plain = json.loads(good)
+    plain["models"][1]["owner"] = "Mallory"
+    file.write_text(json.dumps(plain))
+    for attempt in (
+        lambda: promote(file, "models:/momentum/2", approver="Ada"),
+        lambda: archive(file, "models:/momentum/2", by="Ada"),
+        lambda: register(file, publish(file.parent, 3), at=WHEN),
+        lambda: sign(file, key(file)),
+    ):
+        with pytest.raises(RegistryError, match="does not fit"):
+            attempt()
+    assert json.loads(file.read_bytes())["models"][1]["owner"] == "Mallory"  # untouched
+    file.write_bytes(good)
+    promote(file, "models:/momentum/2", approver="Ada")
+
+
+def test_an_older_revision_is_not_built_upon(file: Path) -> None:
+    load_trusted(file)
+    old = file.read_bytes()
+    promote(file, "models:/momentum/2", approver="Ada", at=WHEN)
+    sign(file, key(file))
+    load_trusted(file)
+    file.write_bytes(old)
+    assert any("older one was put back" in p for p in verify(file)[1])
+    with pytest.raises(RegistryError, match="older one was put back"):
+        promote(file, "models:/momentum/2", approver="Ada")
+    with pytest.raises(RegistryError, match="older one was put back"):
+        sign(file, key(file))
+
+
+def test_a_history_begins_with_a_registration(file: Path) -> None:
+    plain = json.loads(file.read_bytes())
+    plain["history"] = plain["history"][1:]
+    file.write_text(json.dumps(plain))
+    assert verify(file, signatures=False)[1]
+
+
 def test_a_foreign_key_does_not_count(file: Path, tmp_path: Path) -> None:
     keygen(tmp_path / "eve.key")
     promote(file, "models:/momentum/2", approver="Eve")
@@ -122,14 +161,19 @@ def test_case_24_a_validly_signed_older_registry_is_refused(file: Path) -> None:
         load_trusted(file)
 
 
-def test_case_24_another_document_under_the_same_revision_is_refused(file: Path) -> None:
+def test_case_24_another_document_under_the_same_revision_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = file.read_bytes()
     promote(file, "models:/momentum/2", approver="Ada", at=WHEN)
     sign(file, key(file))
     load_trusted(file)
     file.write_bytes(old)
+    here = str(tmp_path / "state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))  # a machine that has not seen revision 4
     promote(file, "models:/momentum/2", approver="Bo", at=WHEN)
     sign(file, key(file))
+    monkeypatch.setenv("XDG_STATE_HOME", here)
     with pytest.raises(RegistryError, match="another document than the revision 4 seen before"):
         load_trusted(file)
 
