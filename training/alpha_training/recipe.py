@@ -17,6 +17,9 @@ from alpha.features.language import duration
 from alpha.models.limits import Distance, Limits, Ranges, Shift, problem
 from alpha.models.metadata import is_model_id
 
+MAX_BP = 10_000.0
+"""The whole notional: more than that no fill can cost, and far more makes profits that no statistics can judge."""
+
 
 class Data(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where events come from: ``simulate`` (arguments of the simulator) or ``files`` with reader options.
@@ -281,17 +284,21 @@ def _check(recipe: Recipe, what: str) -> None:
         except DefinitionError as exc:
             raise DataError(f"{what}: {name}: {exc}") from None
     labels, costs = recipe.labels, recipe.costs
-    for name, number in (
-        ("labels.half_spreads", labels.half_spreads),
-        ("labels.fee_bp", labels.fee_bp),
-        ("costs.fee_bp", costs.fee_bp),
-        ("costs.spread_bp", costs.spread_bp),
-        ("costs.spread_share", costs.spread_share),
-        ("costs.impact", costs.impact),
-        ("costs.daily_volatility", costs.daily_volatility),
+    for name, number, most in (
+        ("labels.half_spreads", labels.half_spreads, 1e6),
+        ("labels.fee_bp", labels.fee_bp, MAX_BP),
+        ("costs.fee_bp", costs.fee_bp, MAX_BP),
+        ("costs.spread_bp", costs.spread_bp, MAX_BP),
+        ("costs.spread_share", costs.spread_share, 1e3),
+        ("costs.impact", costs.impact, 1e3),
+        ("costs.daily_volatility", costs.daily_volatility, 10.0),
     ):
         if not (math.isfinite(number) and number >= 0.0):
             raise DataError(f"{what}: {name} must be 0 or more, it is {number}")
+        if number > most:
+            raise DataError(f"{what}: {name} must be at most {most:,.0f}, it is {number}")
+    if not abs(costs.sell_bp) <= MAX_BP:  # a negative one is a rebate
+        raise DataError(f"{what}: costs.sell_bp must be from -{MAX_BP:,.0f} to {MAX_BP:,.0f}, it is {costs.sell_bp}")
     for name, number in (
         ("labels.take", labels.take),
         ("labels.stop", labels.stop),
@@ -300,6 +307,8 @@ def _check(recipe: Recipe, what: str) -> None:
     ):
         if not (math.isfinite(number) and number > 0.0):
             raise DataError(f"{what}: {name} must be above 0, it is {number}")
+        if not 1e-18 <= number <= 1e18:
+            raise DataError(f"{what}: {name} must be from 1e-18 to 1e18, it is {number}")
     if wrong := problem(recipe.limits):
         raise DataError(f"{what}: {wrong}")
     for name in recipe.gates.__struct_fields__:
