@@ -39,6 +39,26 @@ STRUCTURAL = (
     "normalisation_error",
     "model_mb",
 )
+STATISTICAL = (
+    "class_share",
+    "auc",
+    "log_loss_against_base",
+    "log_loss_t",
+    "auc_on_shuffled_labels",
+    "calibration_error",
+    "rmse_against_base",
+    "stable_share",
+    "net_sharpe",
+    "deflated_sharpe",
+    "overfitting_pbo",
+    "profit_over_hold_bp",
+    "profit_over_random_bp",
+    "drift_psi_share",
+    "drift_ks_share",
+    "latency_us",
+    "definition_committed",
+)
+"""All that may be waived; which of them a model has depends on its kind and its labels."""
 BLIND_FITS = 8
 INTERVALS = 30
 STABILITY_BLOCKS = 5
