@@ -280,7 +280,7 @@ def test_walk_forward_from_the_command_line(tmp_path: Path, capsys: pytest.Captu
         ('horizon = "2s"', 'horizon = "2s"\nfee_bp = 900.0', "only the class ['HOLD']"),
         ('embargo = "1s"', 'embargo = "1h"', "the train part is empty"),
         ('simulate = { n_events = 12_000, strength = 0.6, half_life = "2s", levels = 1 }', 'files = ["x.csv"]', "ts"),
-        ('features = "demo"', 'features = "book"', "no row of the data is warm and finite"),
+        ('features = "demo"', 'features = "book"', "data.simulate, features: no row of the data is warm and finite: "),
     ],
 )
 def test_one_sentence_that_names_the_key(
