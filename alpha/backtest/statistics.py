@@ -11,12 +11,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from alpha.errors import need
+from alpha.errors import DataError, need
 
 Floats = npt.NDArray[np.float64]
 YEAR = 252
@@ -43,7 +44,18 @@ def deflated_sharpe(returns: Floats, tried: int, spread: float) -> float | None:
     Prado 2014). ``spread``: variance of the per-period Sharpe ratios that were tried. None where it has no meaning."""
     if len(returns) < 3 or np.ptp(returns) == 0.0:
         return None
-    return float(need("purgedcv", "report").deflated_sharpe_ratio(returns, max(tried, 1), spread))
+    return _judged(need("purgedcv", "report").deflated_sharpe_ratio, returns, max(tried, 1), spread)
+
+
+def _judged(ratio: Callable[..., float], returns: Floats, *rest: float) -> float:
+    """A library's ratio; DataError where it refuses the returns, which it does as a ValueError without saying whose."""
+    try:
+        return float(ratio(returns, *rest))
+    except ValueError as exc:
+        raise DataError(
+            f"the profits of {len(returns)} intervals, from {returns.min():g} to {returns.max():g}, cannot be judged "
+            f"({str(exc).rstrip('.')}): look at the costs, the quantities and the prices they come from"
+        ) from None
 
 
 def performance(equity: Floats, fills: int, *, tried: int = 1, spread: float = 0.0) -> dict[str, Any]:
@@ -69,7 +81,7 @@ def performance(equity: Floats, fills: int, *, tried: int = 1, spread: float = 0
     out |= _of_empyrical(returns)
     out["probabilistic_sharpe"] = None
     if len(returns) > 2 and np.ptp(returns) > 0.0:
-        out["probabilistic_sharpe"] = float(need("purgedcv", "report").probabilistic_sharpe_ratio(returns, 0.0))
+        out["probabilistic_sharpe"] = _judged(need("purgedcv", "report").probabilistic_sharpe_ratio, returns, 0.0)
     out["deflated_sharpe"] = deflated_sharpe(returns, tried, spread)
     out["tried"] = tried
     return out

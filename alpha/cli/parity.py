@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit 1 if the twins disagree beyond rule 31."""
+    """Exit 1 if the twins disagree beyond rule 31 (FAIL), or a feature could not be compared (INCOMPLETE)."""
     from alpha.cli import silence
     from alpha.documents import to_json
     from alpha.features import catalog, parity
@@ -39,10 +39,17 @@ def run(args: argparse.Namespace) -> int:
         show.print_json("parity", result)
     else:
         show.table(
-            f"parity of {fs.name} ({result['definition_hash'][:12]}…) on {', '.join(args.data)}: {'PASS' if result['pass'] else 'FAIL'}",
+            f"parity of {fs.name} ({result['definition_hash'][:12]}…) on {', '.join(args.data)}: {result['verdict']}",
             ("feature", "values", "mismatch ppm", "max ulp", "readiness", "pass"),
             [
-                (f["name"], f["values"], f["mismatch_ppm"], f["max_ulp"], f["ready_mismatch"], f["pass"])
+                (
+                    f["name"],
+                    f["values"],
+                    f["mismatch_ppm"],
+                    f["max_ulp"],
+                    f["ready_mismatch"],
+                    f["pass"] if f["values"] else "not compared",
+                )
                 for f in result["features"]
             ],
         )

@@ -78,7 +78,8 @@ def _revalidate(args: argparse.Namespace, path: Any) -> int:
             + (
                 f"approved at revision {result['revision']}: {result['values']:,} values compared, share equal {result['share']:.8f}"
                 if result["pass"]
-                else f"NOT approved, the twins disagree: {result['worst']}"
+                else f"NOT approved, {'the twins disagree' if result['verdict'] == 'FAIL' else 'not every feature was compared'}: "
+                f"{result['worst']}"
             )
         )
     return 0 if result["pass"] else 1

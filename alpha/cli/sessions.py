@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         first, last = (None if d is None else np.datetime64(d, "D") for d in (args.start, args.end))
     except ValueError as exc:
         raise DataError(f"{exc}: write a date such as 2026-11-27") from None
+    if first is not None and last is not None and first > last:
+        raise DataError(f"--from {args.start} is later than --to {args.end}: no session can lie between them")
     if args.out:
         table = sessions.make(args.calendar, args.start or "1990-01-01", args.end)
         folder = Path(args.out)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from alpha.errors import DefinitionError
@@ -221,6 +222,13 @@ def _accepts(param: Param, value: object) -> bool:
     return param.type not in ("duration", "name")
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What follows the name of an operator that there is not: up to three that are spelled like it, and where all are."""
+    near = difflib.get_close_matches(name, sorted(n for n in known if not n.endswith("_at") and n != name), 3)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"; {meant}`alpha features --operators` and docs/operators.md list all"
+
+
 def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], named: dict[str, object]) -> Expr:
     """Build ``name(*operands, *positional, **named)``, checked against the operator table."""
     if name + "_at" in OPERATORS and not operands:  # bid_px(2): a level of the book; level 0 is the quote's own
@@ -229,7 +237,7 @@ def call(name: str, operands: tuple[Expr, ...], positional: tuple[object, ...], 
         name += "_at"
     op = OPERATORS.get(name)
     if op is None:
-        raise DefinitionError(f"unknown operator {name!r}; known: {', '.join(sorted(OPERATORS))}, bar")
+        raise DefinitionError(f"unknown operator {name!r}{nearest(name, OPERATORS)}")
     if len(operands) != op.operands:
         raise DefinitionError(f"{name}() takes {op.operands} operand(s), not {len(operands)}")
     values: dict[str, ParamValue] = {}

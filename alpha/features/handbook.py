@@ -56,6 +56,12 @@ def page() -> str:
         '`reset` says what a session break does to an operator that remembers: `"session"` starts it again, '
         '`"never"` lets it run through; left out, it starts again if what it looks at does (quotes, trades and levels '
         "do, bars and inputs do not). Every operator that remembers takes it; the tables leave it out.",
+        "What updates by different events may be mixed (rules 36 and 37): quotes with trades, bars of two intervals, bars "
+        "by time with bars by trades. An operator of several operands updates when any of them does, and takes the present "
+        "value of each, which for the others is their last. So `corr(mid, px, 20)` holds the last 20 quotes and trades "
+        "together, each with the newest mid and price of that moment, not 20 pairs of a quote and its trade; a pair is "
+        "taken only once both are finite. What should move by one clock is written by one: `bar(…).close` of the same bar "
+        "on both sides. Bars of the feed at two intervals are an error, because events do not tell them apart.",
     ]
     sources = [op for op in OPERATORS.values() if op.kind == "source"]
     for group, (title, text) in _SECTIONS.items():

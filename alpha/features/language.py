@@ -34,6 +34,7 @@ from alpha.features.expression import (
     duration,
     lift,
     moves,
+    nearest,
     resets,
     walk,
 )
@@ -76,7 +77,7 @@ class _Builders:
             return lambda size: BarRef(bar_clock(name, size), "trade")
         op = OPERATORS.get(name)
         if op is None and name not in builtin_macros():
-            raise DefinitionError(f"unknown operator {name!r}; known: {_known()}")
+            raise DefinitionError(f"unknown operator {name!r}{nearest(name, _known())}")
         return Expr(name) if op is not None and op.kind == "source" and not op.params else _Build(name)
 
     @staticmethod
@@ -100,9 +101,8 @@ def _of(x: Expr, symbol: object) -> Expr:
     return call("of", (x,), (symbol,), {})
 
 
-def _known() -> str:
-    names = [n for n in OPERATORS if not n.endswith("_at")]
-    return f"{', '.join(sorted([*names, *builtin_macros()]))}, bar, {', '.join(CLOCK_BARS)}"
+def _known() -> list[str]:
+    return [*OPERATORS, *builtin_macros(), "bar", *CLOCK_BARS]
 
 
 _NAMESPACES = {name.split(".")[0] for name in OPERATORS if "." in name}
@@ -307,7 +307,7 @@ class _Reader:
             return self.guarded(node, lambda: call(name, (), level, {}))
         if op is None or (op.kind == "source" and op.group != "input"):
             what = "is not a function" if op else "is unknown"
-            raise self.fail(node, f"operator {name!r} {what}; known: {_known()}")
+            raise self.fail(node, f"operator {name!r} {what}{nearest(name, _known())}")
         if name in POINTWISE_NAME and len(node.args) == 2 and not node.keywords and not self.is_window(node.args[1]):
             name = POINTWISE_NAME[name]
             op = OPERATORS[name]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from alpha._core.guard import guard_events
 from alpha._core.program import isa
 from alpha.errors import DataError
-from alpha.features import batch
+from alpha.features import batch, needs
 from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows
 from alpha.instruments import Instruments
@@ -65,7 +65,7 @@ def check(
 
     ``values``: ready finite values compared; ``share``: equal float32 bits / values; ``max_ulp``: largest distance
     without the cases that the operand scale excuses; ``ready_mismatch``: rows x features whose readiness
-    differs; ``worst``: feature, event and both values of the largest distance.
+    differs; ``not_compared`` and ``verdict``: see :func:`covered`; ``worst``: feature, event and both values of the largest distance.
     """
     if not isinstance(events, np.ndarray):
         chunks = list(events)
@@ -75,11 +75,41 @@ def check(
     accepted = guard(fs, events, instruments) == 0
     native = native_rows(fs, events, instruments)
     twin = batch.compute_detail(fs, events, instruments, accepted, with_scale=True)
-    return compare(fs, native, twin)
+    return covered(fs, compare(fs, native, twin), needs.counted(fs, events))
+
+
+def covered(fs: FeatureSet, result: dict[str, Any], has: needs.Has) -> dict[str, Any]:
+    """A comparison with its ``verdict``: what was never compared is not certified, whatever the reason.
+
+    ``not_compared``: feature -> why there was no ready finite value of it in both twins; ``verdict``: PASS; FAIL if the
+    twins disagree; INCOMPLETE if they agree wherever they could be compared, and some feature nowhere could. ``pass`` of
+    the whole and of each feature is True for PASS alone.
+    """
+    lacks = needs.lacking(fs, has)
+    agree = bool(result["features"]) and all(f["pass"] for f in result["features"])
+    agree = agree and (result["pass"] or not result["values"])  # of several stretches also each by itself
+    missing = {
+        f["name"]: f"the data has no {lacks[f['name']]}"
+        if f["name"] in lacks
+        else "it was never ready with a finite value"
+        for f in result["features"]
+        if not f["values"]
+    }
+    worst = result["worst"]
+    if agree and missing and result["values"]:
+        worst = "; ".join(f"{name} was never compared: {why}" for name, why in missing.items())
+    return {
+        **result,
+        "features": [{**f, "pass": f["pass"] and f["values"] > 0} for f in result["features"]],
+        "not_compared": missing,
+        "worst": worst,
+        "verdict": "FAIL" if not agree else "INCOMPLETE" if missing else "PASS",
+        "pass": agree and not missing,
+    }
 
 
 def compare(fs: FeatureSet, native: dict[str, npt.NDArray[Any]], twin: batch.Detail) -> dict[str, Any]:
-    """Rule 31 over two sets of rows."""
+    """Rule 31 over two sets of rows. It says nothing of what was never ready: see :func:`covered`."""
     same_rows = (
         len(native["row_index"]) == len(twin.rows.row_index)
         and np.array_equal(native["row_index"], twin.rows.row_index)
@@ -103,6 +133,9 @@ def compare(fs: FeatureSet, native: dict[str, npt.NDArray[Any]], twin: batch.Det
         result["worst"] = (
             f"the twins make different rows: {len(native['row_index'])} native, {len(twin.rows.row_index)} batch"
         )
+        return result
+    if not len(twin.ts_ns):
+        result["worst"] = "nothing was compared: the events led to no row"
         return result
     assert twin.scale is not None
     matching = 0

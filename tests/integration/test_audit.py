@@ -148,7 +148,7 @@ def test_a_waiver_is_recorded_and_lets_promotion_pass(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("waive", "words"),
     [
-        ({"auk": "x"}, "--waive auk: there is no such check; there are feature_parity_share"),
+        ({"auk": "x"}, "--waive auk: there is no such check; there are class_share, auc"),
         ({"purging_leaks": "x"}, "a structural check says what the model is, and cannot be waived"),
         ({"auc": " "}, "--waive auc: say why with --why"),
     ],
@@ -159,6 +159,29 @@ def test_a_waiver_that_cannot_be(
     checks = [audit.at_most(n, 0.0, 1.0) for n in ("feature_parity_share", "purging_leaks", "auc")]
     with pytest.raises(DataError, match=words):
         fitting.waived(checks, waive)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("name", "why", "words"),
+    [
+        ("nosuch", "x", "--waive nosuch: there is no such check"),
+        ("purging_leaks", "x", "--waive purging_leaks: a structural check"),
+        ("auc", " ", "--waive auc: say why with --why"),
+    ],
+)
+def test_a_waiver_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, why: str, words: str, dry: bool
+) -> None:
+    args = ["train", str(written(tmp_path)), "--registry", str(tmp_path / "r.json"), "--run-dir", str(tmp_path / "run")]
+    assert main([*args, "--waive", name, "--why", why, *(["--dry-run"] if dry else [])]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_check_of_a_model_is_listed(case: audit.Case, prepared: fitting.Prepared) -> None:
+    names = {c.name for c in audit.checks(case, prepared.fs, prepared.source, True)}
+    assert {"auc", "latency_us", "drift_ks_share"} <= names <= {*audit.STRUCTURAL, *audit.STATISTICAL}
 
 
 def test_a_model_whose_definition_is_in_no_commit_is_not_promoted(tmp_path: Path) -> None:
@@ -257,7 +280,7 @@ def test_walk_forward_from_the_command_line(tmp_path: Path, capsys: pytest.Captu
         ('horizon = "2s"', 'horizon = "2s"\nfee_bp = 900.0', "only the class ['HOLD']"),
         ('embargo = "1s"', 'embargo = "1h"', "the train part is empty"),
         ('simulate = { n_events = 12_000, strength = 0.6, half_life = "2s", levels = 1 }', 'files = ["x.csv"]', "ts"),
-        ('features = "demo"', 'features = "book"', "no row of the data is warm and finite"),
+        ('features = "demo"', 'features = "book"', "data.simulate, features: no row of the data is warm and finite: "),
     ],
 )
 def test_one_sentence_that_names_the_key(

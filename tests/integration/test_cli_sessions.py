@@ -88,3 +88,9 @@ def test_parity_over_sessions_and_instruments(capsys: pytest.CaptureFixture[str]
     assert result["pass"] and result["share"] == 1.0
     compared = {f["name"]: f["values"] for f in result["features"]}
     assert compared.pop("series") == 0 and min(compared.values()) > 500, compared
+
+
+def test_a_first_day_behind_the_last_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sessions", "XNYS", "--from", "2024-08-09", "--to", "2024-08-08"]) == 2
+    assert "--from 2024-08-09 is later than --to 2024-08-08" in capsys.readouterr().err
+    assert main(["sessions", "XNYS", "--from", "2024-08-08", "--to", "2024-08-08"]) == 0

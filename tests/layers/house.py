@@ -102,6 +102,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features._batch_running",
             "alpha.features._batch_nodes",
             "alpha.features.batch",
+            "alpha.features.needs",
             "alpha.features.parity",
             "alpha.features.causality",
             "alpha.data",

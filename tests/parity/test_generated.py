@@ -8,7 +8,8 @@ from expressions import ALL
 from programs import KNOWN, program, table_for
 from streams import stream
 
-from alpha.features import parity
+from alpha.events import Kind
+from alpha.features import needs, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import walk
 from alpha.instruments import Instruments
@@ -25,7 +26,8 @@ def test_random_programs(block: int) -> None:
         fs = program(rng)
         events = stream(seed, instruments=instruments, faults=seed % 3 == 0)
         result = parity.check(fs, events, table_for(fs, rng, instruments))
-        assert result["rows"] == 0 or result["values"] == 0 or result["pass"], (
+        # a generated feature that never becomes ready is not compared; that it is equally unready is checked below
+        assert result["rows"] == 0 or result["values"] == 0 or result["verdict"] != "FAIL", (
             seed,
             result["worst"],
             result["features"],
@@ -79,3 +81,27 @@ def _both(fs: FeatureSet, events: np.ndarray) -> tuple[dict[str, np.ndarray], pa
     accepted = parity.guard(fs, events, TABLE) == 0
     twin = parity.batch.compute_detail(fs, events, TABLE, accepted, with_scale=True)
     return native_rows(fs, events, TABLE), twin
+
+
+def test_what_was_never_compared_is_not_certified() -> None:
+    fs = FeatureSet.from_dict({"features": {"m": "mid", "slow": "mean(mid, 9000000)", "deep": "bid_px(3)"}})
+    events = stream(6)
+    events = events[events["kind"] != Kind.DEPTH]
+    result = parity.check(fs, events, TABLE)
+    assert (result["verdict"], result["pass"]) == ("INCOMPLETE", False)
+    assert result["not_compared"] == {
+        "slow": "it was never ready with a finite value",
+        "deep": "the data has no DEPTH events",
+    }
+    assert [f["pass"] for f in result["features"]] == [True, False, False]
+    native, twin = _both(fs, events)
+    native["values"].view(np.int32)[np.flatnonzero(native["ready"][:, 0])[3], 0] += 3
+    worse = parity.covered(fs, parity.compare(fs, native, twin), needs.counted(fs, events))
+    assert (worse["verdict"], worse["pass"], worse["worst"]["feature"]) == ("FAIL", False, "m")
+
+
+def test_events_that_the_guard_rejects_compare_nothing() -> None:
+    events = stream(6)[:50].copy()
+    events["v"][:] = np.nan
+    result = parity.check(FeatureSet.from_dict({"features": {"m": "mid"}}), events, TABLE)
+    assert (result["pass"], result["rows"]) == (False, 0) and "no row" in result["worst"]

@@ -14,7 +14,8 @@ from alpha.backtest.costs import Costs
 from alpha.backtest.metrics import summarise
 from alpha.backtest.record import recount
 from alpha.backtest.settings import Settings
-from alpha.backtest.statistics import daily_returns, monthly, performance
+from alpha.backtest.statistics import daily_returns, deflated_sharpe, monthly, performance
+from alpha.errors import DataError
 from alpha.events import Flag, Kind
 from alpha.sessions import session_table
 from alpha.strategies import Grade, Strategy, Suggestion, make
@@ -336,3 +337,8 @@ def test_definitions_of_performance_by_hand() -> None:
     months = monthly([(int(START + k * 10 * day), 100.0 + k) for k in range(5)], 99.0)
     assert list(months) == ["2023-11", "2023-12"]
     assert np.prod([1 + v for v in months.values()]) == pytest.approx(104.0 / 99.0)
+
+
+def test_profits_that_no_statistics_can_judge_are_one_sentence() -> None:
+    with pytest.raises(DataError, match=r"the profits of 5 intervals, from -1e\+300 to 1, cannot be judged"):
+        deflated_sharpe(np.array([1.0, -1e300, 0.5, 0.0, 0.25]), 3, 0.1)

@@ -67,7 +67,9 @@ def test_the_same_from_python() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ("foo(mid)", "operator 'foo' is unknown"),
+        ("foo(mid)", "operator 'foo' is unknown; `alpha features --operators` and docs/operators.md list all"),
+        ("emma(mid, 20)", "operator 'emma' is unknown; did you mean ema"),
+        ("talib.rsy(mid, 5)", "operator 'talib.rsy' is unknown; did you mean talib.rsi"),
         ("skew(mid, 2)", "window of at least 3"),
         ("mean(mid, -5)", "whole number from 1"),
         ("mean(mid, 0)", "whole number from 1"),
@@ -223,3 +225,11 @@ def test_the_hash_is_the_same_in_every_process_and_order_of_keys() -> None:
     assert FeatureSet.from_dict(a).definition_hash == FeatureSet.from_dict(b).definition_hash
     other = tomllib.loads('[features]\nx = "mid"\ny = "px"'), tomllib.loads('[features]\ny = "px"\nx = "mid"')
     assert FeatureSet.from_dict(other[0]).definition_hash != FeatureSet.from_dict(other[1]).definition_hash
+
+
+def test_a_misspelt_operator_gives_three_names_and_not_all() -> None:
+    for ask in (lambda: f.emma, lambda: parse("stdd(mid, 5)"), lambda: parse("ma(mid, 5)")):
+        with pytest.raises(DefinitionError) as told:
+            ask()
+        line = str(told.value).splitlines()[0]
+        assert "did you mean " in line and line.count(" or ") <= 2 and len(line) < 200

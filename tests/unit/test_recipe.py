@@ -56,13 +56,17 @@ def test_overrides_come_last_and_are_typed(tmp_path: Path) -> None:
         ("labels.horizn=3s", "unknown field `horizn`"),
         ("surprise=1", "unknown field `surprise`"),
         ("seed=soon", "Expected `int`"),
-        ("seed=-1", "seed must not be negative"),
+        ("seed=-1", "seed must be from 0 to 2,147,483,647, it is -1"),
+        ("seed=9223372036854775808", "seed must be from 0 to 2,147,483,647"),
         ("seed", "takes section.key=value"),
         ("models.kind=7", r"models\[0\]\.kind"),
         ("models.0.kind=mlp", "unknown field `0`"),
         ("assumptions=[]", "assumptions is empty"),
         ("labels.horizon=0", "labels.horizon must be a duration or at least 1 row"),
         ("labels.take=0.0", "labels.take must be above 0"),
+        ("costs.fee_bp=1e300", r"costs\.fee_bp must be at most 10,000, it is 1e\+300"),
+        ("costs.sell_bp=nan", r"costs\.sell_bp must be from -10,000 to 10,000, it is nan"),
+        ("costs.qty=1e300", r"costs\.qty must be from 1e-18 to 1e18"),
         ("costs.impact=-1.0", "costs.impact must be 0 or more"),
         ("gates.min_auc=inf", "gates.min_auc must be finite"),
         ("limits.psi.window=7", r"limits\.psi\.window must be a multiple of 16"),
@@ -122,3 +126,15 @@ def test_the_shipped_recipe(project_root: Path) -> None:
         made = recipe.load(project_root / "training" / "recipes" / "demo.toml", small=small)
         assert [m.id for m in made.models] == ["demo", "demo_mlp"]
         assert made.data.simulate is not None
+
+
+@pytest.mark.parametrize("written", ["2024-08-08", "2024-08-08T14:30:00Z", "2024-08-08 16:30:00.5+02:00"])
+def test_a_time_may_stand_without_quotation_marks(tmp_path: Path, written: str) -> None:
+    quoted = load(tmp_path, overrides=[f'data.start="{written}"']).data.start
+    for plain in (
+        load(tmp_path, overrides=[f"data.start={written}"]),
+        load(tmp_path, TEXT.replace("[labels]", f"start = {written}\n[labels]")),
+        load(tmp_path, TEXT + f'"data.start" = {written}\n', small=True),
+    ):
+        assert plain.data.start is not None and quoted is not None
+        assert recipe.time_ns(plain.data.start, "start") == recipe.time_ns(quoted, "start")

@@ -416,6 +416,16 @@ def test_signals_are_values() -> None:
             alpha.Signal()
 
 
+def test_a_float_timestamp_is_truncated_and_text_raises() -> None:
+    with demo() as rt:
+        signal = rt.on_quote("SIM0", 1.5e18 + 256.0, 1.0, 2.0, 1.0, 1.0)  # type: ignore[arg-type]
+        assert signal is not None and signal.ts_event_ns == 1_500_000_000_000_000_256
+        later = rt.on_quote("SIM0", 1.5e18 + 1024.0, 1.0, 2.0, 1.0, 1.0)  # type: ignore[arg-type]
+        assert later is not None and later.ts_event_ns == 1_500_000_000_000_001_024
+        with pytest.raises(TypeError):
+            rt.on_quote("SIM0", "1.5e18", 1.0, 2.0, 1.0, 1.0)  # type: ignore[arg-type]
+
+
 def test_huge_values_pass_and_leave_nothing_behind() -> None:
     fs = alpha.FeatureSet.from_dict({"features": {"s": "std(mid, 5)", "t": 'std(mid, "3s")', "m": "mean(mid, 5)"}})
     e = np.zeros(40, EVENT_DTYPE)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpha.backtest.statistics import deflated_sharpe
-from alpha.errors import need
+from alpha.errors import DataError, need
 from alpha.features import causality
 from alpha.features.feature_set import FeatureSet
 from alpha.models import judge
@@ -39,6 +39,26 @@ STRUCTURAL = (
     "normalisation_error",
     "model_mb",
 )
+STATISTICAL = (
+    "class_share",
+    "auc",
+    "log_loss_against_base",
+    "log_loss_t",
+    "auc_on_shuffled_labels",
+    "calibration_error",
+    "rmse_against_base",
+    "stable_share",
+    "net_sharpe",
+    "deflated_sharpe",
+    "overfitting_pbo",
+    "profit_over_hold_bp",
+    "profit_over_random_bp",
+    "drift_psi_share",
+    "drift_ks_share",
+    "latency_us",
+    "definition_committed",
+)
+"""All that may be waived; which of them a model has depends on its kind and its labels."""
 BLIND_FITS = 8
 INTERVALS = 30
 STABILITY_BLOCKS = 5
@@ -336,7 +356,11 @@ def _money(case: Case) -> list[Check]:
         splits = min(10, case.trials.returns.shape[1] // 2 * 2)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pbo = float(cv.probability_of_backtest_overfitting(case.trials.returns, splits, metric=pnl.sharpe).pbo)
+            try:
+                found = cv.probability_of_backtest_overfitting(case.trials.returns, splits, metric=pnl.sharpe)
+            except ValueError as exc:
+                raise DataError(f"models.search of {case.spec.id}: its trials cannot be judged: {exc}") from None
+            pbo = float(found.pbo)
     real = deflated_sharpe(returns, tried, spread)
     out.append(at_least("deflated_sharpe", 0.0 if real is None else real, gates.min_deflated_sharpe))
     out.append(at_most("overfitting_pbo", pbo, gates.max_pbo))

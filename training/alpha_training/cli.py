@@ -98,12 +98,15 @@ class _Train:
 
     def run(self, args: argparse.Namespace) -> int:
         """Exit 1 if a structural check failed, and the model was not registered. A failed statistical check is recorded."""
+        from alpha_training.fitting import check_waivers
         from alpha_training.progress import Progress
         from alpha_training.train import train
 
         if len(args.why) != len(args.waive):
             raise DataError(f"{len(args.waive)} --waive and {len(args.why)} --why: give one reason for each waiver")
+        waive = dict(zip(args.waive, args.why, strict=True))
         if args.dry_run:
+            check_waivers(waive)
             return self._dry_run(args)
         with Progress() as progress:
             result = train(
@@ -115,7 +118,7 @@ class _Train:
                 progress=progress.say,
                 watch=progress.watch,
                 twin=args.twin,
-                waive=dict(zip(args.waive, args.why, strict=True)),
+                waive=waive,
             )
         models = [
             {

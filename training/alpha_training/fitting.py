@@ -185,16 +185,24 @@ def _trial(spec: Model, data: Prepared, fold: split.Fold) -> tuple[float, npt.ND
     return loss, pnl.per_interval(net, data.snap.ts_ns[test], audit.INTERVALS, data.recipe.gates.bucket)
 
 
-def waived(checks: list[Check], waive: dict[str, str]) -> list[Check]:
-    """Checks with the waivers that apply. DataError for a name that is no check, or for a structural one."""
-    names = [c.name for c in checks]
+def check_waivers(waive: dict[str, str]) -> None:
+    """What needs no fit. DataError for a name that no audit has, for a structural one, and for an empty reason."""
     for name, why in waive.items():
-        if name not in names:
-            raise DataError(f"--waive {name}: there is no such check; there are {', '.join(names)}")
         if name in audit.STRUCTURAL:
             raise DataError(f"--waive {name}: a structural check says what the model is, and cannot be waived")
+        if name not in audit.STATISTICAL:
+            raise DataError(f"--waive {name}: there is no such check; there are {', '.join(audit.STATISTICAL)}")
         if not why.strip():
             raise DataError(f"--waive {name}: say why with --why")
+
+
+def waived(checks: list[Check], waive: dict[str, str]) -> list[Check]:
+    """Checks with the waivers that apply. DataError as of :func:`check_waivers`, and for a check this model does not have."""
+    check_waivers(waive)
+    names = [c.name for c in checks if c.name not in audit.STRUCTURAL]
+    for name in waive:
+        if name not in names:
+            raise DataError(f"--waive {name}: this model has no such check; it has {', '.join(names)}")
     return [
         msgspec.structs.replace(c, waived=True, reason=waive[c.name]) if c.name in waive and not c.passed else c
         for c in checks

@@ -17,12 +17,15 @@ from alpha.features.language import duration
 from alpha.models.limits import Distance, Limits, Ranges, Shift, problem
 from alpha.models.metadata import is_model_id
 
+MAX_BP = 10_000.0
+"""The whole notional: more than that no fill can cost, and far more makes profits that no statistics can judge."""
+
 
 class Data(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where events come from: ``simulate`` (arguments of the simulator) or ``files`` with reader options.
 
     ``start`` (inclusive) and ``end`` (exclusive) cut by stream time, e.g. 2022-01-01 or 2022-01-03T15:00:00Z; a time
-    without a zone is UTC. ``max_events`` keeps the first ones of what is left.
+    without a zone is UTC (a TOML date or time, without quotation marks, will do). ``max_events`` keeps the first ones of what is left.
     """
 
     simulate: dict[str, Any] | None = None
@@ -220,7 +223,7 @@ def load(path: str | Path, overrides: list[str] | None = None, *, small: bool = 
         except tomllib.TOMLDecodeError:
             _assign(raw, key, value.strip())
     try:
-        recipe = msgspec.convert(raw, Recipe)
+        recipe = msgspec.convert(_spelled(raw), Recipe)
     except msgspec.ValidationError as exc:
         raise DataError(f"recipe {file}: {exc}") from None
     if not recipe.models:
@@ -248,6 +251,15 @@ def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     target[name] = value
 
 
+def _spelled(value: Any) -> Any:
+    """Dates and times of TOML, which may stand without quotation marks, as the text a recipe has them as."""
+    if isinstance(value, dict):
+        return {k: _spelled(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_spelled(v) for v in value]
+    return value.isoformat() if isinstance(value, dt.date) else value  # a datetime is a date
+
+
 def _check(recipe: Recipe, what: str) -> None:
     """What types cannot say; a model's id becomes a folder, so it must not be a path."""
     ids = [m.id for m in recipe.models]
@@ -258,8 +270,8 @@ def _check(recipe: Recipe, what: str) -> None:
             )
         if ids.count(name) > 1:
             raise DataError(f"{what}: two models are called {name!r}")
-    if recipe.seed < 0:
-        raise DataError(f"{what}: seed must not be negative, it is {recipe.seed}")
+    if not 0 <= recipe.seed < 2**31:  # LightGBM takes no larger one
+        raise DataError(f"{what}: seed must be from 0 to {2**31 - 1:,}, it is {recipe.seed}")
     if not 0.0 < recipe.decision.act_share <= 1.0:
         raise DataError(f"{what}: decision.act_share must be above 0 and at most 1, it is {recipe.decision.act_share}")
     split = recipe.split
@@ -281,17 +293,21 @@ def _check(recipe: Recipe, what: str) -> None:
         except DefinitionError as exc:
             raise DataError(f"{what}: {name}: {exc}") from None
     labels, costs = recipe.labels, recipe.costs
-    for name, number in (
-        ("labels.half_spreads", labels.half_spreads),
-        ("labels.fee_bp", labels.fee_bp),
-        ("costs.fee_bp", costs.fee_bp),
-        ("costs.spread_bp", costs.spread_bp),
-        ("costs.spread_share", costs.spread_share),
-        ("costs.impact", costs.impact),
-        ("costs.daily_volatility", costs.daily_volatility),
+    for name, number, most in (
+        ("labels.half_spreads", labels.half_spreads, 1e6),
+        ("labels.fee_bp", labels.fee_bp, MAX_BP),
+        ("costs.fee_bp", costs.fee_bp, MAX_BP),
+        ("costs.spread_bp", costs.spread_bp, MAX_BP),
+        ("costs.spread_share", costs.spread_share, 1e3),
+        ("costs.impact", costs.impact, 1e3),
+        ("costs.daily_volatility", costs.daily_volatility, 10.0),
     ):
         if not (math.isfinite(number) and number >= 0.0):
             raise DataError(f"{what}: {name} must be 0 or more, it is {number}")
+        if number > most:
+            raise DataError(f"{what}: {name} must be at most {most:,.0f}, it is {number}")
+    if not abs(costs.sell_bp) <= MAX_BP:  # a negative one is a rebate
+        raise DataError(f"{what}: costs.sell_bp must be from -{MAX_BP:,.0f} to {MAX_BP:,.0f}, it is {costs.sell_bp}")
     for name, number in (
         ("labels.take", labels.take),
         ("labels.stop", labels.stop),
@@ -300,6 +316,8 @@ def _check(recipe: Recipe, what: str) -> None:
     ):
         if not (math.isfinite(number) and number > 0.0):
             raise DataError(f"{what}: {name} must be above 0, it is {number}")
+        if not 1e-18 <= number <= 1e18:
+            raise DataError(f"{what}: {name} must be from 1e-18 to 1e18, it is {number}")
     if wrong := problem(recipe.limits):
         raise DataError(f"{what}: {wrong}")
     for name in recipe.gates.__struct_fields__:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy.typing as npt
 from alpha.data import open_events
 from alpha.data.simulate import simulate, simulate_blocks
 from alpha.errors import DataError
-from alpha.events import stream_time
-from alpha.features import batch, catalog, parity
+from alpha.events import Reason, stream_time
+from alpha.features import batch, catalog, needs, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
 from alpha_training import store
@@ -27,7 +28,8 @@ from alpha_training.recipe import Recipe, time_ns
 
 @dataclass(frozen=True)
 class Source:
-    """The events of a recipe. ``planted``: the simulator's signal per event, None for real data."""
+    """The events of a recipe. ``planted``: the simulator's signal per event, None for real data; ``cut``: the keys that
+    kept fewer events than there are."""
 
     events: npt.NDArray[Any]
     instruments: Instruments
@@ -35,6 +37,7 @@ class Source:
     simulated: bool
     planted: npt.NDArray[np.float64] | None
     description: str
+    cut: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def read(recipe: Recipe, folder: Path) -> Source:
         keep = chosen(stream.events, recipe)
         events = stream.events[keep]
         digest = hashlib.sha256(events.tobytes()).hexdigest()
-        return Source(events, stream.instruments, digest, True, stream.signal[keep], stream.describe())
+        return Source(events, stream.instruments, digest, True, stream.signal[keep], stream.describe(), _cut(recipe))
     paths = [folder / expanded(f) for f in recipe.data.files]
     source = open_events(
         paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels
@@ -95,7 +98,41 @@ def read(recipe: Recipe, folder: Path) -> Source:
     events = events[chosen(events, recipe)]
     if not len(events):
         raise DataError(f"data.start and data.end leave no event of {', '.join(recipe.data.files)}")
-    return Source(events, source.instruments, source.data_sha256(), False, None, source.describe())
+    return Source(events, source.instruments, source.data_sha256(), False, None, source.describe(), _cut(recipe))
+
+
+def _cut(recipe: Recipe) -> str:
+    """``data.max_events = 3, data.end = '2022-01-03'``."""
+    keys = {name: getattr(recipe.data, name) for name in ("max_events", "start", "end")}
+    return ", ".join(f"data.{name} = {value!r}" for name, value in keys.items() if value is not None)
+
+
+def why_none(fs: FeatureSet, source: Source) -> str:
+    """Which key led to no row, and which features never became ready, or never finite, on these events."""
+    verdict = parity.guard(fs, source.events, source.instruments)
+    detail = batch.compute_detail(fs, source.events, source.instruments, verdict == 0)
+    has = needs.counted(fs, source.events[verdict == 0])
+    said = []
+    if verdict.any():
+        reasons = Counter(Reason(k).name for k in verdict[verdict != 0].tolist())
+        names = ", ".join(f"{name} {n:,}" for name, n in reasons.most_common())
+        said.append(f"the guard rejected {sum(reasons.values()):,} of {len(verdict):,} events ({names})")
+    if not len(detail.ts_ns):
+        said.append(needs.no_row(fs, has, len(verdict)))
+    said += filter(None, [needs.sentence(fs, has)])
+    rows = f"any of the {len(detail.ts_ns):,} rows"
+    lacks = needs.lacking(fs, has)
+    ever: list[bool] = list(map(bool, np.atleast_1d(detail.ready.any(axis=0))))
+    usable = detail.ready & np.isfinite(detail.rows.values)
+    finite: list[bool] = list(map(bool, np.atleast_1d(usable.any(axis=0))))
+    late = [n for n, r in zip(fs.names, ever, strict=True) if not r and n not in lacks]
+    odd = [n for n, r, f in zip(fs.names, ever, finite, strict=True) if r and not f]
+    if len(detail.ts_ns):
+        said += [f"{', '.join(late)} was not at {rows} ready: the data is too short for it"] if late else []
+        said += [f"{', '.join(odd)} was not at {rows} a finite number"] if odd else []
+    told = "; ".join(said) or "no row has all features ready and finite at once"
+    key = "data.simulate" if source.simulated else "data.files"
+    return f"{source.cut or key}, features: no row of the data is warm and finite: {told}"
 
 
 def chosen(events: npt.NDArray[Any], recipe: Recipe) -> slice | npt.NDArray[np.bool_]:
@@ -121,7 +158,7 @@ def make(fs: FeatureSet, source: Source) -> Snapshot:
     detail = batch.compute_detail(fs, source.events, source.instruments, accepted)
     good = detail.rows.ready & np.isfinite(detail.rows.values).all(axis=1)
     if not good.any():
-        raise DataError("no row of the data is warm and finite: the data lacks what the features need, or is too short")
+        raise DataError(why_none(fs, source))
     return Snapshot(
         detail.rows.values[good],
         detail.ts_ns[good],
@@ -158,6 +195,8 @@ def make_and_write(
     certificate, and the snapshot says so."""
     lineage = store.Lineage(source.sha256, source.simulated, commit)
     manifest = store.build(fs, lambda: [source.events], source.instruments, lineage, folder, twin=twin, say=say)
+    if not manifest["rows"]:
+        raise DataError(why_none(fs, source))
     rows = store.load(folder, fs, source.instruments)
     none = {"share": 0.0, "pass": False, "worst": f"made by the {twin} twin alone: the twins were not compared"}
     return Snapshot(**rows, all_rows=manifest["all_rows"], certificate=manifest.get("certificate", none)), store.digest(

@@ -41,8 +41,15 @@ def time_ordered(ts_ns: Ints, end_ns: Ints, known: Bools, *, train: float, valid
     if not (0 < train < 1 and 0 < valid < 1 and train + valid < 1):
         raise DataError(f"split: train {train} and valid {valid} must be shares that leave room for a test part")
     rows = _labelled(ts_ns, known)
+    if len(ts_ns) < 10:
+        raise DataError(
+            f"data: only {len(ts_ns)} rows are warm and finite, hence only {len(rows)} labelled rows, and three parts "
+            "need at least 10: take more of the data (data.files, data.max_events)"
+        )
     if len(rows) < 10:
-        raise DataError(f"only {len(rows)} labelled rows: the data is too short for this horizon")
+        raise DataError(
+            f"labels.horizon: only {len(rows)} labelled rows of {len(ts_ns):,}: the data is too short for this horizon"
+        )
     t = ts_ns[rows]
     starts = t[int(len(rows) * train)], t[int(len(rows) * (train + valid))]
     return _cut(ts_ns, end_ns, rows, starts[0], starts[1], None, embargo_ns)

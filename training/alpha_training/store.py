@@ -12,6 +12,7 @@ import datetime as dt
 import hashlib
 import json
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ import numpy.typing as npt
 
 from alpha.documents import to_json, write_atomically
 from alpha.errors import DataError, need
-from alpha.features import batch, parity
+from alpha.events import Kind
+from alpha.features import batch, needs, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.features.native import native_rows, row_maker
 from alpha.instruments import Instruments
@@ -188,7 +190,12 @@ def _certify(
     segment: int,
     say: Say,
 ) -> dict[str, Any]:
+    kinds: Counter[Kind] = Counter()
+    unsized: Counter[Kind] = Counter()
+    series: set[str] = set()
     for k, part in enumerate(cut(events(), segment)):
+        has = needs.counted(fs, part)
+        kinds, unsized, series = kinds + has.kinds, unsized + has.unsized, series | has.inputs
         if k < len(manifest["segments"]):
             continue
         manifest["segments"].append(_compared(fs, part, instruments))
@@ -196,7 +203,8 @@ def _certify(
         _save(folder, manifest)
     if not manifest["segments"]:
         raise DataError("there are no events to make a snapshot of")
-    return merged(manifest["segments"])
+    # a feature must have been compared somewhere, not in each stretch
+    return parity.covered(fs, merged(manifest["segments"]), needs.Counted(kinds, unsized, frozenset(series)))
 
 
 def _compared(fs: FeatureSet, events: Events, instruments: Instruments) -> dict[str, Any]:
@@ -212,7 +220,8 @@ def merged(segments: list[dict[str, Any]]) -> dict[str, Any]:
     values = sum(s["values"] for s in segments)
     seen = [s for s in segments if s["values"]]  # nothing is ready in a stretch shorter than the warm-up
     features = []
-    for j, first in enumerate(segments[0]["features"]):
+    # a stretch without a row tells of no feature
+    for j, first in enumerate(next((s["features"] for s in segments if s["features"]), [])):
         own = [s["features"][j] for s in segments if s["features"]]
         n = sum(f["values"] for f in own)
         features.append(

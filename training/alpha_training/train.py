@@ -146,6 +146,7 @@ def train(
     ``at``: the time written as created_at and into history (default now); ``twin``: what computes the features, ``both``
     with a certificate; ``waive``: name of a statistical check -> why its failure is accepted.
     """
+    fitting.check_waivers(waive or {})
     path = Path(recipe_path)
     recipe = load(path, overrides, small=small)
     check(recipe, features_of(recipe, path), path)
