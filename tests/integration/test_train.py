@@ -224,7 +224,8 @@ def test_a_model_without_skill_cannot_be_promoted(
     [
         ("labels.horizon=9h", r"labels\.horizon: only 0 labelled rows of 3,\d{3}: the data is too short"),
         ("labels.horizon=1000000", r"labels\.horizon: only 0 labelled rows of"),
-        ("data.max_events=3", r"data\.max_events = 3, features: .* imbalance_ema, .* was not at any of the"),
+        ("data.max_events=3", r"data\.max_events = 3, features: .* imbalance_ema, .*: not ready at any of the"),
+        ("data.start=2099-01-01", r"data\.start = '2099-01-01' leave no event of data\.simulate"),
         ("labels.fee_bp=5000.0", "the training part has only the class"),
         ("data.simulate.colour=1", "data.simulate"),
         ("split.train=0.9", "leave room for a test part"),

@@ -28,8 +28,8 @@ FS = {"features": {"wide": "spread", "lean": "imbalance", "slow": "mean(mid, 500
             [
                 "data.files, features: ",
                 "lean can never become ready, because the data has no sizes of QUOTE events",
-                "; slow was not at any of the 60 rows ready",
-                "; odd was not at any of the 60 rows a finite number",
+                "; slow: not ready at any of the 60 rows",
+                "; odd: no finite number at any of the 60 rows",
             ],
         ),
         (
@@ -37,7 +37,7 @@ FS = {"features": {"wide": "spread", "lean": "imbalance", "slow": "mean(mid, 500
             "",
             ["the guard rejected 60 of 60 events (", "the model decides at each quote", "no QUOTE events"],
         ),
-        (QUOTES, "max_events = 3", ["data.max_events = 3, features: ", "slow was not at any of the 3 rows ready"]),
+        (QUOTES, "max_events = 3", ["data.max_events = 3, features: ", "slow: not ready at any of the 3 rows"]),
     ],
 )
 def test_what_the_rows_lack(tmp_path: Path, columns: dict[str, list[float]], limit: str, words: list[str]) -> None:

@@ -86,6 +86,8 @@ def read(recipe: Recipe, folder: Path) -> Source:
         stream = simulate(**{"seed": recipe.seed, **recipe.data.simulate})
         keep = chosen(stream.events, recipe)
         events = stream.events[keep]
+        if not len(events):
+            raise DataError(f"{_cut(recipe)} leave no event of data.simulate")
         digest = hashlib.sha256(events.tobytes()).hexdigest()
         return Source(events, stream.instruments, digest, True, stream.signal[keep], stream.describe(), _cut(recipe))
     paths = [folder / expanded(f) for f in recipe.data.files]
@@ -120,7 +122,7 @@ def why_none(fs: FeatureSet, source: Source) -> str:
     if not len(detail.ts_ns):
         said.append(needs.no_row(fs, has, len(verdict)))
     said += filter(None, [needs.sentence(fs, has)])
-    rows = f"any of the {len(detail.ts_ns):,} rows"
+    rows = f"at any of the {len(detail.ts_ns):,} rows"
     lacks = needs.lacking(fs, has)
     ever: list[bool] = list(map(bool, np.atleast_1d(detail.ready.any(axis=0))))
     usable = detail.ready & np.isfinite(detail.rows.values)
@@ -128,8 +130,8 @@ def why_none(fs: FeatureSet, source: Source) -> str:
     late = [n for n, r in zip(fs.names, ever, strict=True) if not r and n not in lacks]
     odd = [n for n, r, f in zip(fs.names, ever, finite, strict=True) if r and not f]
     if len(detail.ts_ns):
-        said += [f"{', '.join(late)} was not at {rows} ready: the data is too short for it"] if late else []
-        said += [f"{', '.join(odd)} was not at {rows} a finite number"] if odd else []
+        said += [f"{', '.join(late)}: not ready {rows}, for which the data is too short"] if late else []
+        said += [f"{', '.join(odd)}: no finite number {rows}"] if odd else []
     told = "; ".join(said) or "no row has all features ready and finite at once"
     key = "data.simulate" if source.simulated else "data.files"
     return f"{source.cut or key}, features: no row of the data is warm and finite: {told}"
