@@ -188,6 +188,8 @@ def _anchor(folder: Path, head: str | Path | None, keys: str | Path | None, head
             raise DataError(f"anchor {head} does not exist")
         if keys is not None:
             problem("it is missing, so no signature says where the log ended")
+        elif heads:  # it is written with the first block
+            problem("it is missing: nothing says where the log ended, so its end may have been cut off")
         return
     if keys is not None or (said.key and os.environ.get("ALPHA_KEYS")):
         folder_of_keys = keys if keys is not None else os.environ["ALPHA_KEYS"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,26 @@ def _tail(args: argparse.Namespace) -> int:
         if any(r["model_slot"] or not r["emitted"] for r in rows):  # several models
             names += ["model_slot", "emitted"]
         show.table(f"the last {len(rows)} decisions in {args.log}", names, [[r[n] for n in names] for r in rows])
-    return 0
+    return _unread(args.log, live=True)
+
+
+def _unread(log: str, *, live: bool) -> int:
+    """Say on stderr which bytes of a log could not be read; 1 if there are any. ``live``: the end of the last file may just
+    be in the making."""
+    from alpha.audit.read import open_all, resume
+
+    files, found = list(open_all(log)), 0
+    for k, file in enumerate(files):
+        lost = len(file.data) - file.end
+        in_the_making = live and k == len(files) - 1 and resume(file.data, file.end) is None
+        if lost > 0 and not in_the_making:
+            print(
+                f"warning: {file.path.name}: {lost:,} bytes from byte {file.end:,} on are damaged and were not read; "
+                "alpha audit verify tells more",
+                file=sys.stderr,
+            )
+            found = 1
+    return found
 
 
 def _row(file: Any, i: int, symbols: list[str]) -> dict[str, Any]:
@@ -164,4 +184,4 @@ def _export(args: argparse.Namespace) -> int:
         show.print_json("audit-export", {**counts, "folder": str(out)})
     else:
         print(f"{counts['events']:,} events and {counts['decisions']:,} decisions in {out}")
-    return 0
+    return _unread(args.log, live=False)

@@ -108,6 +108,23 @@ def test_damage_is_exit_1_and_replay_refuses(capsys: pytest.CaptureFixture[str],
     assert code == 2 and "alpha audit verify" in err
 
 
+def test_damage_in_the_middle_is_said_by_tail_and_export(
+    capsys: pytest.CaptureFixture[str], logged: Path, tmp_path: Path
+) -> None:
+    (file,) = files_of(logged)
+    whole = file.read_bytes()
+    data = bytearray(whole)
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    code, told, err = call(capsys, "audit", "export", logged, "--parquet", tmp_path / "out", "--json")
+    assert code == 1 and told["decisions"] > 0 and "damaged and were not read" in err
+    code, _, err = call(capsys, "audit", "tail", logged, "--json")
+    assert code == 1 and "damaged and were not read" in err
+    file.write_bytes(whole[: len(whole) - 7])  # the last frame is still being written
+    assert call(capsys, "audit", "tail", logged, "--json")[0] == 0
+    assert call(capsys, "audit", "export", logged, "--parquet", tmp_path / "out", "--json")[0] == 1
+
+
 def test_what_if(capsys: pytest.CaptureFixture[str], logged: Path, project_root: Path) -> None:
     registry = project_root / "registry.json"
     code, done, _ = call(capsys, "replay", logged, "--what-if", "models:/demo_mlp/1", "--registry", registry, "--json")

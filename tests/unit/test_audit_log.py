@@ -184,6 +184,10 @@ def test_a_cut_end_and_a_missing_file_are_seen(tmp_path: Path) -> None:
     sealed = [i for i, f in enumerate(frames_of(third)) if f[16:18] == bytes([Frame.BLOCK, 0])]
     third.write_bytes(b"".join(frames_of(third)[: sealed[0] + 1]))
     assert any("its end was cut off" in p.text for p in verify(tmp_path).problems)
+    head = (tmp_path / "head.json").read_bytes()
+    (tmp_path / "head.json").unlink()
+    assert any("nothing says where the log ended" in p.text for p in verify(tmp_path).problems)
+    (tmp_path / "head.json").write_bytes(head)
     third.write_bytes(whole)
     second.unlink()
     assert any("number 2, is missing" in p.text for p in verify(tmp_path).problems)
