@@ -76,13 +76,20 @@ def test_revalidate(capsys: pytest.CaptureFixture[str], registry: Path, tmp_path
     import pyarrow.parquet as pq
 
     e = simulate(6_000, seed=5, levels=1).events
-    quotes = e[e["kind"] == 1]
-    names = ("bid", "ask", "bid_size", "ask_size")
-    columns = {"ts": quotes["ts_event_ns"]} | {n: quotes["v"][:, i] for i, n in enumerate(names)}
-    pq.write_table(pa.table(columns), tmp_path / "day.parquet")
+    quotes, trades = e[e["kind"] == 1], e[e["kind"] == 2]
+    for name, of, names in (
+        ("day", quotes, ("bid", "ask", "bid_size", "ask_size")),
+        ("trades", trades, ("px", "qty", "side")),
+    ):
+        columns = {"ts": of["ts_event_ns"]} | {n: of["v"][:, i] for i, n in enumerate(names)}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
     words = ("models:/demo/1", "--approver", "Ada", "--registry", registry, "--json")
     before = json.loads(registry.read_text())["revision"]
-    code, done, err = call(capsys, "revalidate", *words, "--data", tmp_path / "day.parquet")
+    code, done, _ = call(capsys, "revalidate", *words, "--data", tmp_path / "day.parquet")
+    assert (code, done["verdict"], done["revision"]) == (1, "INCOMPLETE", before)  # nothing compared what needs trades
+    assert set(done["not_compared"]) == {"side_fast", "side_slow"}
+    both = (tmp_path / "day.parquet", tmp_path / "trades.parquet")
+    code, done, err = call(capsys, "revalidate", *words, "--data", *both, "--instrument", "BTC-PERP")
     assert (code, done["pass"]) == (0, True), err
     assert done["values"] > 10_000 and done["revision"] == before + 1
     assert call(capsys, "history", "demo", "--registry", registry, "--json")[1]["history"][-1]["action"] == "revalidate"
