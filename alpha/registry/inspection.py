@@ -55,12 +55,11 @@ def verify(path: str | Path, *, signatures: bool = True) -> tuple[int, list[str]
         except RegistryError as exc:
             problems.append(str(exc))
     for entry in doc.models:
-        said = [h.after for h in doc.history if (h.id, h.version) == (entry.id, entry.number)]
-        actions = [h.action for h in doc.history if (h.id, h.version) == (entry.id, entry.number)]
-        if actions and actions[0] != "register":
-            problems.append(f"model {entry.label} was never registered: its history begins with {actions[0]}")
-        if said and said[-1] != entry.status:
-            problems.append(f"model {entry.label} is {entry.status}, its history ends with {said[-1]}")
+        told = [h for h in doc.history if (h.id, h.version) == (entry.id, entry.number)]
+        if told and told[0].action != "register":
+            problems.append(f"model {entry.label} was never registered: its history begins with {told[0].action}")
+        if told and told[-1].after != entry.status:
+            problems.append(f"model {entry.label} is {entry.status}, its history ends with {told[-1].after}")
         _verify_entry(registry, entry, policy, problems.append)
     return len(doc.models), problems
 

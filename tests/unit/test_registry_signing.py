@@ -136,7 +136,7 @@ def test_a_history_begins_with_a_registration(file: Path) -> None:
     plain = json.loads(file.read_bytes())
     plain["history"] = plain["history"][1:]
     file.write_text(json.dumps(plain))
-    assert verify(file, signatures=False)[1]
+    assert any("never registered" in p for p in verify(file, signatures=False)[1])
 
 
 def test_a_foreign_key_does_not_count(file: Path, tmp_path: Path) -> None:
