@@ -33,7 +33,6 @@ from alpha.backtest.settings import FOREVER, Settings
 from alpha.errors import AlphaError, DataError
 from alpha.events import Kind, Reason
 from alpha.instruments import Instruments
-from alpha.runtime import Runtime
 from alpha.strategies.base import Grade, Output, Strategy, StrategySignal
 
 Array = npt.NDArray[Any]
@@ -97,7 +96,7 @@ class Backtest:
         if len(streams) > 1:
             raise DataError("the models of this strategy order events by different clocks: they cannot share a stream")
         logs = self._logs(audit)
-        self._runtimes = [Runtime(s.bundle, instruments, audit=log) for s, log in zip(served, logs, strict=True)]
+        self._runtimes = [s.runtime(instruments, log) for s, log in zip(served, logs, strict=True)]
         self._measured = measure
         if measure:
             for rt in self._runtimes:
