@@ -20,7 +20,6 @@ from alpha.data import EventSource, open_events
 from alpha.errors import DataError
 from alpha.events import Kind
 from alpha.instruments import Instrument, Instruments
-from alpha.runtime import Runtime
 from alpha.strategies import make
 from alpha.strategies.base import Strategy
 
