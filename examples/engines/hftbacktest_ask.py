@@ -17,9 +17,9 @@ TRADE = CFUNCTYPE(c_int64, c_int64, c_int64, c_double, c_double, c_double)
 FLAGS = (int(alpha.Flag.LAST), int(alpha.Flag.LAST | alpha.Flag.NO_TS_EVENT))  # equal times: the venue sent none
 
 
-def functions(own: Any, received: bool, on_advice: Callable[[alpha.Signal], object]) -> tuple[Any, Any]:
-    """(on_quote, on_trade) of one instrument's handle; keep them as long as the loop runs. ``received``: local_ts is when an
-    event was received, else only exchange times count."""
+def functions(own: Any, on_advice: Callable[[alpha.Signal], object]) -> tuple[Any, Any]:
+    """(on_quote, on_trade) of one instrument's handle; keep them as long as the loop runs. Both take the exchange's time and
+    that of receipt, 0 where the data have none."""
 
     def told(signal: alpha.Signal | None) -> int:
         if signal is None:
@@ -28,13 +28,11 @@ def functions(own: Any, received: bool, on_advice: Callable[[alpha.Signal], obje
         return int(signal.action)
 
     @QUOTE
-    def on_quote(exch_ns: int, local_ns: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float) -> int:
-        recv_ns = local_ns if received else 0
+    def on_quote(exch_ns: int, recv_ns: int, bid_px: float, ask_px: float, bid_qty: float, ask_qty: float) -> int:
         return told(own.on_quote(exch_ns, bid_px, ask_px, bid_qty, ask_qty, recv_ns, 0.0, FLAGS[recv_ns == exch_ns]))
 
     @TRADE
-    def on_trade(exch_ns: int, local_ns: int, px: float, qty: float, side: float) -> int:
-        recv_ns = local_ns if received else 0
+    def on_trade(exch_ns: int, recv_ns: int, px: float, qty: float, side: float) -> int:
         return told(own.on_trade(exch_ns, px, qty, side, recv_ns, 0.0, FLAGS[recv_ns == exch_ns]))
 
     return on_quote, on_trade

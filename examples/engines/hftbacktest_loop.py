@@ -21,31 +21,33 @@ import alpha
 
 
 @numba.njit(error_model="numpy")
-def loop(hbt: Any, per_unit: int, ask: bool, on_quote: Any, on_trade: Any) -> int:
-    acts = 0
+def loop(hbt: Any, per_unit: int, received_ns: Any, ask: bool, on_quote: Any, on_trade: Any) -> int:
+    acts = step = 0
     while hbt.wait_next_feed(False, 1 << 60) == 2:  # 1: the end. Rows of one local_ts come at once
         times, trades = hbt.feed_latency(0), hbt.last_trades(0)
-        exch_ns, local_ns = (0, 0) if times is None else times
+        exch_ns, _local_ns = (0, 0) if times is None else times  # live: the local time is that of receipt
+        recv_ns, step = received_ns[step], step + 1
         for t in trades:
             side = 1.0 if t.ev & BUY_EVENT == BUY_EVENT else -1.0 if t.ev & SELL_EVENT == SELL_EVENT else 0.0
             if ask:
-                acts += on_trade(t.exch_ts, local_ns, t.px, t.qty, side) != 0
+                acts += on_trade(t.exch_ts, recv_ns, t.px, t.qty, side) != 0
         if len(trades) == 0:  # prices from whole ticks: tick * tick_size is often one bit off
             book = hbt.depth(0)
             bid, offer = book.best_bid_tick / per_unit, book.best_ask_tick / per_unit
             if ask:
-                acts += on_quote(exch_ns, local_ns, bid, offer, book.best_bid_qty, book.best_ask_qty) != 0
+                acts += on_quote(exch_ns, recv_ns, bid, offer, book.best_bid_qty, book.best_ask_qty) != 0
         hbt.clear_last_trades(0)
     return acts
 
 
 def run(replay: Replay, rt: alpha.Runtime | None) -> tuple[bytes, int]:
     signals: list[alpha.Signal] = []
-    asked = functions(None if rt is None else rt.instrument(replay.symbol), replay.received, signals.append)
-    loop(market_of(replay)[0], 1, False, *asked)  # compiles
+    asked = functions(None if rt is None else rt.instrument(replay.symbol), signals.append)
+    received_ns = replay.events["ts_recv_ns"].copy()
+    loop(market_of(replay)[0], 1, received_ns, False, *asked)  # compiles
     hbt, per_unit, _alive = market_of(replay)
     start = time.thread_time_ns()
-    loop(hbt, per_unit, rt is not None, *asked)
+    loop(hbt, per_unit, received_ns, rt is not None, *asked)
     spent = time.thread_time_ns() - start
     return b"".join(map(bytes, signals)), spent
 

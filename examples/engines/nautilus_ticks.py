@@ -4,12 +4,13 @@ from typing import Any
 
 from nautilus_strategy import SCALE, SIDES
 from nautilus_trader.model.data import QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide
 from nautilus_trader.model.identifiers import TradeId
 from nautilus_trader.model.objects import Price, Quantity
 
 import alpha
 
-AGGRESSORS = {side: aggressor for aggressor, side in SIDES.items()}
+AGGRESSORS = {0.0: AggressorSide.NO_AGGRESSOR, 1.0: AggressorSide.BUYER, -1.0: AggressorSide.SELLER}
 
 
 def ticks_of(events: Any, pair: Any) -> list[QuoteTick | TradeTick]:
