@@ -31,6 +31,8 @@ from alpha.events import SIGNAL_DTYPE, Action, Reason
 from alpha.runtime import Runtime
 
 _POLICIES = {"wait": "refuse", "drop": "drop"}  # ours -> the ring's
+_NONE = np.zeros(0, SIGNAL_DTYPE)
+_NONE.flags.writeable = False
 
 
 class SignalStream:
@@ -129,11 +131,9 @@ class SignalStream:
 
     def take(self) -> npt.NDArray[Any]:
         """Decide what waits, up to ``batch`` events or more where those make no Signal; empty if nothing makes one."""
-        while True:
+        while waiting := len(self._ring):
             stale = self._overdue()
-            events = self._ring.pop_many(stale or self.batch)
-            if not len(events):
-                return np.zeros(0, SIGNAL_DTYPE)
+            events = self._ring.pop_many(stale or min(waiting, self.batch))
             self._room.set()
             signals = self.runtime.run(events)
             if stale:
@@ -141,6 +141,7 @@ class SignalStream:
                 self.stale_signals += len(signals)
             if len(signals):
                 return signals
+        return _NONE
 
     def _overdue(self) -> int:
         """How many of the next events, at most a batch, have waited too long."""
