@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Any
 
@@ -46,8 +46,8 @@ class SignalStream:
     ``capacity``: events that may wait, a power of two. ``overrun``: what a full ring means. ``wait``: the feed waits for room
     and nothing is lost (a feed that is read over TCP then holds its sender back); ``drop``: the newest events are lost, are
     counted in ``dropped``, and the features are told by a STATUS LOST event that they are stale.
-    ``batch``: the most events that are decided before other tasks may run. ``max_age_ns``: Signals of events that waited
-    longer than this come as HOLD, STALE and are counted in ``stale_signals``; 0: of any age, as they were decided.
+    ``batch``: the most events behind one array, unless the first of them make no Signal. ``max_age_ns``: Signals of events that
+    waited longer than this come as HOLD, STALE and are counted in ``stale_signals``; 0: of any age, as they were decided.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SignalStream:
         self._feeds = feeds
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrived, self._room = asyncio.Event(), asyncio.Event()
-        self._closed = self._leaving = self._asked = False
+        self._closed = self._entered = self._asked = False
         self._error: BaseException | None = None
 
     # -- events in
@@ -101,8 +101,11 @@ class SignalStream:
             done += self.push(events[done:])
 
     def close(self) -> None:
-        """No more events come: the iteration ends behind the last Signal of those that wait. May be called twice."""
+        """No more events: the feeds are cancelled, and the iteration ends behind the last Signal of what waits. May be called
+        twice."""
         self._closed = True
+        for task in self._tasks:
+            task.cancel()
         self._arrived.set()
         self._room.set()  # whoever waits for room learns that there will be none
 
@@ -120,11 +123,9 @@ class SignalStream:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = StateError("a feed of this stream was cancelled") if task.cancelled() else task.exception()
-        if error is not None and not self._leaving:
-            self._error = self._error or error
-            for other in self._tasks:
-                other.cancel()
-        if not self._tasks or self._error is not None:
+        if error is not None and not self._closed:  # a closed stream cancels its feeds: nobody asks how they took it
+            self._error = error
+        if error is not None or not self._tasks:
             self.close()
 
     # -- Signals out
@@ -168,6 +169,8 @@ class SignalStream:
             if self._closed:
                 self._raise()
                 raise StopAsyncIteration
+            if self._feeds and not self._entered:
+                raise StateError("the feeds of this stream start with it: async with SignalStream(rt, feed) as stream")
             if self._asked:
                 raise StateError("another task already waits for the next signals of this stream: give each its own")
             self._arrived.clear()
@@ -193,6 +196,7 @@ class SignalStream:
         return self._ring.dropped
 
     async def __aenter__(self) -> SignalStream:
+        self._entered = True
         for feed in self._feeds:
             task = asyncio.get_running_loop().create_task(self._read(feed))
             self._tasks.add(task)
@@ -204,11 +208,7 @@ class SignalStream:
     ) -> None:
         for task in [t for t in self._tasks if t.done()]:  # it has failed just now, and nobody was told yet
             self._ended(task)
-        self._leaving = True
         self.close()
-        tasks: Iterable[asyncio.Task[None]] = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if error is None:
             self._raise()

@@ -92,6 +92,8 @@ def load(args: argparse.Namespace) -> Replay:
         table = source.instruments
     kept = np.isin(events["kind"], (alpha.Kind.QUOTE, alpha.Kind.TRADE)) & (events["instrument_id"] == 0)
     events = np.ascontiguousarray(events[kept][: args.events or None])
+    if not len(events):
+        raise alpha.AlphaError(f"{name} has no quotes and no trades of {table.symbols[0]}")
     return Replay(events, alpha.Instruments.of(table[0]), name, args)
 
 
@@ -121,14 +123,14 @@ def compare(run: Run, replay: Replay) -> int:
             same &= signals == rt.run(replay.events).tobytes()
         if replay.why:
             break
-    n = len(replay.events)
+    n = max(len(replay.events), 1)
     made = np.frombuffer(signals, alpha.SIGNAL_DTYPE)
     found = {
         "data": f"{replay.name}, {replay.symbol}",
-        "events": n,
+        "events": len(replay.events),
         "signals": len(made),
         "buy_or_sell": int(np.count_nonzero(made["action"])),
-        "same_as_rt_run": same,
+        "same_as_rt_run": same and len(made) > 0,  # where there is none, nothing was compared
         "ns_per_event": round(min(full) / n),
         "ns_empty": round(min(empty) / most),
         "ns_net": round(min(full) / n - min(empty) / most),
@@ -141,4 +143,4 @@ def compare(run: Run, replay: Replay) -> int:
     else:
         for key, value in found.items():
             print(f"{key.replace('_', ' '):16}", f"{value:,}" if type(value) is int else value)
-    return 0 if same and not replay.why else 1
+    return 0 if found["same_as_rt_run"] and not replay.why else 1

@@ -21,7 +21,7 @@ import alpha
 CAPACITY = 4096
 
 
-def take(ring: alpha.Ring, replay: Replay, ask: bool, feed: Any) -> tuple[bytes, int]:
+def take(ring: alpha.Ring, replay: Replay, ask: bool, feed: Any) -> tuple[bytes, int, int]:
     with replay.runtime() as rt:  # it lives as long as this call: nothing may hold the memory when it is closed
         live, out, times = rt.start(ring=ring) if ask else None, [], []
         while feed.is_alive() or len(ring):  # a dead feed handler leaves what it had published
@@ -31,7 +31,8 @@ def take(ring: alpha.Ring, replay: Replay, ask: bool, feed: Any) -> tuple[bytes,
         if live:
             live.stop()  # what was published is decided
             out.append(live.poll_many().tobytes())
-        return b"".join(out) if live else b"", max(times, default=0) - min(times, default=0)
+        spent = max(times, default=0) - min(times, default=0)
+        return (b"".join(out), spent, live.processed) if live else (b"", spent, 0)
 
 
 def run(replay: Replay, rt: alpha.Runtime | None) -> tuple[bytes, int]:
@@ -39,17 +40,16 @@ def run(replay: Replay, rt: alpha.Runtime | None) -> tuple[bytes, int]:
     try:
         ring = alpha.Ring(CAPACITY, overrun="refuse", memory=memory.buf)
         args = memory.name, replay.events, 0 if rt is None else replay.args.kill_after
-        feed = multiprocessing.get_context("spawn").Process(target=feed_handler, args=args)
+        feed = multiprocessing.get_context("spawn").Process(target=feed_handler, args=args, daemon=True)
         feed.start()
-        signals, spent = take(ring, replay, rt is not None, feed)
-        published = ring.published
+        signals, spent, processed = take(ring, replay, rt is not None, feed)
         del ring
     finally:
         memory.unlink()  # the name is gone, whatever else happens
         memory.close()
     if code := feed.exitcode:
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        replay.stopped(f"the feed handler {how}", published)
+        replay.stopped(f"the feed handler {how}", processed)
     return signals, spent
 
 

@@ -57,7 +57,7 @@ def against(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
     del sys.modules["against"]
 
 
-@pytest.mark.parametrize("fault", ["none", "byte", "one less", "order", "nothing"])
+@pytest.mark.parametrize("fault", ["none", "byte", "one less", "order", "nothing", "no signals"])
 def test_the_comparison_can_fail(
     against: Any, fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +73,8 @@ def test_the_comparison_can_fail(
             signals = signals[:-1]
         return b"" if fault == "nothing" else signals.tobytes(), 2
 
+    if fault == "no signals":  # equal, and nothing was compared
+        monkeypatch.setattr(alpha.Runtime, "run", lambda self, events: np.zeros(0, alpha.SIGNAL_DTYPE))
     monkeypatch.setattr(sys, "argv", ["x", "--simulated", "--events", "500", "--times", "2"])
     assert against.main(run, "a test") == (0 if fault == "none" else 1)
     out = capsys.readouterr().out

@@ -323,8 +323,27 @@ def test_a_kill_silences_what_was_not_handed_over(expected: np.ndarray) -> None:
     assert got[:n].tobytes() == expected[:n].tobytes()
 
 
+def test_a_stream_that_is_closed_ends_its_feeds_and_is_no_failure(expected: np.ndarray) -> None:
+    async def work(rt: alpha.Runtime) -> bytes:
+        got, seen = b"", list[str]()
+        async with SignalStream(rt, cut(EVENTS, [500], suspend=True), endless(seen), capacity=256) as stream:
+            async for signals in stream:
+                got += signals.tobytes()
+                stream.close()
+        assert seen == ["closed"] and alone()
+        return got
+
+    with runtime() as rt:
+        got = asyncio.run(work(rt))
+    assert len(got) < expected.nbytes and expected.tobytes().startswith(got)
+    with runtime() as rt:
+        assert got == rt.run(EVENTS[:256]).tobytes()  # what waited was decided
+
+
 def test_misuse_is_told() -> None:
     async def work(rt: alpha.Runtime) -> None:
+        with pytest.raises(StateError, match="async with"):
+            await SignalStream(rt, cut(EVENTS, [100])).__anext__()
         stream = SignalStream(rt)
         first = asyncio.create_task(stream.__anext__())
         await asyncio.sleep(0)
