@@ -22,7 +22,8 @@ def told(root: Path, name: str, *args: str, code: int = 0) -> dict[str, Any]:
     command = [sys.executable, f"examples/engines/{name}.py", "--json", "--times", "1", *args]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     assert done.returncode == code, (done.stdout[-2000:], done.stderr[-4000:])
-    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr, done.stderr[-4000:]
+    for trouble in ("Traceback", "Exception ignored", "leaked", "never retrieved"):
+        assert trouble not in done.stderr, done.stderr[-4000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
