@@ -50,8 +50,8 @@ def simulated(n: int) -> tuple[Any, alpha.Instruments]:
 
 
 def recorded(path: Path, symbol: str, n: int) -> tuple[Any, alpha.Instruments]:
-    """The first quotes and trades of a file of one instrument."""
+    """The first ``n`` quotes and trades of a file of one instrument; 0: all."""
     source = alpha.open_events(path, instrument=symbol)
     events = source.read_all()
     assert {int(k) for k in np.unique(events["kind"])} == {alpha.Kind.QUOTE, alpha.Kind.TRADE}
-    return events[:n], source.instruments
+    return events[: n or None], source.instruments

@@ -118,6 +118,7 @@ def compare(run: Run, replay: Replay) -> int:
         empty.append(run(replay, None)[1])
         with replay.runtime() as rt:
             signals, spent = run(replay, rt)
+            same &= rt.stats()["events"] in (0, len(replay.events))  # not one more; 0: it opened a runtime of its own
         full.append(spent)
         with replay.runtime() as rt:
             same &= signals == rt.run(replay.events).tobytes()

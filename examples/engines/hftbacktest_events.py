@@ -22,7 +22,8 @@ SIDES = {1.0: BUY_EVENT, -1.0: SELL_EVENT, 0.0: 0}
 
 
 def rows_of(events: Any, local_ns: Any) -> Any:
-    """A quote is what leaves the book and what enters it, a trade one row; the last row only ends the data."""
+    """A quote is what leaves the book and what enters it, a trade one row; the last row only ends the data: with 1, or with
+    2 if the exchange's rows go on."""
     out, best = [], {BUY_EVENT: 0.0, SELL_EVENT: 0.0}
     for e, local in zip(events, local_ns.tolist(), strict=True):
         t, v = int(e["ts_event_ns"]), e["v"].tolist()

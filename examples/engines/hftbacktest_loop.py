@@ -20,10 +20,10 @@ from hftbacktest_events import market_of
 import alpha
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", boundscheck=True)
 def loop(hbt: Any, per_unit: int, received_ns: Any, ask: bool, on_quote: Any, on_trade: Any) -> int:
     acts = step = 0
-    while hbt.wait_next_feed(False, 1 << 60) == 2:  # 1: the end. Rows of one local_ts come at once
+    while step < len(received_ns) and hbt.wait_next_feed(False, 1 << 60) == 2:  # rows of one local_ts come at once
         times, trades = hbt.feed_latency(0), hbt.last_trades(0)
         exch_ns, _local_ns = (0, 0) if times is None else times  # live: the local time is that of receipt
         recv_ns, step = received_ns[step], step + 1
@@ -37,6 +37,7 @@ def loop(hbt: Any, per_unit: int, received_ns: Any, ask: bool, on_quote: Any, on
             if ask:
                 acts += on_quote(exch_ns, recv_ns, bid, offer, book.best_bid_qty, book.best_ask_qty) != 0
         hbt.clear_last_trades(0)
+    hbt.close()  # it is no object of Python: its memory is given back here
     return acts
 
 
@@ -44,7 +45,8 @@ def run(replay: Replay, rt: alpha.Runtime | None) -> tuple[bytes, int]:
     signals: list[alpha.Signal] = []
     asked = functions(None if rt is None else rt.instrument(replay.symbol), signals.append)
     received_ns = replay.events["ts_recv_ns"].copy()
-    loop(market_of(replay)[0], 1, received_ns, False, *asked)  # compiles
+    hbt, per_unit, _alive = market_of(replay)
+    loop(hbt, per_unit, received_ns, False, *asked)  # compiles
     hbt, per_unit, _alive = market_of(replay)
     start = time.thread_time_ns()
     loop(hbt, per_unit, received_ns, rt is not None, *asked)

@@ -21,9 +21,9 @@ pytest.importorskip("hftbacktest", reason="hftbacktest is not here: ./dev engine
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("default")]  # their warnings are theirs
 
 FILES = [
-    ("lobster/AMZN_20120621_L5.parquet", "AMZN"),
-    ("binance/spot_btcusdt_20240808_l1.parquet", "BTCUSDT"),
-    ("binance/usdm_btcusdt_20240808_l1.parquet", "BTCUSDT"),
+    ("lobster/AMZN_20120621_L5.parquet", "AMZN", 0),  # a whole day
+    ("binance/spot_btcusdt_20240808_l1.parquet", "BTCUSDT", 20_000),
+    ("binance/usdm_btcusdt_20240808_l1.parquet", "BTCUSDT", 20_000),
 ]
 
 
@@ -51,11 +51,11 @@ def test_the_signals_of_run(project_root: Path) -> None:
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("file", "symbol"), FILES)
-def test_the_signals_of_run_on_real_events(project_root: Path, data_dir: Path, file: str, symbol: str) -> None:
+@pytest.mark.parametrize(("file", "symbol", "n"), FILES)
+def test_the_signals_of_run_on_real_events(project_root: Path, data_dir: Path, file: str, symbol: str, n: int) -> None:
     path = data_dir / file
-    found = told(project_root, "hftbacktest_loop", "--data", str(path), "--instrument", symbol, "--events", "20000")
-    must_equal(found, signals_of_run(project_root, *recorded(path, symbol, 20_000)))
+    found = told(project_root, "hftbacktest_loop", "--data", str(path), "--instrument", symbol, "--events", str(n))
+    must_equal(found, signals_of_run(project_root, *recorded(path, symbol, n)))
 
 
 def test_rows_hold_the_numbers_of_the_events(example: ModuleType) -> None:
