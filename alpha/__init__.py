@@ -49,10 +49,11 @@ _PUBLIC = {
     "f": "alpha.features.language",
     "features_of": "alpha.features.frames",
     "open_events": "alpha.data",
+    "ring_bytes": "alpha._core.ring",
 }
 
 if TYPE_CHECKING:
-    from alpha._core.ring import Ring
+    from alpha._core.ring import Ring, ring_bytes
     from alpha._core.signal import Signal
     from alpha.data import EventSource, open_events
     from alpha.desk import Desk, Ensemble, Model, Split
@@ -93,6 +94,7 @@ __all__ = [
     "f",
     "features_of",
     "open_events",
+    "ring_bytes",
 ]
 
 

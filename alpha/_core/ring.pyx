@@ -114,17 +114,20 @@ cdef class Ring:
         cdef const alpha_event *e
         cdef const unsigned char[::1] raw
         cdef Py_ssize_t i, n, done = 0
+        cdef bint known = True
         cdef alpha_ring *r = self.c
         if getattr(events, "dtype", None) != EVENT_DTYPE:
             raise AlphaError("push_many takes an array of EVENT_DTYPE")
-        kinds = events["kind"]
-        if np.any((kinds == 0) | (kinds >= ALPHA_KINDS)):
-            raise AlphaError("an event of kind EMPTY or of an unknown kind cannot enter a ring")
         n = len(events)
         if n == 0:
             return 0
         raw = np.ascontiguousarray(events).view(np.uint8).reshape(-1)
         e = <const alpha_event *>&raw[0]
+        with nogil:
+            for i in range(n):  # all are looked at before the first one gets in
+                known &= 0 < e[i].kind < ALPHA_KINDS
+        if not known:
+            raise AlphaError("an event of kind EMPTY or of an unknown kind cannot enter a ring")
         with nogil:
             for i in range(n):
                 if alpha_ring_push(r, self.mask, e + i):

@@ -121,7 +121,7 @@ def test_it_is_a_plain_shell_script(project_root: Path) -> None:
 
 def test_help_lists_every_command_and_needs_nothing(shop: Workshop, project_root: Path) -> None:
     done = subprocess.run(["sh", str(project_root / "dev")], capture_output=True, text=True, check=True)
-    for command in ("demo", "test", "build", "lint", "bench", "wheel", "clean"):
+    for command in ("demo", "test", "build", "lint", "bench", "engines", "wheel", "clean"):
         assert f"\n  {command} " in done.stdout
     status, _, calls = shop.dev("help")
     assert (status, calls) == (0, [])
@@ -253,6 +253,23 @@ def test_the_peers_have_an_environment_of_their_own(shop: Workshop) -> None:
     assert any("requirements.txt" in call for call in shop.dev("peers")[2])
 
 
+def test_the_engines_have_an_environment_of_their_own_and_run_their_tests_in_it(shop: Workshop) -> None:
+    assert shop.dev("build")[0] == 0
+    (shop.root / "examples" / "engines").mkdir(parents=True)
+    (shop.root / "examples" / "engines" / "requirements.txt").write_text("numpy==2.2.6\n")
+    status, errors, calls = shop.dev("engines", NO_NETWORK="1")
+    assert (status, "pip could not install examples/engines/requirements.txt" in errors[-1]) == (1, True)
+    assert not any("-m pytest" in call for call in calls)
+    status, _, calls = shop.dev("engines", "-x")
+    assert status == 0
+    assert "python -m pip install -qq --disable-pip-version-check -r examples/engines/requirements.txt" in calls
+    assert calls[-1] == "python -m pytest -q tests/engines -x"
+    assert shop.dev("engines") == (0, [], ["python -m pytest -q tests/engines"])
+    assert shop.dev("engines", PYTEST="1")[0] == 1
+    shop.dev("clean")
+    assert not (shop.root / ".venv-engines").exists()
+
+
 def test_an_environment_whose_python_is_gone_is_made_anew(shop: Workshop) -> None:
     assert shop.dev("build")[0] == 0
     (shop.root / ".venv" / "bin" / "python").unlink()
@@ -294,4 +311,6 @@ def test_the_ci_script_is_sound_and_ends_with_the_shipped_build(project_root: Pa
     commands = [line for line in script.read_text().splitlines() if "./dev" in line and not line.startswith("#")]
     assert commands[0] == "./dev lint"
     assert commands[1].startswith("ALPHA_DEBUG=1 ./dev test")
+    assert commands[2].startswith("./dev engines ||")  # a failure there does not keep the suite from running
+    assert script.read_text().endswith('./dev test\nexit "$engines"\n')  # and is not forgotten
     assert commands[-1] == "./dev test"
