@@ -26,11 +26,12 @@ from alpha_training.fit import ACTIONS, Fitted, Inputs
 from alpha_training.fit.calibrate import FLOOR
 from alpha_training.fit.scikit import interruptible
 from alpha_training.fit.task import Floats, Ints
+from alpha_training.learn import production
 from alpha_training.learn.production import Served
 from alpha_training.score import Exported
 
-RATE, BATCH = 0.05, 64
-"""Step size and rows a step: at 20,000 rows about 300 steps, of which the last hundred outweigh what was before."""
+RATE, BATCH, BLOCK = 0.05, 64, 512
+"""Step size, rows a step, rows between two looks at the weights: what is kept is their mean over the later half."""
 SAME = 1e-4
 LARGEST = 100.0
 """Of what goes into a head: beyond it a step of any size overshoots."""
@@ -181,16 +182,20 @@ def _stepped(
         random_state=seed,
     )
     two = n_classes == 2  # one column then, the logit of the second class
-    block = BATCH * 64
+    blocks = -(-len(x) // BLOCK)
+    kept: list[tuple[Floats, Floats]] = []
     with interruptible(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.partial_fit(x[:1], codes[:1], classes=np.arange(n_classes))  # makes the arrays, which are then filled
         model.coefs_[0][:] = layer.weight[:, 1:] - layer.weight[:, :1] if two else layer.weight
         model.intercepts_[0][:] = layer.bias[1:] - layer.bias[:1] if two else layer.bias
-        for at in range(0, len(x), block):
-            model.partial_fit(x[at : at + block], codes[at : at + block])
-            watch(min(at + block, len(x)), len(x), float(model.loss_))
-    weight, bias = np.asarray(model.coefs_[0]), np.asarray(model.intercepts_[0])
+        for i in range(blocks):
+            part = slice(i * BLOCK, (i + 1) * BLOCK)
+            model.partial_fit(x[part], codes[part])
+            if i >= blocks // 2:
+                kept.append((model.coefs_[0].copy(), model.intercepts_[0].copy()))
+            watch(min(part.stop, len(x)), len(x), float(model.loss_))
+    weight, bias = (np.asarray(np.mean([k[j] for k in kept], axis=0)) for j in (0, 1))
     if two:
         return np.hstack([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
     return weight, bias
@@ -258,10 +263,11 @@ def _map(served: Served) -> Layer:
     """Of anything with probabilities: h is their logarithm."""
     helper, numpy_helper = need("onnx.helper", "train"), need("onnx.numpy_helper", "train")
     proto, k = _proto(served), len(served.classes)
+    production.rename(proto.graph, {export.OUTPUT: "frozen_probabilities"})
     proto.graph.initializer.append(numpy_helper.from_array(np.array([FLOOR], np.float32), "head_floor"))
     proto.graph.node.extend(
         [
-            helper.make_node("Max", [export.OUTPUT, "head_floor"], ["head_clipped"]),
+            helper.make_node("Max", ["frozen_probabilities", "head_floor"], ["head_clipped"]),
             helper.make_node("Log", ["head_clipped"], [HIDDEN]),
         ]
     )
@@ -278,7 +284,7 @@ def _trunk(proto: Any, served: Served, width: int | None = None) -> bytes:
     carried = {c.output for c in served.carry}
     kept = [o for o in proto.graph.output if o.name in carried]
     size = width if width is not None else len(served.meta.feature_names)
-    first = next((o for o in proto.graph.output if o.name == export.OUTPUT), None)
+    first = next((o for o in proto.graph.output if o.name not in carried), None)
     rows = first.type.tensor_type.shape.dim[0] if first is not None and first.type.tensor_type.shape.dim else None
     n = rows.dim_value if rows is not None and rows.HasField("dim_value") else None
     del proto.graph.output[:]

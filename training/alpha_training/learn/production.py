@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,13 +81,18 @@ def _renamed(data: bytes, meta: Metadata) -> bytes:
         change[names[0]] = export.INPUT
     if all(old == new for old, new in change.items()):
         return data
-    for node in proto.graph.node:
+    rename(proto.graph, change)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def rename(graph: Any, change: dict[str, str]) -> None:
+    """Names of values, everywhere in a graph."""
+    for node in graph.node:
         for words in (node.input, node.output):
             for i, word in enumerate(words):
                 words[i] = change.get(word, word)
-    for value in (*proto.graph.input, *proto.graph.output):
+    for value in (*graph.input, *graph.output):
         value.name = change.get(value.name, value.name)
-    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def as_case(served: Served, case: Case, inputs: Inputs) -> Case:
