@@ -35,6 +35,7 @@ RATE, BATCH, BLOCK = 0.05, 64, 512
 SAME = 1e-4
 LARGEST = 100.0
 """Of what goes into a head: beyond it a step of any size overshoots."""
+LARGEST_WEIGHT = 1e4
 HIDDEN = "head_input"
 
 
@@ -84,6 +85,11 @@ def check(served: Served) -> None:
         raise DataError(
             f"--mode head is for models whose output is a probability of each action, and {served.meta.model_id} "
             f"v{served.meta.version} gives {served.scored}: use --mode refit, which fits the recipe's model anew"
+        )
+    if served.policy:
+        raise DataError(
+            f"--mode head learns what followed a row, and {served.meta.model_id} is a policy, whose outputs do not say "
+            "that: use --mode refit"
         )
     if len(served.classes) < 2:
         raise DataError(
@@ -140,7 +146,7 @@ def updated(
             f"numbers within {LARGEST:g}: the model takes features that are not normalised; use --mode refit"
         )
     weight, bias = _stepped(hidden, codes, layer, len(served.classes), seed, rate, watch)
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+    if not float(max(np.abs(weight).max(), np.abs(bias).max())) <= LARGEST_WEIGHT:
         raise DataError(
             f"--rate {rate:g} is too large for these rows: the weights left all bounds; take a smaller one, or --mode refit"
         )

@@ -222,7 +222,7 @@ def _joined(folder: Path, pieces: list[_Piece], fs: FeatureSet) -> list[Stretch]
         else:
             groups.append([piece])
             expected = None
-        at = piece.first if piece.first is not None else expected
+        at = piece.first if piece.first is not None else 0 if piece.fresh else expected
         expected = None if at is None else at + piece.inputs
     out = []
     for group in groups:

@@ -114,7 +114,7 @@ def _begin(before: Ints, window: int | str | None) -> int:
         return int(before[0])
     if isinstance(window, int):
         return int(before[max(len(before) - window, 0)])
-    return int(before[-1]) - duration(window).ns + 1
+    return max(int(before[-1]) - duration(window).ns + 1, int(before[0]))
 
 
 def _too_few(name: str, n: int) -> DataError:
