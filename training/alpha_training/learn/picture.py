@@ -56,6 +56,7 @@ def draw(
         (first_valid, window.end_ns, "threshold", 0.07),
     )
     low, high = above.get_ylim()
+    low -= 0.12 * (high - low)  # room for the legend
     for a, b, text, shade in spans:
         above.axvspan(minutes(a), minutes(b), color=GREY, alpha=shade, lw=0)
         above.text(minutes(a), high, f" {text}", va="top", color=INK, fontsize=8)
@@ -65,7 +66,7 @@ def draw(
         ylim=(low, high), ylabel=f"{comparison.loss.what}, mean of {len(groups[0]) * smooth:,} rows", xlabel="minutes"
     )
     above.set_title(f"Along the stream (smaller is better): {comparison.verdict}")
-    above.legend(loc="lower left")
+    above.legend(loc="lower left", ncol=2)
     test = candidate.parts.test
     for name, case, color in (("production", production, DOWN), ("candidate", candidate, UP)):
         net = 1e4 * np.cumsum(case.returns(case.scores_test, test))

@@ -96,6 +96,7 @@ class _Learn:
         }
 
     def _show(self, done: Any, args: argparse.Namespace) -> None:
+        from alpha_training import cli
         from alpha_training.learn.against import METRICS, METRICS_OF_MONEY
 
         made, c, line = done.trained, done.comparison, done.lineage
@@ -104,7 +105,7 @@ class _Learn:
             f"what {done.production} could learn from",
             ("what", "count"),
             [
-                *sorted(done.counted.items()),
+                *((k, v) for k, v in sorted(done.counted.items()) if v),
                 ("rows that update", line["update"]["rows"]),
                 ("rows that choose the threshold", line["threshold_rows"]),
                 ("outcomes not yet known", line["left_out"]["unrealised"]),
@@ -122,11 +123,12 @@ class _Learn:
         for text in c.sentences():
             print(text)
         if made.version:
-            where = "" if args.registry is None else f" --registry {args.registry}"
-            print(
-                f"{name} is a candidate ({line['normalisation']}); {done.production} serves as before. "
-                f"alpha registry promote models:/{made.model_id}/{made.version} --approver NAME{where}"
-            )
+            print(f"{name} is a candidate ({line['normalisation']}); {done.production} serves as before")
+            if not cli.failed(made.checks):
+                where = "" if args.registry is None else f" --registry {args.registry}"
+                print(
+                    f"promote it with  alpha registry promote models:/{made.model_id}/{made.version} --approver NAME{where}"
+                )
 
 
 learn_verb = _Learn()
