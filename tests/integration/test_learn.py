@@ -327,6 +327,23 @@ def test_a_version_that_was_swapped_in_counts_from_where_it_began(project_root: 
     assert rows.counted.get("rows without a logged decision", 0) == 0
 
 
+def test_on_a_desk_the_rows_are_those_of_the_named_model(world: SimpleNamespace, tmp_path: Path) -> None:
+    """A shadow of the same definition decides on the same rows, an ensemble on its members."""
+    desk = alpha.Desk(
+        models={"main": learned.URI, "next": alpha.Model("models:/demo_mlp/1", "shadow")},
+        ensembles={"both": alpha.Ensemble({"main": 2.0, "next": 1.0}, threshold=0.6)},
+    )
+    log, events = audit.AuditLog(tmp_path / "log", policy="wait"), at_once("1s")[:6_000]
+    with alpha.Runtime.from_registry(world.file, desk, instruments=simulate(1).instruments, audit=log) as rt:
+        rt.run(events)
+    logs = stream.read([tmp_path / "log"], learned.DEMO)
+    for uri in (learned.URI, "models:/demo_mlp/1"):
+        entry, model = load(world.file).load_model(uri)
+        made = made_rows.of_logs(logs, learned.DEMO, LABELS, lambda text: None, entry.sha256)
+        checked, why = production.check_logged_scores(production.Served(model), made, entry.sha256, ["float32"])
+        assert checked == len(made.snap.ts_ns) > 2_000 and why == ""
+
+
 def test_gaps_kills_halts_and_rejected_events_are_counted(world: SimpleNamespace, tmp_path: Path) -> None:
     events = at_once("1s")[:9_000].copy()
     events["flags"][4_000] |= np.uint16(Flag.GAP)

@@ -100,7 +100,7 @@ def learn(
     parent = f"{meta.model_id} v{meta.version}"
     progress(f"verifying {', '.join(map(str, folders))}")
     logs = stream.read(folders, plan.fs)
-    made = rows.of_logs(logs, plan.fs, plan.recipe.labels, progress)
+    made = rows.of_logs(logs, plan.fs, plan.recipe.labels, progress, plan.loaded.sha256)
     checked, unchecked = production.check_logged_scores(plan.served, made, plan.loaded.sha256, sorted(logs.engines))
     later: npt.NDArray[np.bool_] | None = None
     judged_on = "the log's end"

@@ -56,8 +56,10 @@ class Part:
     decision: Ints
 
 
-def of_logs(logs: Logs, fs: FeatureSet, spec: recipe.Labels, say: Callable[[str], None]) -> Rows:
-    """Both twins over each stretch. DataError if features of a logged decision are not those that its events give."""
+def of_logs(logs: Logs, fs: FeatureSet, spec: recipe.Labels, say: Callable[[str], None], sha256: str = "") -> Rows:
+    """Both twins over each stretch. ``sha256``: of several models that decided on a row the one whose decision is kept.
+    DataError if features of a logged decision are not those that its events give."""
+    own = bytes.fromhex(sha256)[:16]
     parts: list[Part] = []
     counted: Counter[str] = Counter()
     used: list[Stretch] = []
@@ -65,7 +67,7 @@ def of_logs(logs: Logs, fs: FeatureSet, spec: recipe.Labels, say: Callable[[str]
     for i, stretch in enumerate(logs.stretches):
         say(f"{stretch.name}: rows of {stretch.until - stretch.since:,} events ({i + 1} of {len(logs.stretches)})")
         try:
-            part = _of_stretch(stretch, fs, spec, logs, counted)
+            part = _of_stretch(stretch, fs, spec, logs, counted, own)
         except _DiffersError as exc:
             raise DataError(str(exc)) from None
         except DataError as exc:  # so short that nothing became warm
@@ -123,7 +125,9 @@ class _DiffersError(Exception):
     """What was logged is not what the events give."""
 
 
-def _of_stretch(stretch: Stretch, fs: FeatureSet, spec: recipe.Labels, logs: Logs, counted: Counter[str]) -> Part:
+def _of_stretch(
+    stretch: Stretch, fs: FeatureSet, spec: recipe.Labels, logs: Logs, counted: Counter[str], own: bytes
+) -> Part:
     source = source_of(stretch.events, logs.instruments, logs.head, stretch.name)
     snap = snapshot.make(fs, source)
     if not snap.certificate["pass"]:
@@ -139,7 +143,9 @@ def _of_stretch(stretch: Stretch, fs: FeatureSet, spec: recipe.Labels, logs: Log
         raise _DiffersError(_difference(stretch, snap, where, int(np.argmax(differs)), fs))
     decision = np.full(len(snap.ts_ns), -1, np.int64)
     linked = known if stretch.cold else same
-    decision[where[linked]] = np.flatnonzero(linked)
+    mine = linked & (stretch.decided.signal["model_hash"] == np.frombuffer(own or bytes(16), np.uint8)).all(axis=1)
+    for some in (linked, mine):
+        decision[where[some]] = np.flatnonzero(some)
     keep = inside if stretch.cold else inside & (decision >= 0)
     counted["rows with the features of their logged decision"] += int(np.count_nonzero(decision[keep] >= 0))
     counted["rows without a logged decision"] += int(np.count_nonzero(decision[keep] < 0))

@@ -162,6 +162,8 @@ def _take(file: LogFile, fs: FeatureSet, out: Logs, pieces: list[_Piece]) -> Non
     inputs = is_event | (kinds == Frame.FEATURES)
     ours = signals["definition_hash"] == np.frombuffer(bytes.fromhex(fs.definition_hash)[:16], np.uint8)
     ours = ours.all(axis=1)
+    ensembles = [i for i, seat in enumerate(told.get("seats", [])) if "combine" in seat]
+    ours &= ~np.isin(signals["model_slot"], ensembles)  # what they look at are their members
     # a decision stands behind the event it was made on; behind the caller's own features there is none
     last = np.maximum.accumulate(np.where(inputs, np.arange(len(kinds)), -1))
     of_event = is_event[last[decisions]] & (last[decisions] >= 0)
@@ -278,10 +280,10 @@ def _check(out: Logs, fs: FeatureSet) -> None:
             f"the audit log cannot teach a model of definition {fs.definition_hash[:12]}…: {what}: name the log of a "
             "runtime that served this model, or a model of the log's definition with --model"
         )
-    ends = [(s, _times(s.events, fs)) for s in out.stretches]
+    ends = [(s, _times(s.events[s.since : s.until], fs)) for s in out.stretches]
     late = fs.stream.guard.future_tolerance.ns  # times of a feed go back a little
     for (a, x), (b, y) in pairwise(ends):
-        if y[1] <= x[1] or (a.name != b.name and y[0] < x[1] - late):
+        if a.name != b.name and (y[1] <= x[1] or y[0] < x[1] - late):
             raise DataError(f"{b.name} begins before {a.name} ends: name the logs in the order of their time")
 
 
