@@ -327,6 +327,32 @@ def test_a_version_that_was_swapped_in_counts_from_where_it_began(project_root: 
     assert rows.counted.get("rows without a logged decision", 0) == 0
 
 
+@pytest.mark.filterwarnings("ignore:model demo:alpha.AlphaWarning")
+def test_each_instrument_is_its_own(world: SimpleNamespace, tmp_path: Path) -> None:
+    """Three instruments, a restart: as many streams of rows as there are pairs, and every score comes out again."""
+    market = simulate(12_000, seed=11, n_instruments=3)
+    events = learned.a_day_later(market)
+    for part in (events[:6_000], events[6_000:]):
+        log = audit.AuditLog(tmp_path / "log", policy="wait")
+        with alpha.Runtime.from_registry(world.file, learned.URI, instruments=market.instruments, audit=log) as rt:
+            rt.run(part)
+    logs = stream.read([tmp_path / "log"], learned.DEMO)
+    entry, model = load(world.file).load_model(learned.URI)
+    made = made_rows.of_logs(logs, learned.DEMO, LABELS, lambda text: None, entry.sha256)
+    assert set(made.snap.instrument_id.tolist()) == set(range(6))
+    signals = made.decided.signal[made.decision]
+    assert (signals["instrument_id"] == made.snap.instrument_id % 3).all()
+    checked, _ = production.check_logged_scores(production.Served(model), made, entry.sha256, ["float32"])
+    assert checked == len(made.snap.ts_ns) > 4_000
+    for i in range(6):  # no outcome is taken from another instrument, or from behind the restart
+        own = made.snap.instrument_id == i
+        price, known = made.labels.price[own], made.labels.known[own]
+        ts = made.snap.ts_ns[own]
+        k = int(np.flatnonzero(known)[7])
+        at = int(np.searchsorted(ts, ts[k] + 2 * 10**9, side="right")) - 1
+        assert made.labels.forward[own][k] == price[at] / price[k] - 1.0
+
+
 def test_on_a_desk_the_rows_are_those_of_the_named_model(world: SimpleNamespace, tmp_path: Path) -> None:
     """A shadow of the same definition decides on the same rows, an ensemble on its members."""
     desk = alpha.Desk(
