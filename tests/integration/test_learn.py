@@ -243,6 +243,30 @@ def test_another_models_scores_do_not_belong_to_this_file(world: SimpleNamespace
         production.check_logged_scores(served, made, entry.sha256, ["float32"])
 
 
+def test_a_decision_that_does_not_follow_from_its_events_is_named(world: SimpleNamespace, tmp_path: Path) -> None:
+    log = learned.served(world.file, at_once("1s")[:3_000], tmp_path / "log")
+
+    def refusal(change: Any) -> str:
+        logs = stream.read([log], learned.DEMO)
+        change(logs.stretches[0].decided)
+        with pytest.raises(DataError) as refused:
+            made_rows.of_logs(logs, learned.DEMO, LABELS, lambda text: None)
+        return str(refused.value)
+
+    def one_bit(d: stream.Decided) -> None:
+        d.x[1_000].view(np.uint32)[3] ^= 1
+
+    def never_warm(d: stream.Decided) -> None:
+        assert d.signal["reason"][0] == Reason.NOT_WARM
+        d.signal["reason"][0] = Reason.BELOW_THRESHOLD
+
+    seq = stream.read([log], learned.DEMO).stretches[0].decided.seq
+    said = refusal(one_bit)
+    assert f"the decision of frame {seq[1_000]} does not follow" in said and f"{learned.DEMO.names[3]} was " in said
+    said = refusal(never_warm)
+    assert f"frame {seq[0]} " in said and "do not make its features warm and finite" in said
+
+
 # -- what a log may hold
 
 

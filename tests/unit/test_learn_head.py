@@ -102,15 +102,22 @@ def test_a_head_that_has_learned_nothing_is_production(kind: str, classes: int, 
     assert data == head.updated(s, layer, inputs, 2 - y, np.arange(2_000), seed=1).to_onnx("m")
 
 
-def test_windows_and_states_keep_what_lies_before_the_last_layer() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "shape"), [("gru", "window"), ("lstm", "step")])
+def test_windows_and_states_keep_what_lies_before_the_last_layer(kind: str, shape: Any) -> None:
     pytest.importorskip("torch")
-    params = {"hidden": 4, "epochs": 1}
-    s, inputs, y = fitted("gru", window=3, params=params)
+    s, inputs, y = fitted(kind, window=3, params={"hidden": 4, "epochs": 1})
+    assert s.shape == shape
     some = np.arange(10, 300)
     layer = head.layer_of(s, inputs, some)
+    begun = Head(s, layer, layer.weight, layer.bias, "")
+    np.testing.assert_allclose(begun.scores(inputs, some), s.scores(inputs, some), atol=5e-6)
     went_on = head.updated(s, layer, inputs, 2 - y, np.arange(3, 1_500), seed=1)
-    exported = Exported(went_on.to_onnx("m"), "window", "probabilities", (), inputs)
+    data = went_on.to_onnx("m")
+    exported = Exported(data, shape, "probabilities", s.carry, inputs)
     np.testing.assert_allclose(exported.scores(some), went_on.scores(inputs, some), atol=5e-6)
+    assert np.abs(exported.scores(some) - s.scores(inputs, some)).max() > 0.01
+    verify_model(data, F)
 
 
 @pytest.mark.parametrize("classes", [3, 2])

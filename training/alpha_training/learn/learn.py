@@ -119,6 +119,8 @@ def learn(
         embargo_ns=duration(plan.recipe.split.embargo).ns,
     )
     found, cautions = windows.cautions(made, cut)
+    if plan.spec.search is not None:
+        cautions.append("the recipe's search was not run again: a refit takes models.params as they stand")
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     folder = Path(run_dir) if run_dir else Path("runs") / "learn" / f"{stamp}-{meta.model_id}"
     folder.mkdir(parents=True, exist_ok=True)
