@@ -22,7 +22,7 @@ REASONS: Mapping[Reason, Told] = {
     Reason.MODEL: Told("the model decided", "nothing: the action is the model's, HOLD included"),
     Reason.KILLED: Told(
         "a kill is set: for all, for this model, or for this instrument",
-        "`alpha kill --list`, then `alpha kill --revive`; inside the process `rt.revive()`",
+        "`alpha kill --list`, then `alpha kill --revive`, of one model or instrument with its `--model ID` or `--symbol SYM`; inside the process `rt.revive()`",
     ),
     Reason.HALTED: Told(
         "the venue (STATUS) or a CONTROL event halted the instrument", "wait for RESUME or OPEN, or send CONTROL RESUME"

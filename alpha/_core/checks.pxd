@@ -1,6 +1,6 @@
 # Binding of include/alpha_checks.h and alpha_breaker.h: what a Bundle demands of a row besides its model. Floor 2.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from alpha._core.program cimport alpha_sessions
+from alpha._core.program cimport SessionTables, alpha_sessions
 
 cdef extern from "alpha_breaker.h" nogil:
     ctypedef struct alpha_breaker_limits:
@@ -67,7 +67,7 @@ cdef class Checks:
     cdef alpha_checks c
     cdef alpha_breaker_limits breaker
     cdef readonly Py_ssize_t n_instruments
-    cdef alpha_sessions *tables
+    cdef SessionTables tables
     cdef const alpha_sessions **each
     cdef object owners  # arrays that c points into
     cdef int _sessions(self, sessions) except -1

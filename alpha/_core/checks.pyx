@@ -28,7 +28,7 @@ cdef class Checks:
     def __cinit__(self, Py_ssize_t n_instruments, *, sessions=None, bint inactive=False, max_age_ns=None,
                   max_age_peers_ns=None, max_age_inputs_ns=None, uint32_t n_inputs=0, drift=None, breaker=None):
         self.n_instruments = n_instruments
-        self.tables, self.each = NULL, NULL
+        self.each = NULL
         self.owners = []
         self.c.inactive = inactive
         self.c.max_age_ns = ANY if max_age_ns is None else max_age_ns
@@ -47,30 +47,13 @@ cdef class Checks:
             self._drift(drift)
 
     cdef int _sessions(self, sessions) except -1:
-        cdef const int64_t[::1] column
         cdef Py_ssize_t i
-        if len(sessions) != self.n_instruments:
-            raise AlphaError(f"there are {len(sessions)} session tables for {self.n_instruments} instruments")
-        self.tables = <alpha_sessions *>calloc(self.n_instruments + 1, sizeof(alpha_sessions))
+        self.tables = SessionTables(sessions, self.n_instruments)
         self.each = <const alpha_sessions **>calloc(self.n_instruments + 1, sizeof(alpha_sessions *))
-        if self.tables == NULL or self.each == NULL:
+        if self.each == NULL:
             raise MemoryError()
         for i in range(self.n_instruments):
-            table = sessions[i]
-            if table is None:
-                continue
-            columns = [np.ascontiguousarray(c, dtype=np.int64)
-                       for c in (table.opens, table.closes, table.break_starts, table.break_ends)]
-            self.owners.append(columns)
-            column = columns[0]
-            self.tables[i].opens, self.tables[i].n = &column[0], len(column)
-            column = columns[1]
-            self.tables[i].closes = &column[0]
-            column = columns[2]
-            self.tables[i].break_starts = &column[0]
-            column = columns[3]
-            self.tables[i].break_ends = &column[0]
-            self.each[i] = &self.tables[i]
+            self.each[i] = self.tables.of(i)
         self.c.sessions = self.each
         return 0
 
@@ -122,5 +105,4 @@ cdef class Checks:
         return 0
 
     def __dealloc__(self):
-        free(self.tables)
         free(self.each)

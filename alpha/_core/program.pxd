@@ -104,11 +104,17 @@ cdef class Program:
     cdef readonly bint needs_sessions
     cdef const alpha_instr *_instructions(self, records) except? NULL
 
+cdef class SessionTables:
+    # Session tables as C reads them, one per instrument; owns what they point to.
+    cdef alpha_sessions *each       # [n]
+    cdef Py_ssize_t n
+    cdef object owners
+    cdef const alpha_sessions *of(self, Py_ssize_t i) noexcept
+
 cdef class Surroundings:
     # What the blocks of a table of instruments look at outside of themselves; whoever makes the blocks keeps it.
     cdef alpha_surroundings *each   # [n]
-    cdef alpha_sessions *tables     # [n] or NULL
+    cdef SessionTables tables       # or None
     cdef alpha_block **peers        # [n_peers]
     cdef uint32_t *peer_ids         # [n_peers]
     cdef uint32_t n, n_peers
-    cdef object owners

@@ -224,6 +224,43 @@ cdef class Program:
 
 
 @cython.final
+cdef class SessionTables:
+    """The :class:`alpha.sessions.SessionTable` of each of ``n`` instruments, None for one without."""
+
+    def __cinit__(self, tables, Py_ssize_t n):
+        cdef const int64_t[::1] column
+        cdef Py_ssize_t i
+        self.each, self.n, self.owners = NULL, n, []
+        if len(tables) != n:
+            raise AlphaError(f"there are {len(tables)} session tables for {n} instruments")
+        self.each = <alpha_sessions *>calloc(max(n, 1), sizeof(alpha_sessions))
+        if self.each == NULL:
+            raise MemoryError()
+        for i in range(n):
+            table = tables[i]
+            if table is None:
+                continue
+            columns = [np.ascontiguousarray(c, dtype=np.int64)
+                       for c in (table.opens, table.closes, table.break_starts, table.break_ends)]
+            self.owners.append(columns)
+            column = columns[0]
+            self.each[i].opens, self.each[i].n = &column[0], len(column)
+            column = columns[1]
+            self.each[i].closes = &column[0]
+            column = columns[2]
+            self.each[i].break_starts = &column[0]
+            column = columns[3]
+            self.each[i].break_ends = &column[0]
+
+    def __dealloc__(self):
+        free(self.each)
+
+    cdef const alpha_sessions *of(self, Py_ssize_t i) noexcept:
+        """NULL for an instrument without."""
+        return &self.each[i] if self.each[i].opens != NULL else NULL
+
+
+@cython.final
 cdef class Surroundings:
     """What the blocks of a table of instruments look at outside of themselves.
 
@@ -233,8 +270,7 @@ cdef class Surroundings:
 
     def __cinit__(self, Program program not None, lots, ticks=None, sessions=None, peers=()):
         cdef Py_ssize_t i, k
-        cdef const int64_t[::1] column
-        self.each, self.tables, self.peers, self.peer_ids = NULL, NULL, NULL, NULL
+        self.each, self.peers, self.peer_ids = NULL, NULL, NULL
         self.n, self.n_peers = <uint32_t>len(lots), <uint32_t>len(peers)
         if self.n_peers != program.n_peers:
             raise AlphaError(f"this program looks at {program.n_peers} other instruments, not at {self.n_peers}")
@@ -253,31 +289,13 @@ cdef class Surroundings:
             self.each[i].lot = lots[i]
             self.each[i].tick = float("nan") if ticks is None else ticks[i]
             self.each[i].peers = self.peers
-        self.owners = []
         if sessions is None:
             return
-        if len(sessions) != self.n:
-            raise AlphaError(f"there are {len(sessions)} session tables for {self.n} instruments")
-        self.tables = <alpha_sessions *>calloc(max(self.n, 1), sizeof(alpha_sessions))
-        if self.tables == NULL:
-            raise MemoryError()
+        self.tables = SessionTables(sessions, self.n)
         for i in range(<Py_ssize_t>self.n):
-            table = sessions[i]
-            columns = [np.ascontiguousarray(c, dtype=np.int64)
-                       for c in (table.opens, table.closes, table.break_starts, table.break_ends)]
-            self.owners.append(columns)
-            column = columns[0]
-            self.tables[i].opens, self.tables[i].n = &column[0], len(column)
-            column = columns[1]
-            self.tables[i].closes = &column[0]
-            column = columns[2]
-            self.tables[i].break_starts = &column[0]
-            column = columns[3]
-            self.tables[i].break_ends = &column[0]
-            self.each[i].sessions = &self.tables[i]
+            self.each[i].sessions = self.tables.of(i)
 
     def __dealloc__(self):
         free(self.each)
-        free(self.tables)
         free(self.peers)
         free(self.peer_ids)

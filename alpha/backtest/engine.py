@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,10 @@ from alpha.backtest.market import Chunk, Market
 from alpha.backtest.outcomes import Outcomes
 from alpha.backtest.record import Record
 from alpha.backtest.serving import Served
-from alpha.backtest.settings import Settings
+from alpha.backtest.settings import FOREVER, Settings
 from alpha.errors import AlphaError, DataError
 from alpha.events import Kind, Reason
 from alpha.instruments import Instruments
-from alpha.runtime import Runtime
 from alpha.strategies.base import Grade, Output, Strategy, StrategySignal
 
 Array = npt.NDArray[Any]
@@ -96,7 +96,8 @@ class Backtest:
         if len(streams) > 1:
             raise DataError("the models of this strategy order events by different clocks: they cannot share a stream")
         logs = self._logs(audit)
-        self._runtimes = [Runtime(s.bundle, instruments, audit=log) for s, log in zip(served, logs, strict=True)]
+        self._runtimes = [s.runtime(instruments, log) for s, log in zip(served, logs, strict=True)]
+        self._measured = measure
         if measure:
             for rt in self._runtimes:
                 rt.measure_latency()
@@ -147,9 +148,9 @@ class Backtest:
         self._record.put(Frame.SNAPSHOT, self._desk.snapshot(None))
         if "on_start" in self._hooks:
             self.strategy.on_start(self._desk)
-        for events in chunks:
+        for events, parts in self._ahead(chunks):
             if len(events):
-                if not self._chunk(events):
+                if not self._chunk(events, parts):
                     break
                 if progress is not None:
                     progress(len(events))
@@ -157,7 +158,34 @@ class Backtest:
 
     # -- a chunk
 
-    def _chunk(self, events: Array) -> bool:
+    def _ahead(self, chunks: Iterable[Array]) -> Iterator[tuple[Array, list[Array] | None]]:
+        """Chunks with their Signals: the next one is read and goes through the native path, which does not hold the
+        interpreter's lock, while the desk is at the present one. Not where orders are written between a log's events,
+        where the stream may end before the data, or where the latency of that path is measured: those get None."""
+        if self._audits or self._measured or self.settings.stop_ns != FOREVER:
+            for events in chunks:
+                yield events, None
+            return
+        source = iter(chunks)
+
+        def following() -> tuple[Array, list[Array]] | None:
+            events = next(source, None)
+            return None if events is None else (events, self._signals(events))
+
+        with ThreadPoolExecutor(1, "alpha-backtest") as ahead:
+            waiting = ahead.submit(following)
+            while (found := waiting.result()) is not None:
+                waiting = ahead.submit(following)
+                yield found
+
+    def _signals(self, events: Array) -> list[Array]:
+        """What each model says to a chunk; hashed as it is made."""
+        parts: list[Array] = [rt._run(events) for rt in self._runtimes]
+        for part in parts:
+            self._digest.update(part.view(np.uint8).data)
+        return parts
+
+    def _chunk(self, events: Array, parts: list[Array] | None) -> bool:
         """False when the stream has reached its end by the settings."""
         chunk = self._market.read(events)
         keep = int(np.searchsorted(chunk.ts, self.settings.stop_ns))
@@ -167,9 +195,8 @@ class Backtest:
             events = events[:keep]
         if not len(events):
             return False
-        parts = [rt._run(events) for rt in self._runtimes]
-        for part in parts:
-            self._digest.update(part.view(np.uint8).data)
+        if parts is None:
+            parts = self._signals(events)
         self._events += len(events)
         self._decide(chunk, parts)
         self._curve.add(chunk, self._desk.states)

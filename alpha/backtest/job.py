@@ -20,7 +20,6 @@ from alpha.data import EventSource, open_events
 from alpha.errors import DataError
 from alpha.events import Kind
 from alpha.instruments import Instrument, Instruments
-from alpha.runtime import Runtime
 from alpha.strategies import make
 from alpha.strategies.base import Strategy
 
@@ -128,7 +127,7 @@ def chunks(source: EventSource, table: Instruments) -> Iterator[npt.NDArray[Any]
 def measured_latency(job: Job) -> Histogram:
     """How long this machine takes from event to signal: the job's first model over the first events of the data."""
     ready = prepare(job)
-    with Runtime(ready.served[0].bundle, ready.table) as rt:
+    with ready.served[0].runtime(ready.table) as rt:
         rt.measure_latency()
         seen = 0
         for chunk in chunks(ready.source, ready.table):

@@ -27,7 +27,7 @@ def summarise(run: Finished, *, tried: int = 1, spread: float = 0.0) -> dict[str
                 "sha256": s.bundle.model_sha256,
                 "definition_hash": s.bundle.feature_set.definition_hash,
                 "governed": s.bundle.governed,
-                "threshold": None if s.bundle.metadata is None else s.bundle.metadata.decision.threshold,
+                "threshold": s.threshold,
                 "floor": s.floor,
                 "why": s.bundle.why if s.bundle.metadata is not None else "",
             }

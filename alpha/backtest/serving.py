@@ -1,35 +1,42 @@
 """From what a strategy asks for to Bundles. Floor 7.
 
-:func:`with_floor` is the one place where a backtest's ``conf_floor`` meets a model: it serves the same bytes with another
-threshold in the metadata, under another metadata hash and marked ungoverned, so that log and replay say what decided.
+A ``conf_floor`` is the runtime's threshold in a backtest (:meth:`Served.runtime`), where it may also be lower than the one
+that the model declares; the model stays what was registered, and the log's STATE says what was in force.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from alpha.audit.write import AuditLog
 from alpha.bundle import Bundle, governed
 from alpha.errors import RegistryError
 from alpha.features.feature_set import FeatureSet, parse_trigger
 from alpha.features.language import parse
-from alpha.models.load import LoadedModel
-from alpha.models.metadata import encode
-from alpha.registry import find, load_policy, load_trusted, objections
+from alpha.instruments import Instruments
+from alpha.registry import find, load_trusted
+from alpha.runtime import Runtime
 from alpha.strategies.base import ModelRequest, Output, Strategy
 
 
 @dataclass(frozen=True)
 class Served:
-    """A Bundle with what ``map_output`` has to know of it. ``floor``: the threshold that was put in, if any."""
+    """A Bundle with what ``map_output`` has to know of it. ``floor``: the threshold instead of the declared one."""
 
     bundle: Bundle
     floor: float | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The one that is in force; None without a model."""
+        meta = self.bundle.metadata
+        return self.floor if self.floor is not None or meta is None else meta.decision.threshold
+
+    def runtime(self, instruments: Instruments, audit: AuditLog | None = None) -> Runtime:
+        """A runtime as a backtest has it: from ``floor`` on it decides, wherever the model's own threshold lies."""
+        return Runtime(self.bundle, instruments, audit=audit, threshold=self.floor, backtest=True)
 
     def output(self, signals: object) -> Output:
         """Its decisions for the strategy."""
@@ -57,33 +64,10 @@ def uri_of(registry: str | Path | None, model: str) -> str:
     return f"models:/{model}/{max((live or entries), key=lambda e: e.number).number}"
 
 
-def with_floor(model: LoadedModel, floor: float) -> LoadedModel:
-    """The same model, deciding from a confidence of ``floor`` on."""
-    decision = msgspec.structs.replace(model.metadata.decision, threshold=floor)
-    meta = msgspec.structs.replace(model.metadata, decision=decision)
-    raw = encode(meta)
-    return dataclasses.replace(
-        model, metadata=meta, metadata_bytes=raw, metadata_sha256=hashlib.sha256(raw).hexdigest()
-    )
-
-
 def serve(registry: str | Path | None, request: ModelRequest) -> Served:
-    """The Bundle of a request; RegistryError or ModelError if registry or model cannot be trusted."""
-    uri = uri_of(registry, request.model)
-    if request.floor is None:
-        return Served(governed(registry, uri))
-    book = load_trusted(find(registry))
-    entry, model = book.load_model(uri)
-    for objection in objections(entry, load_policy(book.path)):
-        raise RegistryError(objection)
-    bundle = Bundle.from_model(
-        with_floor(model, request.floor),
-        name=f"{entry.id}/{entry.number}",
-        governed=False,
-        revision=book.document.revision,
-        valid_until_ns=entry.valid_until_ns,
-    )
-    return Served(bundle, request.floor)
+    """The Bundle of a request, an archived version's too; RegistryError or ModelError if registry or model cannot be
+    trusted."""
+    return Served(governed(registry, uri_of(registry, request.model), backtest=True), request.floor)
 
 
 def serve_all(registry: str | Path | None, strategy: Strategy, bar: str | None) -> Sequence[Served]:

@@ -11,6 +11,7 @@ from alpha.risk.limits import RiskLimits
 from alpha.strategies.sizer import Sizing
 
 MINUTE_NS = 60 * 10**9
+FOREVER = 2**62  # ns; later than any event
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Settings:
     max_age_ns: int = 5 * MINUTE_NS
     short: bool = True
     family: bool = False
-    start_ns: int = -(2**62)
-    stop_ns: int = 2**62
+    start_ns: int = -FOREVER
+    stop_ns: int = FOREVER
     horizon_ns: int | None = None
     seed: int = 0
     carry: bool = False

@@ -94,7 +94,7 @@ def job_of(args: argparse.Namespace) -> Any:
     from alpha.backtest.costs import Costs
     from alpha.backtest.job import Job
     from alpha.backtest.latency import LatencySpec
-    from alpha.backtest.settings import Settings
+    from alpha.backtest.settings import FOREVER, Settings
     from alpha.instruments import duration_ns
     from alpha.risk.limits import RiskLimits
     from alpha.strategies import make
@@ -113,8 +113,8 @@ def job_of(args: argparse.Namespace) -> Any:
         latency=LatencySpec.parse(args.latency),
         short=not args.no_short,
         family=args.family,
-        start_ns=-(2**62) if args.start is None else _time_ns("--from", args.start),
-        stop_ns=2**62 if args.stop is None else _time_ns("--to", args.stop),
+        start_ns=-FOREVER if args.start is None else _time_ns("--from", args.start),
+        stop_ns=FOREVER if args.stop is None else _time_ns("--to", args.stop),
         horizon_ns=None if args.horizon is None else duration_ns(args.horizon),
         seed=args.seed,
         carry=args.carry_gaps,

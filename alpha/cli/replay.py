@@ -33,6 +33,12 @@ def run(args: argparse.Namespace) -> int:
             show.print_json("replay-what-if", found)
         else:
             print(f"{found['model']} instead: {found['changed']:,} of {found['compared']:,} decisions change")
+            if not found["compared"]:
+                print(
+                    f"no decision of the one meets one of the other: the log holds {found['decisions']:,}, "
+                    f"{found['model']} makes {found['decisions_what_if']:,} of these {found['events']:,} events; "
+                    "their triggers must be the same kind of event"
+                )
             show.table("changes", ("from -> to", "count"), list(found["changes"].items()))
         return 0
     with show.warnings_on_stderr():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import msgspec
 from alpha.documents import to_json, write_atomically
 from alpha.errors import AlphaError, RegistryError
 from alpha.models.load import verify_files
-from alpha.registry.policy import Policy, check_last_seen, load_policy, pinned_keys
+from alpha.registry.policy import Policy, check_last_seen, load_policy, pinned_keys, remember
 from alpha.registry.schema import Entry, Signature
-from alpha.registry.signing import canonical, check_intact, private_key, signers
+from alpha.registry.signing import canonical, check_intact, digest, private_key, signers
 from alpha.registry.store import Registry, load, locked
 
 
@@ -49,13 +48,15 @@ def verify(path: str | Path, *, signatures: bool = True) -> tuple[int, list[str]
     keys = pinned_keys(path) if signatures else {}
     if keys:
         try:
-            check_last_seen(path, doc.revision, hashlib.sha256(canonical(doc)).hexdigest())
+            check_last_seen(path, doc.revision, digest(doc))
             if not signers(doc, keys, str(path)):
                 problems.append(f"registry {path} carries no signature by a pinned key ({', '.join(sorted(keys))})")
         except RegistryError as exc:
             problems.append(str(exc))
     for entry in doc.models:
         told = [h for h in doc.history if (h.id, h.version) == (entry.id, entry.number)]
+        if not told:
+            problems.append(f"model {entry.label} was never registered: it has no history")
         if told and told[0].action != "register":
             problems.append(f"model {entry.label} was never registered: its history begins with {told[0].action}")
         if told and told[-1].after != entry.status:
@@ -87,7 +88,7 @@ def sign(path: str | Path, key_file: str | Path, *, name: str | None = None) -> 
     who = name or Path(key_file).stem
     with locked(file):
         book = load(file)
-        check_intact(file, book.document)
+        check_intact(file, book.document, unsigned=True)
         for entry in book.document.models:
             if not entry.metadata_sha256:
                 raise RegistryError(
@@ -99,4 +100,6 @@ def sign(path: str | Path, key_file: str | Path, *, name: str | None = None) -> 
         kept = [s for s in book.document.signatures if s.key != who]
         doc = msgspec.structs.replace(book.document, signatures=[*kept, Signature(who, value)])
         write_atomically(file, to_json(doc))
+        if who in pinned_keys(file):
+            remember(file, doc.revision, digest(doc))
     return Registry(file, doc)

@@ -92,27 +92,51 @@ def signers(doc: RegistryDocument, keys: dict[str, bytes], what: str) -> list[st
     return found
 
 
-def check_intact(path: str | Path, doc: RegistryDocument) -> None:
-    """With pinned keys: RegistryError for a document that was changed after it was signed, or that is older than the last
-    one trusted here. One without any signature passes: it waits to be signed."""
+def digest(doc: RegistryDocument) -> str:
+    """sha256 of what is signed."""
+    return hashlib.sha256(canonical(doc)).hexdigest()
+
+
+def check_intact(path: str | Path, doc: RegistryDocument, *, unsigned: bool = False) -> None:
+    """With pinned keys: RegistryError for a document that was changed after it was signed, that is older than the last
+    one trusted here, or that nobody pinned signed. The last is allowed to what was written or seen signed on this machine
+    (a change empties the signatures), and to whoever is about to sign (``unsigned``)."""
     keys = pinned_keys(path)
-    if keys and (doc.models or doc.history):
-        signers(doc, keys, str(path))
-        check_last_seen(path, doc.revision, hashlib.sha256(canonical(doc)).hexdigest())
+    if not keys or not (doc.models or doc.history):
+        return
+    signed = signers(doc, keys, str(path))
+    if check_last_seen(path, doc.revision, digest(doc)) and not (signed or unsigned):
+        raise RegistryError(f"{_unsigned(path, doc, keys)}, and was not written on this machine")
+    if signed:
+        remember(path, doc.revision, digest(doc))
+
+
+def _unsigned(path: str | Path, doc: RegistryDocument, keys: dict[str, bytes]) -> str:
+    others = ", ".join(sorted({s.key for s in doc.signatures}))
+    return f"registry {path} carries no signature by a pinned key ({', '.join(sorted(keys))})" + (
+        f", only by {others}" if others else ""
+    )
 
 
 def change(path: str | Path, move: Callable[[RegistryDocument], RegistryDocument], **more: Any) -> Registry:
     """:func:`alpha.registry.store.update` of a registry that is what was signed: a change would drop the signature that
-    shows that it is not."""
+    shows that it is not. With pinned keys what is written is remembered, so that it may be changed again unsigned, but by
+    nobody else unseen."""
 
     def checked(doc: RegistryDocument) -> RegistryDocument:
         try:
             check_intact(path, doc)
         except RegistryError as exc:
-            raise RegistryError(f"{exc}; nothing was changed: bring the signed registry back first") from None
+            raise RegistryError(
+                f"{exc}; nothing was changed: bring the signed registry back first, or look at it and sign it with  alpha registry sign"
+            ) from None
         return move(doc)
 
-    return update(path, checked, **more)
+    def written(doc: RegistryDocument) -> None:
+        if pinned_keys(path):
+            remember(path, doc.revision, digest(doc))
+
+    return update(path, checked, written=written, **more)
 
 
 def load_trusted(path: str | Path) -> Registry:
@@ -122,8 +146,6 @@ def load_trusted(path: str | Path) -> Registry:
     keys = pinned_keys(path)
     if keys:
         if not signers(book.document, keys, str(path)):
-            raise RegistryError(
-                f"registry {path} carries no signature by a pinned key ({', '.join(sorted(keys))}): sign it with  alpha registry sign"
-            )
-        remember(path, book.document.revision, hashlib.sha256(canonical(book.document)).hexdigest())
+            raise RegistryError(f"{_unsigned(path, book.document, keys)}: sign it with  alpha registry sign")
+        remember(path, book.document.revision, digest(book.document))
     return book

@@ -179,11 +179,13 @@ def update(
     *,
     expect_revision: int | None = None,
     create: bool = False,
+    written: Callable[[RegistryDocument], None] | None = None,
 ) -> Registry:
     """Apply ``change`` under the file lock and write atomically with the next revision.
 
     ``expect_revision``: compare-and-swap; RegistryError if somebody else changed the registry meanwhile.
-    ``create``: start from an empty registry if the file is missing.
+    ``create``: start from an empty registry if the file is missing. ``written``: told of the new document, still
+    under the lock.
     """
     file = Path(path)
     if file.resolve().parent == SHIPPED:
@@ -202,6 +204,8 @@ def update(
         check(new, str(file))
         check_change(doc, new, str(file))
         write_atomically(file, to_json(new))
+        if written is not None:
+            written(new)
     return Registry(file, new)
 
 

@@ -129,6 +129,8 @@ def test_what_if(capsys: pytest.CaptureFixture[str], logged: Path, project_root:
     registry = project_root / "registry.json"
     code, done, _ = call(capsys, "replay", logged, "--what-if", "models:/demo_mlp/1", "--registry", registry, "--json")
     assert code == 0 and done["model"] == "demo_mlp/1" and done["compared"] > 1000
+    assert main(["replay", str(logged), "--what-if", "models:/HybridPPO/1", "--registry", str(registry)]) == 0
+    assert "must be the same kind of event" in capsys.readouterr().out  # it decides on bars
 
 
 def test_kill_lists_sets_and_takes_back(

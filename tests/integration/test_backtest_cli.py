@@ -106,8 +106,7 @@ def by_hand(data_dir: Path, told: dict[str, Any], folder: Path) -> None:
     cash, held, wanted, fills, signals = 100_000.0, 0.0, None, [], []
     reached = day = None
     last = (0, 0.0)
-    bundle = serve(None, ModelRequest("HybridPPO", 0.1)).bundle
-    with alpha.Runtime(bundle, qqq) as rt:
+    with serve(None, ModelRequest("HybridPPO", 0.1)).runtime(qqq) as rt:
         handle = rt.instrument("QQQ")
         for e in events:
             t, (o, h, low, c, volume) = int(e["ts_event_ns"]), e["v"].tolist()
@@ -176,7 +175,7 @@ def test_embedded_signals_are_the_backtests_bytes(
     assert code == 0
     table = Instruments.load(Path(__file__).parents[2] / "instruments.toml")
     source = alpha.open_events(file, instruments=Instruments.of(table["QQQ"]))
-    with alpha.Runtime(serve(None, ModelRequest("HybridPPO", 0.1)).bundle, source.instruments) as rt:
+    with serve(None, ModelRequest("HybridPPO", 0.1)).runtime(source.instruments) as rt:
         assert signals_sha256(rt.stream(source)) == told["signals_sha256"]
 
 

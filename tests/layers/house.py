@@ -136,6 +136,8 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_seats.h",
             "alpha_swap.h",
             "alpha_demands.h",
+            "alpha_latest.h",
+            "alpha_control.h",
             "alpha_pipeline.h",
             "alpha_seats_state.h",
             "alpha_resume.h",

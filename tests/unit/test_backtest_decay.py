@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import desks
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from alpha.backtest.engine import Backtest
 from alpha.backtest.judgement import half_life, judge, rank_correlation
-from alpha.backtest.settings import Settings
+from alpha.backtest.settings import FOREVER, Settings
+from alpha.errors import DataError
 from alpha.strategies import make
 
 SECOND = 10**9
@@ -84,3 +88,32 @@ def test_what_is_kept_does_not_depend_on_the_cuts(tmp_path: Path, monkeypatch: p
     for rows in kept[1:]:
         for name, column in rows.items():
             np.testing.assert_array_equal(column, kept[0][name], err_msg=name)
+
+
+def test_what_runs_ahead_changes_nothing(tmp_path: Path) -> None:
+    events = planted_stream(9_000, 1.0, 0.5, 8)
+    served = desks.planted(tmp_path / "model")
+    until = Settings(costs=desks.FREE, stop_ns=FOREVER - 1)  # an end is set: one chunk after the other
+    done = []
+    for more in ({"settings": until}, {"audit": tmp_path / "log"}, {"measure": True}, {}):
+        got = desks.run(make("threshold", {"model": "planted"}), served, events, cuts=range(500, 9_000, 500), **more)
+        done.append((got.signals_sha256, got.ledger.fills, got.ledger.account.equity, got.grades, got.reasons))
+    assert len(done[0][1]) > 100
+    assert all(d == done[0] for d in done[1:])
+
+
+def test_an_error_of_the_data_comes_out_behind_what_was_read(tmp_path: Path) -> None:
+    events = planted_stream(2_000, 1.0, 0.5, 9)
+
+    def broken() -> Iterator[np.ndarray]:
+        yield events[:1_000]
+        raise DataError("the second file cannot be read")
+
+    backtest = Backtest(
+        make("threshold", {"model": "planted"}), [desks.planted(tmp_path)], desks.table(), ["A"], Settings()
+    )
+    seen: list[int] = []
+    with pytest.raises(DataError, match="the second file cannot be read"):
+        backtest.run(broken(), seen.append)
+    assert seen == [1_000]
+    assert not [t for t in threading.enumerate() if t.name.startswith("alpha-backtest")]

@@ -132,11 +132,40 @@ def test_an_older_revision_is_not_built_upon(file: Path) -> None:
         sign(file, key(file))
 
 
+def test_signatures_taken_away_are_missed_where_it_was_never_seen(file: Path) -> None:
+    plain = json.loads(file.read_bytes())
+    plain["signatures"] = []
+    plain["models"][1]["owner"] = "Mallory"
+    file.write_text(json.dumps(plain))
+    for state in (file.parent.parent / "state").rglob("*.json"):
+        state.unlink()  # another machine
+    for attempt in (
+        lambda: promote(file, "models:/momentum/2", approver="Ada"),
+        lambda: register(file, publish(file.parent, 3), at=WHEN),
+    ):
+        with pytest.raises(RegistryError, match="was not written on this machine; nothing was changed"):
+            attempt()
+    sign(file, key(file))  # who signs has looked at it
+    promote(file, "models:/momentum/2", approver="Ada")
+
+
+def test_what_was_written_here_may_be_changed_again_but_not_altered(file: Path) -> None:
+    register(file, publish(file.parent, 3), at=WHEN)
+    register(file, publish(file.parent, 4), at=WHEN)
+    plain = json.loads(file.read_bytes())
+    assert plain["signatures"] == []
+    plain["models"][3]["owner"] = "Mallory"
+    file.write_text(json.dumps(plain))
+    for attempt in (lambda: promote(file, "models:/momentum/2", approver="Ada"), lambda: sign(file, key(file))):
+        with pytest.raises(RegistryError, match="another document than the revision 5 seen before"):
+            attempt()
+
+
 def test_a_history_begins_with_a_registration(file: Path) -> None:
     plain = json.loads(file.read_bytes())
-    plain["history"] = plain["history"][1:]
-    file.write_text(json.dumps(plain))
-    assert any("never registered" in p for p in verify(file, signatures=False)[1])
+    for lines in (plain["history"][1:], []):
+        file.write_text(json.dumps({**plain, "history": lines}))
+        assert any("momentum v1 was never registered" in p for p in verify(file, signatures=False)[1])
 
 
 def test_a_foreign_key_does_not_count(file: Path, tmp_path: Path) -> None:

@@ -170,57 +170,7 @@ static inline void alpha_emit(alpha_pipeline *p, alpha_instrument *in, alpha_sig
     in->latest_at = s;
 }
 
-/* One writer, any readers, no lock: a reader that meets a write tries again. */
-static inline void alpha_store_latest(alpha_instrument *in, const alpha_signal *s)
-{
-    uint64_t words[16];
-    memcpy(words, s, sizeof words);
-    uint32_t version = in->latest_version;
-    __atomic_store_n(&in->latest_version, version + 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    for (int k = 0; k < 16; k++)
-        __atomic_store_n(&in->latest[k], words[k], __ATOMIC_RELAXED);
-    __atomic_store_n(&in->latest_version, version + 2, __ATOMIC_RELEASE);
-}
-
-/* 0 if there is none yet. */
-static inline int alpha_read_latest(const alpha_instrument *in, alpha_signal *s)
-{
-    uint64_t words[16];
-    for (;;) {
-        uint32_t before = __atomic_load_n(&in->latest_version, __ATOMIC_ACQUIRE);
-        for (int k = 0; k < 16; k++)
-            words[k] = __atomic_load_n(&in->latest[k], __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (!(before & 1) && before == __atomic_load_n(&in->latest_version, __ATOMIC_RELAXED)) {
-            memcpy(s, words, sizeof words);
-            return before != 0;
-        }
-    }
-}
-
-/* Before the caller's buffer goes away: remember the last Signal of every instrument. Not done per Signal,
- * because reading back what was just stored piece by piece stalls. */
-static inline void alpha_keep_latest(alpha_pipeline *p)
-{
-    for (uint32_t id = 0; id < p->n_instruments; id++) {
-        alpha_instrument *in = &p->instruments[id];
-        if (in->latest_at) {
-            alpha_store_latest(in, in->latest_at);
-            in->latest_at = (const alpha_signal *)0;
-        }
-    }
-}
-
-/* The same for what one event made. */
-static inline void alpha_keep_made(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
-{
-    for (uint32_t k = 0; k < n; k++) {
-        alpha_instrument *in = &p->instruments[made[k].instrument_id];
-        alpha_store_latest(in, &made[k]);
-        in->latest_at = (const alpha_signal *)0;
-    }
-}
+#include "alpha_latest.h"
 
 static inline void alpha_blank(const alpha_pipeline *p, const alpha_event *e, uint32_t id, uint32_t flags,
                                alpha_signal *s)
@@ -377,11 +327,6 @@ static inline uint32_t alpha_process_one(alpha_pipeline *p, const alpha_event *e
     return made;
 }
 
-static inline void alpha_set_threshold(alpha_pipeline *p)
-{
-    p->gate.threshold = alpha_threshold(p->gate.declared_threshold, p->override, p->may_lower);
-}
-
 /* Of the state as it is now, whatever happened since the row; what was prepared for another state is not used. */
 static inline void alpha_prepare_one(alpha_pipeline *p)
 {
@@ -405,48 +350,7 @@ static inline void alpha_prepare(alpha_pipeline *p)
         alpha_prepare_one(p);
 }
 
-/* BREAKER and THRESHOLD to one model: 1 if it says something. */
-static inline int alpha_control_gate_of(alpha_pipeline *p, const alpha_event *e)
-{
-    const double value = e->v[1];
-    if (e->v[0] == ALPHA_CONTROL_THRESHOLD && (isnan(value) || (value >= 0.0 && value <= 3.0e38))) {
-        p->override = (float)value;
-        alpha_set_threshold(p);
-        return 1;
-    }
-    for (uint32_t cause = 0; cause < ALPHA_BREAKER_CAUSES; cause++)
-        if (e->v[0] == ALPHA_CONTROL_BREAKER && value == (double)cause) {
-            p->gate.tripped = cause;
-            p->breaker.trips += cause != ALPHA_BREAKER_RESET;
-            alpha_breaker_forget(&p->breaker);
-            return 1;
-        }
-    return 0;
-}
-
-/* v[2]: of several models 1 + the slot of the one that is meant, 0 = all of them. */
-static inline int alpha_control_gate(alpha_pipeline *p, const alpha_event *e)
-{
-    return p->group ? alpha_control_seats(p, e) : alpha_control_gate_of(p, e);
-}
-
-/* KILL and REVIVE speak to all; HALT and RESUME to one instrument, or to all of them. */
-static inline int alpha_control(alpha_pipeline *p, const alpha_event *e)
-{
-    const double code = e->v[0];
-    if (code == ALPHA_CONTROL_BREAKER || code == ALPHA_CONTROL_THRESHOLD)
-        return alpha_control_gate(p, e);
-    if (code == ALPHA_CONTROL_KILL || code == ALPHA_CONTROL_REVIVE) {
-        alpha_set_killed(p, code == ALPHA_CONTROL_KILL);
-        return 1;
-    }
-    if (code != ALPHA_CONTROL_HALT && code != ALPHA_CONTROL_RESUME)
-        return 0;
-    for (uint32_t id = 0; id < p->n_instruments; id++)
-        if (e->instrument_id == id || e->instrument_id == ALPHA_ALL_INSTRUMENTS)
-            p->instruments[id].halted = code == ALPHA_CONTROL_HALT;
-    return 1;
-}
+#include "alpha_control.h"
 
 static __attribute__((noinline, cold, unused)) uint32_t alpha_process_odd(alpha_pipeline *p, const alpha_event *e,
                                                                           alpha_signal *out)
