@@ -110,10 +110,14 @@ def forward_bp(signals: Array, horizon_ns: int) -> npt.NDArray[np.float64]:
     return out
 
 
-def interval(difference: npt.NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
-    """95 % of the mean of paired differences under a circular block bootstrap: neighbours stay together."""
+def interval(difference: npt.NDArray[np.float64], resamples: int, seed: int, length: int = 0) -> tuple[float, float]:
+    """95 % of the mean of paired differences under a circular block bootstrap: neighbours stay together.
+
+    ``length``: of a block at least, for differences that know of each other over more than the square root of their
+    number.
+    """
     n = len(difference)
-    length = max(1, int(np.sqrt(n)))
+    length = min(max(1, int(np.sqrt(n)), length), n)
     rng = np.random.default_rng(seed)
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate([difference, difference[:length]]))])
     starts = rng.integers(0, n, (resamples, -(-n // length)))

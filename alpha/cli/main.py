@@ -45,6 +45,7 @@ EXTRA_GROUP = "alpha.verbs"
 TRAINING_VERBS = {
     "train": "train, audit and register the models of a recipe",
     "walkforward": "retrain a recipe's models fold after fold, judge each on what came next",
+    "learn": "let a served model learn from its audit log, as a candidate",
 }
 
 

@@ -12,6 +12,10 @@ V = (2/theta) (H - 2B + (1 - exp(-2 theta H)) / (2 theta)) its unpredictable par
 
     strength^2 = beta^2 B^2 / (beta^2 (B^2 + V) + sigma^2 H)
 
+``turn`` makes it drift on purpose: from that time of the stream on the signal drives the price with ``turn_to`` times its
+beta (-1: the other way round, 0: not at all), at once or, with ``turn_over``, in a straight line over that long. What a
+trader sees of s stays what it was, so a model that was fitted before becomes wrong and notices nothing.
+
 What a trader sees of s are noisy queue sizes and trade signs. Bid and ask stand on the tick grid
 around p, so the correlation with the *mid* is slightly lower.
 
@@ -43,19 +47,21 @@ _BLOCK = 16_384  # steps made at a time: the bits do not depend on how the calle
 
 @dataclass(frozen=True, slots=True)
 class SimulatedStream:
-    """``events``; ``signal``: the planted s at each event; ``strength``: corr(s, fair-price change over ``half_life_ns``)."""
+    """``events``; ``signal``: the planted s at each event; ``strength``: corr(s, fair-price change over ``half_life_ns``),
+    before its turn; ``turn``: the turn in words, empty without one."""
 
     events: Events
     signal: npt.NDArray[np.float64]
     instruments: Instruments
     strength: float
     half_life_ns: int
+    turn: str = ""
 
     def describe(self) -> str:
         """One line that says what this is."""
         return (
             f"SIMULATED order flow of {', '.join(self.instruments.symbols)}: {len(self.events):,} events with a planted signal, "
-            f"correlation {self.strength:g} with the price change over its half-life of {self.half_life_ns / 1e9:g} s"
+            f"correlation {self.strength:g} with the price change over its half-life of {self.half_life_ns / 1e9:g} s{self.turn}"
         )
 
 
@@ -87,14 +93,28 @@ def simulate(
     strength: float = 0.35,
     half_life: str = "2s",
     levels: int = 5,
+    turn: str = "",
+    turn_over: str = "",
+    turn_to: float = -1.0,
 ) -> SimulatedStream:
-    """``n_events`` simulated quotes, trades and depth updates of ``n_instruments``, the same bits for the same arguments."""
+    """``n_events`` simulated quotes, trades and depth updates of ``n_instruments``, the same bits for the same arguments.
+
+    ``turn``: the time into the stream, e.g. "20m", from which the signal drives the price by ``turn_to`` (from -1 to 1)
+    times what it did, reached after ``turn_over``; empty: never.
+    """
     if n_events < 1:
         raise DataError(f"n_events must be at least 1, not {n_events}")
     parts = []
     made = 0
     for events, signal in simulate_blocks(
-        seed, n_instruments=n_instruments, strength=strength, half_life=half_life, levels=levels
+        seed,
+        n_instruments=n_instruments,
+        strength=strength,
+        half_life=half_life,
+        levels=levels,
+        turn=turn,
+        turn_over=turn_over,
+        turn_to=turn_to,
     ):
         parts.append((events, signal))
         made += len(events)
@@ -106,6 +126,9 @@ def simulate(
         simulated_instruments(n_instruments),
         strength,
         duration_ns(half_life),
+        f"; from {turn} on it counts {turn_to:g} times{f', reached over {turn_over}' if turn_over else ''}"
+        if turn
+        else "",
     )
 
 
@@ -118,8 +141,42 @@ class _State:
     p: float = 10_000.0  # fair price in ticks
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """How beta changes with time."""
+
+    begin_ns: int
+    over_ns: int
+    to: float
+
+    def factor(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Of beta over the step that ends at each time."""
+        done = (t - self.begin_ns) / self.over_ns if self.over_ns else (t >= self.begin_ns).astype(np.float64)
+        return np.asarray(1.0 + (self.to - 1.0) * np.clip(done, 0.0, 1.0))
+
+
+def _turn_of(turn: str, turn_over: str, turn_to: float) -> _Turn | None:
+    if not -1.0 <= turn_to <= 1.0:
+        raise DataError(f"turn_to must be from -1 to 1, not {turn_to}: the signal cannot become stronger than it was")
+    if not turn:
+        if turn_over:
+            raise DataError(
+                f"turn_over = {turn_over!r} says how long a turn takes, and turn does not say when it begins"
+            )
+        return None
+    return _Turn(START_NS + duration_ns(turn), duration_ns(turn_over) if turn_over else 0, turn_to)
+
+
 def simulate_blocks(
-    seed: int, *, n_instruments: int = 1, strength: float = 0.35, half_life: str = "2s", levels: int = 5
+    seed: int,
+    *,
+    n_instruments: int = 1,
+    strength: float = 0.35,
+    half_life: str = "2s",
+    levels: int = 5,
+    turn: str = "",
+    turn_over: str = "",
+    turn_to: float = -1.0,
 ) -> Iterator[tuple[Events, npt.NDArray[np.float64]]]:
     """The same stream without an end, in blocks of (events, planted signal)."""
     if not 1 <= n_instruments <= 4096:
@@ -128,6 +185,7 @@ def simulate_blocks(
         raise DataError(f"levels must be from 1 to 10, not {levels}")
     half_life_s = duration_ns(half_life) / 1e9
     beta = drift(strength, half_life_s)
+    turning = _turn_of(turn, turn_over, turn_to)
     states = [_State() for _ in range(n_instruments)]
     clock = START_NS
     block = 0
@@ -142,12 +200,13 @@ def simulate_blocks(
         for i, state in enumerate(states):
             at = np.flatnonzero(who == i)
             if len(at):
-                s[at], p[at] = _paths(state, t[at], noise[:, at], beta, half_life_s)
+                own = beta if turning is None else beta * turning.factor(t[at])
+                s[at], p[at] = _paths(state, t[at], noise[:, at], own, half_life_s)
         yield _emit(rng, t, who, s, p, levels)
         block += 1
 
 
-def _paths(state: _State, t: Any, noise: Any, beta: float, half_life_s: float) -> tuple[Any, Any]:
+def _paths(state: _State, t: Any, noise: Any, beta: Any, half_life_s: float) -> tuple[Any, Any]:
     """Signal and fair price of one instrument at its steps; the state moves on."""
     dt = np.diff(t, prepend=state.t_ns) / 1e9
     keep = np.exp2(-dt / half_life_s)

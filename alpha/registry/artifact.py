@@ -43,10 +43,11 @@ def publish(
     snapshot: str = "",
     commit: str = "",
     at: str | None = None,
+    note: str = "",
 ) -> tuple[Path, Entry]:
     """Write ``artifacts/<id>/v<n>/`` with ``files`` (model.onnx among them) and metadata.json, and register a candidate.
 
-    ``meta.sha256`` is completed here; the registry is made if it is missing. RegistryError if the version exists or
+    ``meta.sha256`` is completed here; the registry is made if it is missing; ``note`` stands in its history. RegistryError if the version exists or
     nothing can be written; then nothing was registered.
     """
     root = load(registry).root if registry.exists() else registry.resolve().parent
@@ -91,5 +92,5 @@ def publish(
         metadata_sha256=hashlib.sha256(described).hexdigest(),
         checks=checks,
     )
-    register(registry, entry, by=owner, at=at)
+    register(registry, entry, by=owner, at=at, note=note)
     return folder, entry

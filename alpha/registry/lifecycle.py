@@ -46,15 +46,16 @@ def line(doc: RegistryDocument, entry: Entry, at: str, action: str, by: str, aft
     )
 
 
-def register(path: str | Path, entry: Entry, *, by: str = "", at: str | None = None) -> Registry:
-    """Add a candidate; the registry is made if it is missing. RegistryError if the version exists."""
+def register(path: str | Path, entry: Entry, *, by: str = "", at: str | None = None, note: str = "") -> Registry:
+    """Add a candidate; the registry is made if it is missing; ``note``: what history says of it. RegistryError if the
+    version exists."""
     if entry.status != "candidate":
         raise RegistryError(f"a new model version starts as candidate, not {entry.status}")
 
     def add(doc: RegistryDocument) -> RegistryDocument:
         if any((e.id, e.number) == (entry.id, entry.number) for e in doc.models):
             raise RegistryError(f"model {entry.label} is already registered in {path}")
-        first = line(doc, entry, at or utc_now(), "register", by, "candidate")
+        first = line(doc, entry, at or utc_now(), "register", by, "candidate", note)
         return msgspec.structs.replace(doc, models=[*doc.models, entry], history=[*doc.history, first])
 
     return change(path, add, create=True)

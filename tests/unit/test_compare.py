@@ -58,6 +58,11 @@ def test_the_interval_covers_chance_and_sees_skill() -> None:
     walk = np.repeat(rng.standard_normal(100), 20)
     wide, narrow = interval(walk, 400, 1), interval(rng.permutation(walk), 400, 1)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+    # neighbours that know of each other over more than the square root of all: say so
+    walk = np.repeat(rng.standard_normal(20), 100)
+    short, long = interval(walk, 400, 1), interval(walk, 400, 1, 200)
+    assert long[1] - long[0] > 1.3 * (short[1] - short[0])
+    assert interval(walk, 50, 1, 10**9) == pytest.approx((walk.mean(), walk.mean()))  # one block is all there is
     assert interval(walk, 400, 1) == interval(walk, 400, 1)
 
 

@@ -101,3 +101,52 @@ def test_instruments_are_named_as_simulated() -> None:
 def test_impossible_requests_are_errors(keywords: dict[str, object]) -> None:
     with pytest.raises(AlphaError):
         simulate(**{"n_events": 100, **keywords})  # type: ignore[arg-type]
+
+
+# -- a signal that turns on purpose
+
+
+def _correlation(stream: SimulatedStream, begin_s: float, end_s: float) -> float:
+    """Of the signal with the mid's change over its half-life, in a part of the stream."""
+    quotes = stream.events["kind"] == Kind.QUOTE
+    events, signal = stream.events[quotes], stream.signal[quotes]
+    ts, mid = events["ts_event_ns"], 0.5 * (events["v"][:, 0] + events["v"][:, 1])
+    seconds = (ts - ts[0]) / 1e9
+    inside = (seconds >= begin_s) & (seconds < end_s - 2.0) & (ts + stream.half_life_ns < ts[-1])
+    later = np.searchsorted(ts, ts[inside] + stream.half_life_ns, side="right") - 1
+    return float(np.corrcoef(signal[inside], mid[later] - mid[inside])[0, 1])
+
+
+def test_a_turn_changes_nothing_before_it_and_what_is_seen_never() -> None:
+    plain, turned = simulate(60_000), simulate(60_000, turn="10m")
+    before = plain.events["ts_event_ns"] < plain.events["ts_event_ns"][0] + 599 * 10**9
+    assert 20_000 < before.sum() < 40_000
+    assert (plain.events[before] == turned.events[before]).all()
+    assert (plain.signal == turned.signal).all()
+    assert (plain.events["v"][:, 2:4] != turned.events["v"][:, 2:4])[plain.events["kind"] == Kind.QUOTE].sum() == 0
+    assert (plain.events != turned.events)[~before].mean() > 0.5
+    assert simulate(60_000, turn="10m", turn_to=1.0).events.tobytes() == plain.events.tobytes()
+    assert "from 10m on it counts -1 times" in turned.describe()
+
+
+def test_after_the_turn_the_signal_counts_the_other_way_round_or_not_at_all() -> None:
+    turned = simulate(400_000, turn="80m")
+    assert _correlation(turned, 0, 4_800) > 0.25
+    assert _correlation(turned, 4_802, 9_600) < -0.25
+    assert abs(_correlation(simulate(400_000, turn="1ns", turn_to=0.0), 2, 9_600)) < 0.06
+    slow = simulate(400_000, turn="40m", turn_over="80m")  # half way at 80 minutes
+    first, middle, last = (_correlation(slow, a, a + 2_300) for a in (0, 3_650, 7_250))
+    assert first > 0.25 and abs(middle) < 0.12 and last < -0.25
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"turn": "10m", "turn_to": -1.5}, "turn_to must be from -1 to 1"),
+        ({"turn_over": "10m"}, "turn does not say when it begins"),
+        ({"turn": "soon"}, "is not a duration"),
+    ],
+)
+def test_a_turn_that_makes_no_sense_is_refused(more: dict[str, object], words: str) -> None:
+    with pytest.raises(AlphaError, match=words):
+        simulate(100, **more)  # type: ignore[arg-type]

@@ -79,7 +79,8 @@ class Trials:
 
 @dataclass(frozen=True)
 class Case:
-    """One fitted and exported model with everything it is judged by. ``parts`` hold only rows that it can score."""
+    """One fitted and exported model with everything it is judged by. ``parts`` hold only rows that it can score.
+    ``kept``: the scaler of another model that it goes on from; None: its scaler is made of its training rows."""
 
     spec: Model
     gates: Gates
@@ -97,6 +98,7 @@ class Case:
     trials: Trials
     scores_valid: npt.NDArray[np.float32]
     scores_test: npt.NDArray[np.float32]
+    kept: fit.Scaler | None = None
 
     @property
     def classifier(self) -> bool:
@@ -266,7 +268,11 @@ def _structural(case: Case, fs: FeatureSet, source: Source) -> list[Check]:
     pairs = ((p.train, p.valid), (p.train, p.test), (p.valid, p.test))
     found = sum(len(leaks(ts, end, a, b, case.embargo_ns)) for a, b in pairs)
     out.append(at_most("purging_leaks", float(found), 0.0))
-    out.append(at_most("normalisation_error", normalisation_error(case.scaler, case.snap.x[p.train]), 1e-9))
+    if case.kept is None:
+        error = normalisation_error(case.scaler, case.snap.x[p.train])
+    else:
+        error = max(float(np.abs(getattr(case.scaler, n) - getattr(case.kept, n)).max()) for n in ("mean", "std"))
+    out.append(at_most("normalisation_error", error, 1e-9))
     out.append(at_most("model_mb", len(case.exported.data) / 1e6, gates.max_model_mb))
     return out
 

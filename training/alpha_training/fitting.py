@@ -85,11 +85,25 @@ def case(
     spec: Model, data: Prepared, parts: Parts, trials: audit.Trials, watch: Watch = lambda name, done, total, loss: None
 ) -> audit.Case:
     """Fit, export, score and choose the threshold on the validation part."""
-    recipe = data.recipe
     parts = usable(parts, data, spec)
     scaler, inputs = inputs_of(spec, data, parts.train)
     task = task_of(spec, data, inputs, parts.train, parts.valid, lambda *step: watch(spec.id, *step))
-    model = fit.fit(spec, task)
+    return as_case(spec, data, parts, trials, fit.fit(spec, task), scaler, inputs)
+
+
+def as_case(
+    spec: Model,
+    data: Prepared,
+    parts: Parts,
+    trials: audit.Trials,
+    model: fit.Fitted,
+    scaler: fit.Scaler,
+    inputs: fit.Inputs,
+    kept: fit.Scaler | None = None,
+) -> audit.Case:
+    """A fitted model exported, scored, and with its threshold chosen on the validation part. ``kept``: the scaler of the
+    model that it goes on from, if it keeps that."""
+    recipe = data.recipe
     exported = Exported(model.to_onnx(spec.id), model.shape, model.kind, model.carry, inputs)
     scores = exported.scores(parts.valid)
     share = 1.0 if model.policy else recipe.decision.act_share
@@ -111,6 +125,7 @@ def case(
         trials=trials,
         scores_valid=scores,
         scores_test=exported.scores(parts.test),
+        kept=kept,
     )
 
 

@@ -46,10 +46,11 @@ def write(
     commit: str,
     at: str | None = None,
     more: dict[str, bytes] | None = None,
+    note: str = "",
 ) -> tuple[Path, Entry]:
     """Publish what training made as a candidate; see :func:`alpha.registry.artifact.publish`.
 
-    ``at``: time of creation (default now); ``more``: further files.
+    ``at``: time of creation (default now); ``more``: further files; ``note``: of the registry's line of history.
     """
     buffer = io.BytesIO()
     np.save(buffer, probes)
@@ -60,4 +61,6 @@ def write(
         "card.md": card.encode(),
         **(more or {}),
     }
-    return publish(registry, meta, files, checks=checks, owner=owner, snapshot=snapshot, commit=commit, at=at)
+    return publish(
+        registry, meta, files, checks=checks, owner=owner, snapshot=snapshot, commit=commit, at=at, note=note
+    )

@@ -55,6 +55,15 @@ def time_ordered(ts_ns: Ints, end_ns: Ints, known: Bools, *, train: float, valid
     return _cut(ts_ns, end_ns, rows, starts[0], starts[1], None, embargo_ns)
 
 
+def at_times(
+    ts_ns: Ints, end_ns: Ints, known: Bools, *, begin: int, valid_from: int, test_from: int, embargo_ns: int
+) -> Parts:
+    """Cut at given times, from ``begin`` (inclusive) on; purged and embargoed like :func:`time_ordered`. A part may be empty."""
+    rows = _labelled(ts_ns, known)
+    rows = rows[ts_ns[rows] >= begin]
+    return _purged(ts_ns, end_ns, rows, valid_from, test_from, None, embargo_ns)
+
+
 def walk_forward(
     ts_ns: Ints,
     end_ns: Ints,
@@ -126,19 +135,25 @@ def _labelled(ts_ns: Ints, known: Bools) -> Ints:
 def _cut(
     ts_ns: Ints, end_ns: Ints, rows: Ints, valid_from: int, test_from: int, stop: int | None, embargo_ns: int
 ) -> Parts:
-    t, ends = ts_ns[rows], end_ns[rows] + embargo_ns
-    inside = t >= test_from if stop is None else (t >= test_from) & (t < stop)
-    parts = Parts(
-        rows[(t < valid_from) & (ends < valid_from)],
-        rows[(t >= valid_from) & (t < test_from) & (ends < test_from)],
-        rows[inside],
-    )
+    parts = _purged(ts_ns, end_ns, rows, valid_from, test_from, stop, embargo_ns)
     for name, part in (("train", parts.train), ("valid", parts.valid), ("test", parts.test)):
         if len(part) == 0:
             raise DataError(
                 f"the {name} part is empty: the data is too short for split.train, split.valid, labels.horizon and split.embargo"
             )
     return parts
+
+
+def _purged(
+    ts_ns: Ints, end_ns: Ints, rows: Ints, valid_from: int, test_from: int, stop: int | None, embargo_ns: int
+) -> Parts:
+    t, ends = ts_ns[rows], end_ns[rows] + embargo_ns
+    inside = t >= test_from if stop is None else (t >= test_from) & (t < stop)
+    return Parts(
+        rows[(t < valid_from) & (ends < valid_from)],
+        rows[(t >= valid_from) & (t < test_from) & (ends < test_from)],
+        rows[inside],
+    )
 
 
 def _folds(folds: int, make: Any, ts_ns: Ints, end_ns: Ints, known: Bools, embargo_ns: int) -> list[Fold]:

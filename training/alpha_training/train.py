@@ -76,7 +76,7 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class _Draft:
+class Draft:
     """A model that is fitted and audited, and not yet registered."""
 
     spec: Model
@@ -85,6 +85,19 @@ class _Draft:
     quality: dict[str, dict[str, float]]
     importance: list[tuple[str, float]]
     picture: bytes | None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a candidate has that was not fitted from a recipe's own data: lines and a section of its card, further files,
+    a note in the registry's history, the name and hashes of what it learned from."""
+
+    facts: dict[str, Any]
+    section: str
+    files: dict[str, bytes]
+    note: str
+    snapshot: str
+    data_sha256: list[str]
 
 
 def check(recipe: Recipe, fs: FeatureSet, path: Path) -> None:
@@ -162,7 +175,7 @@ def train(
     # nothing is registered before every model is done: an interrupt leaves no trace
     drafts = [_draft(spec, data, folder, progress, watch, waive or {}) for spec in recipe.models]
     for draft in drafts:
-        result.models.append(_publish(draft, data, Path(registry), folder, at))
+        result.models.append(publish_draft(draft, data, Path(registry), folder, at))
     (folder / "metrics.json").write_bytes(
         to_json({m.model_id: {"metrics": m.metrics, "checks": m.checks, "blocked": m.blocked} for m in result.models})
     )
@@ -171,10 +184,15 @@ def train(
 
 def _draft(
     spec: Model, data: Prepared, folder: Path, progress: Progress, watch: fitting.Watch, waive: dict[str, str]
-) -> _Draft:
+) -> Draft:
     spec, trials = fitting.searched(spec, data, folder, progress)
     progress(f"fitting {spec.id} ({spec.kind}) on {len(data.parts.train):,} rows")
-    case = fitting.case(spec, data, data.parts, trials, watch)
+    return audited(fitting.case(spec, data, data.parts, trials, watch), data, progress, waive)
+
+
+def audited(case: audit.Case, data: Prepared, progress: Progress, waive: dict[str, str]) -> Draft:
+    """All checks, figures and the picture of a fitted model."""
+    spec = case.spec
     progress(f"auditing {spec.id}{f': {case.model.note}' if case.model.note else ''}")
     checks = fitting.waived(audit.checks(case, data.fs, data.source, bool(data.commit)), waive)
     quality = audit.summary(case)
@@ -185,10 +203,13 @@ def _draft(
         quality["test"]["planted_signal_recovered"] = float(np.corrcoef(value, planted)[0, 1]) if moving else 0.0
     importance = audit.importance(case, data.fs.names)
     picture = plots.draw(case, importance, data.fs.names)
-    return _Draft(spec, case, checks, quality, importance, picture)
+    return Draft(spec, case, checks, quality, importance, picture)
 
 
-def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: str | None) -> Trained:
+def publish_draft(
+    draft: Draft, data: Prepared, registry: Path, folder: Path, at: str | None, lineage: Lineage | None = None
+) -> Trained:
+    """Register it as a candidate, unless a structural check failed."""
     spec, case = draft.spec, draft.case
     plain = [msgspec.structs.asdict(c) for c in draft.checks]
     if draft.picture is not None:
@@ -197,7 +218,7 @@ def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: st
     if blocked:
         return Trained(spec.id, 0, folder, plain, draft.quality, case.threshold, [c.name for c in blocked])
     version = publish.next_version(registry, spec.id)
-    meta = _metadata(draft, version, data)
+    meta = _metadata(draft, version, data, [data.source.sha256] if lineage is None else lineage.data_sha256)
     facts = {
         "Trained": f"{spec.kind} {spec.params or ''} {case.model.note}".strip(),
         "Rows": f"train {len(case.parts.train):,}, valid {len(case.parts.valid):,}, test {len(case.parts.test):,}",
@@ -205,6 +226,7 @@ def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: st
         "Graph": f"{len(case.exported.data):,} bytes; {', '.join(f'{k} {v}' for k, v in export.operators(case.exported.data).items())}",
         "Definition's commit": data.commit
         or "none: outside of git or not clean; the definition is embedded in the metadata",
+        **(lineage.facts if lineage is not None else {}),
     }
     text = card.write(
         meta,
@@ -215,7 +237,7 @@ def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: st
         draft.importance,
         facts,
         plots=draft.picture is not None,
-    )
+    ) + (lineage.section if lineage is not None else "")
     valid = case.parts.valid
     probes = valid[:: max(1, len(valid) // N_PROBES)][:N_PROBES]
     inputs = case.exported.inputs
@@ -228,10 +250,14 @@ def _publish(draft: _Draft, data: Prepared, registry: Path, folder: Path, at: st
         draft.checks,
         text,
         owner=spec.owner,
-        snapshot=f"snapshot#sha256={data.digest}",
+        snapshot=f"snapshot#sha256={data.digest}" if lineage is None else lineage.snapshot,
         commit=data.commit,
         at=at,
-        more={"plots.png": draft.picture} if draft.picture is not None else {},
+        more={
+            **({"plots.png": draft.picture} if draft.picture is not None else {}),
+            **(lineage.files if lineage is not None else {}),
+        },
+        note=lineage.note if lineage is not None else "",
     )
     return Trained(spec.id, version, artifact, plain, draft.quality, case.threshold)
 
@@ -264,7 +290,7 @@ def _limits(declared: Limits, case: audit.Case, x: npt.NDArray[np.float64]) -> L
     return msgspec.structs.replace(limits, distance=msgspec.structs.replace(limits.distance, limit=largest))
 
 
-def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
+def _metadata(draft: Draft, version: int, data: Prepared, data_sha256: list[str]) -> Metadata:
     recipe, fs, snap, case, model = data.recipe, data.fs, data.snap, draft.case, draft.case.model
     train = case.parts.train
     x = snap.x[train].astype(np.float64)
@@ -308,7 +334,7 @@ def _metadata(draft: _Draft, version: int, data: Prepared) -> Metadata:
         trained_on=TrainedOn(
             symbols=list(data.source.instruments.symbols),
             simulated=data.source.simulated,
-            data_sha256=[data.source.sha256],
+            data_sha256=data_sha256,
             start_ns=int(snap.ts_ns[train[0]]),
             end_ns=int(snap.ts_ns[train[-1]]),
             rows=len(train),
