@@ -138,6 +138,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_demands.h",
             "alpha_pipeline.h",
             "alpha_seats_state.h",
+            "alpha_look.h",
             "alpha_resume.h",
             "alpha._core.pipeline",
             "alpha._core.seats",
