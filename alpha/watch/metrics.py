@@ -75,7 +75,7 @@ def _service(told: Mapping[str, Any]) -> Iterator[Metric]:
     build = InfoMetricFamily("alpha_build", "Version of the package, instruction set of the kernels")
     build.add_metric([], dict(told["build"]))
     yield build
-    yield _gauge("alpha_up_seconds", "Time since the runtime is watched", told["up_s"])
+    yield _gauge("alpha_watched_seconds", "Time since the runtime is watched", told["up_s"])
     yield _gauge("alpha_open", "0 once the runtime is closed", told["mode"] != "closed")
     yield _gauge("alpha_killed", "Whether all is silenced, here or by the latch", told["kill"]["killed"])
     reload = told["reload"]
@@ -129,7 +129,7 @@ def _models(models: list[Mapping[str, Any]]) -> Iterator[Metric]:
         "alpha_breaker_open": "Whether the model is not listened to",
     }
     families = {name: GaugeMetricFamily(name, text, labels=["model"]) for name, text in gauges.items()}
-    until = GaugeMetricFamily("alpha_model_valid_until_seconds", "Stream time after which it holds", labels=["model"])
+    until = GaugeMetricFamily("alpha_model_valid_until_timestamp_seconds", "Stream time after which it holds", labels=["model"])
     for m in models:
         seat = [m["seat"]]
         info.add_metric(
@@ -174,7 +174,7 @@ def _instruments(instruments: list[Mapping[str, Any]]) -> Iterator[Metric]:
         "alpha_instrument_killed": "Whether its decisions are silenced",
         "alpha_last_action": "Last emitted action: -1 SELL, 0 HOLD, 1 BUY",
         "alpha_last_confidence": "Confidence of the last emitted Signal",
-        "alpha_last_signal_time_seconds": "Exchange time of the last emitted Signal",
+        "alpha_last_signal_timestamp_seconds": "Exchange time of the last emitted Signal",
     }
     families = {name: GaugeMetricFamily(name, text, labels=["instrument"]) for name, text in one.items()}
     rows = CounterMetricFamily("alpha_instrument_rows_total", "Rows of features made", labels=["instrument"])
@@ -194,7 +194,7 @@ def _instruments(instruments: list[Mapping[str, Any]]) -> Iterator[Metric]:
         if last is not None:
             families["alpha_last_action"].add_metric(who, ACTIONS[last["action"]])
             families["alpha_last_confidence"].add_metric(who, last["confidence"])
-            families["alpha_last_signal_time_seconds"].add_metric(who, last["ts_event_ns"] / 1e9)
+            families["alpha_last_signal_timestamp_seconds"].add_metric(who, last["ts_event_ns"] / 1e9)
         for seat, seen in i["checks"].items():
             for key, family in checks.items():
                 if seen[key] is not None:

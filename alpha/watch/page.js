@@ -32,6 +32,10 @@ function clock(ns) {
   const d = new Date(ns / 1e6);
   return isNaN(d) ? "–" : d.toISOString().slice(11, 23);
 }
+function moment(ns) {
+  const text = clock(ns);
+  return el("span", "", text.slice(0, 8), el("span", "wide", text.slice(8)));
+}
 function day(ns) {
   const d = new Date(ns / 1e6);
   return isNaN(d) ? "" : d.toISOString().slice(0, 10);
@@ -115,7 +119,7 @@ function signals(d) {
   if (!list.length) { put("signals", el("p", "soft", only ? "No BUY or SELL was seen yet." : "No signal was seen yet.")); return; }
   const names = ["time (UTC)", "action", "confidence", "reason", "price"];
   const rows = list.map((s) => {
-    const row = [clock(s.ts_event_ns), el("span", s.action, s.action), el("span", "", bar(s.confidence), s.confidence === null ? "–" : s.confidence.toFixed(3)), s.reason, short(s.ref_px)];
+    const row = [moment(s.ts_event_ns), el("span", s.action, s.action), el("span", "", bar(s.confidence), s.confidence === null ? "–" : s.confidence.toFixed(3)), s.reason, short(s.ref_px)];
     if (many) row.push((d.models.find((m) => m.slot === s.slot) || { seat: "?" }).seat + (s.shadow ? " (shadow)" : ""));
     return row;
   });
@@ -172,7 +176,7 @@ function latency(d) {
   if (!l.measured) { put("latency", el("p", "soft", "Not measured: rt.measure_latency() starts it, at about 40 ns an event.")); return; }
   if (!l.count) { put("latency", el("p", "soft", "No signal was measured yet.")); return; }
   const parts = el("div", "percentiles");
-  for (const k of ["p50", "p99", "p999", "max"]) parts.append(el("span", "", el("span", "soft", k + " "), el("b", "", span(l[k]))));
+  for (const k of ["p50", "p99", "p999", "max"]) parts.append(el("span", "", el("span", "soft", (k === "p999" ? "p99.9" : k) + " "), el("b", "", span(l[k]))));
   const counts = l.buckets.map((n, k) => n - (k ? l.buckets[k - 1] : 0));
   const first = counts.findIndex((n) => n > 0);
   let to = counts.length - 1;
@@ -201,7 +205,7 @@ function instruments(d) {
       if (c.outside) marks.append(chip("warn", seat + ": out of range"));
       if (c.psi !== null) marks.append(chip("", seat + ": PSI " + short(c.psi)));
     }
-    return [name, s ? el("span", s.action, s.action) : "–", s && s.confidence !== null ? s.confidence.toFixed(3) : "–", s ? s.reason : "–", s ? clock(s.ts_event_ns) : "–", marks];
+    return [name, s ? el("span", s.action, s.action) : "–", s && s.confidence !== null ? s.confidence.toFixed(3) : "–", s ? s.reason : "–", s ? moment(s.ts_event_ns) : "–", marks];
   });
   const more = d.instruments_not_shown ? el("p", "soft", whole(d.instruments_not_shown) + " more are not shown.") : null;
   put("instruments", table(["instrument", "last action", "confidence", "reason", "time (UTC)", ""], rows, []), ...(more ? [more] : []));
