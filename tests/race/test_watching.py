@@ -1,0 +1,121 @@
+"""Somebody scrapes without a pause while a runtime decides: every byte stays what it is without."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from watched import ask, served
+
+from alpha.data.simulate import simulate
+from alpha.watch import Server, serve
+
+pytestmark = [pytest.mark.race, pytest.mark.filterwarnings("ignore:model demo:alpha.errors.AlphaWarning")]
+SIM = simulate(30_000, seed=23, n_instruments=2)
+
+
+@contextmanager
+def watchers(server: Server) -> Iterator[list[int]]:
+    """Three clients that ask for everything in turn until the block ends; how many answers each kind had."""
+    done, answers, wrong = threading.Event(), [0, 0, 0], []
+    paths = ("/metrics", "/status.json?instrument=SIM1", "/status.json")
+
+    def look(k: int) -> None:
+        while not done.is_set():
+            code, _, body = ask(server.port, paths[k])
+            if code != 200:
+                wrong.append(body)
+            answers[k] += 1
+
+    threads = [threading.Thread(target=look, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong and all(answers), (answers, wrong)
+
+
+def reference() -> tuple[bytes, bytes]:
+    with served(instruments=SIM.instruments) as rt:
+        return rt.run(SIM.events).tobytes(), rt.save_state()
+
+
+@pytest.mark.parametrize("how", ["inline", "run", "worker"])
+def test_a_watched_runtime_decides_the_same_bytes(how: str) -> None:
+    signals, state = reference()
+    with served(instruments=SIM.instruments) as rt, serve(rt, 0) as server:
+        made: list[Any] = []
+        with watchers(server) as answers:
+            if how == "inline":
+                handles = [rt.instrument(s) for s in SIM.instruments.symbols]
+                for e in SIM.events:
+                    v, who = e["v"], handles[int(e["instrument_id"])]
+                    more = {"ts_recv_ns": int(e["ts_recv_ns"]), "flags": int(e["flags"])}
+                    if e["kind"] == 1:
+                        s = who.on_quote(int(e["ts_event_ns"]), *v[:4].tolist(), venue_seq=float(v[4]), **more)
+                    elif e["kind"] == 2:
+                        s = who.on_trade(int(e["ts_event_ns"]), *v[:3].tolist(), venue_seq=float(v[4]), **more)
+                    else:
+                        s = rt.on_event(e)
+                    if s is not None:
+                        made.append(bytes(s))
+            elif how == "run":
+                made = [rt.run(part).tobytes() for part in np.array_split(SIM.events, 60)]
+            else:
+                with rt.start(overrun="refuse") as worker:
+                    at = 0
+                    while at < len(SIM.events):
+                        at += worker.push_many(SIM.events[at : at + 64])
+                        made.append(worker.poll_many().tobytes())
+                    worker.stop()
+                    made.append(worker.poll_many().tobytes())
+            while not all(answers):  # a fast stream may be over before anybody had an answer
+                threading.Event().wait(0.001)
+        assert b"".join(made) == signals
+        assert rt.save_state() == state
+
+
+def test_a_row_of_a_worker_is_never_a_mixture_of_two() -> None:
+    """Every row that a look shows is one that the stream made, at its own time."""
+    events = simulate(40_000, seed=29, levels=1).events
+    rows: dict[int, bytes] = {}
+    with served(instruments=["SIM0"]) as rt:
+        for e in events:
+            rt.on_event(e)
+            row = rt._pipeline.features(0)
+            if row is not None:
+                rows[rt.stats()["rows"]] = row[0].tobytes() + row[1].tobytes() + str(row[2]).encode()
+    mixed, seen = [], set()
+    with served(instruments=["SIM0"]) as rt, rt.start(overrun="refuse") as worker:
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.is_set():
+                told = rt.look("SIM0", wait_s=1.0)
+                if told is not None and told["features"] is not None:
+                    whole = told["features"].tobytes() + told["ready"].tobytes() + str(told["row_ts_ns"]).encode()
+                    seen.add(told["rows"])
+                    if rows[told["rows"]] != whole:
+                        mixed.append(told["rows"])
+
+        threads = [threading.Thread(target=look) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        at = 0
+        while at < len(events):
+            at += worker.push_many(events[at : at + 50])
+            worker.poll_many()
+        while not seen:
+            threading.Event().wait(0.001)
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not mixed and seen
