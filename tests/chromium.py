@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,14 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_S = 60.0
+PIPES = """
+import os, sys
+reads, writes = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+high = [os.dup(reads) for _ in range(3)]  # so that neither is 3 or 4 any more
+writes = os.dup(writes)
+os.dup2(high[-1], 3), os.dup2(writes, 4)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 
 
 def found() -> str:
@@ -33,6 +42,7 @@ class Page:
     def __init__(self, reads: int, writes: int) -> None:
         self._reads, self._writes, self._rest, self._number = reads, writes, b"", 0
         self._session: str | None = None
+        self._arrived = ""
         self.complaints: list[str] = []
         self.requests: list[str] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -70,6 +80,8 @@ class Page:
             self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Page.frameNavigated" and "parentId" not in params["frame"]:
+            self._arrived = params["frame"]["loaderId"]
         elif method == "Page.javascriptDialogOpening":
             self.complaints.append(f"dialog: {params['message']}")
         return told
@@ -83,8 +95,10 @@ class Page:
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def open(self, url: str) -> None:
-        """Go there."""
-        self.send("Page.navigate", url=url)
+        """Go there, and be there: what is asked next is asked of the new page."""
+        loader = self.send("Page.navigate", url=url)["loaderId"]
+        while self._arrived != loader:
+            self._next()
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
@@ -119,7 +133,7 @@ def opened(folder: Path) -> Iterator[Page]:
     ]  # fmt: skip
     # it reads commands from file 3 and writes answers to file 4
     process = subprocess.Popen(
-        ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", *command],
+        [sys.executable, "-c", PIPES, str(to_browser), str(from_browser), *command],
         pass_fds=(to_browser, from_browser),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

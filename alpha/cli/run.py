@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import signal
 import sys
 import threading
 import time
@@ -219,10 +220,15 @@ def _watched(rt: Any, args: argparse.Namespace, registry: str | None) -> Iterato
 
 
 def _hold(url: str) -> None:
-    """Until Ctrl-C."""
+    """Until Ctrl-C or SIGTERM."""
+    enough = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: enough.set())
     print(f"the data ended; {url} goes on until Ctrl-C", file=sys.stderr, flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            enough.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def paced(chunks: Iterable[Any], pace: float, longest_s: float = 1.0) -> Iterator[Any]:
