@@ -214,7 +214,9 @@ def _watched(rt: Any, args: argparse.Namespace, registry: str | None) -> Iterato
     from alpha.registry import find
     from alpha.watch import serve
 
-    with serve(rt, args.watch, args.watch_host, registry=find(registry)) as watch:
+    with show.warnings_on_stderr():  # at once: that others can look is not to be learnt at the end
+        watch = serve(rt, args.watch, args.watch_host, registry=find(registry))
+    with watch:
         print(f"watch: {watch.url}", file=sys.stderr, flush=True)
         yield watch
 

@@ -60,7 +60,9 @@ def address(text: str) -> str:
 def fetch(text: str, instrument: str | None = None, timeout_s: float = 5.0) -> dict[str, Any]:
     """The document of a watched runtime; AlphaError says why there is none."""
     url = address(text)
-    asked = url + "status.json" + ("" if instrument is None else "?" + urllib.parse.urlencode({"instrument": instrument}))
+    asked = (
+        url + "status.json" + ("" if instrument is None else "?" + urllib.parse.urlencode({"instrument": instrument}))
+    )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
     try:
         with direct.open(asked, timeout=timeout_s) as answer:
@@ -115,13 +117,19 @@ def tables(told: Mapping[str, Any]) -> list[Table]:
         )
     )
     out.append(
-        ("reasons", ("reason", "count", "what it means"), [(r["name"], r["count"], r["meaning"]) for r in told["reasons"]])
+        (
+            "reasons",
+            ("reason", "count", "what it means"),
+            [(r["name"], r["count"], r["meaning"]) for r in told["reasons"]],
+        )
     )
     rows: list[tuple[Any, ...]] = []
     for i in told["instruments"]:
         last = i["latest"] or {}
         marks = ", ".join(k for k in ("halted", "killed", "gap") if i[k])
-        rows.append((i["symbol"], last.get("action", "-"), _or_dash(last.get("confidence")), last.get("reason", "-"), marks))
+        rows.append(
+            (i["symbol"], last.get("action", "-"), _or_dash(last.get("confidence")), last.get("reason", "-"), marks)
+        )
     out.append(("instruments", ("instrument", "last action", "confidence", "reason", ""), rows))
     for seat, features in told["features"].items():
         out.append(

@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.url is not None:
         if args.model or args.desk or args.data:
-            raise AlphaError("a URL names what is served already; --model, --desk and --data serve something new: choose one")
+            raise AlphaError(
+                "a URL names what is served already; --model, --desk and --data serve something new: choose one"
+            )
         return _open(args)
     if args.data is None or (args.model is None and args.desk is None):
         raise AlphaError(

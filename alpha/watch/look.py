@@ -10,7 +10,7 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,34 @@ LATENCY_NS = tuple((1 << k) - 1 for k in range(6, 31))
 """Upper edges of the buckets, 63 ns to 1.07 s: edges of the native bins, so that nothing is estimated."""
 
 
+PIECE_S = 1e-4
+
+
 def offer_gil() -> None:
     """Who waits for the interpreter gets it now."""
     time.sleep(0)
+
+
+class Turns:
+    """Called where a piece of work ends: offers the GIL, but not after less than ``PIECE_S`` of work, because getting it back
+    from a busy loop takes Python's 5 ms."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __call__(self) -> None:
+        if time.perf_counter() - self._since >= PIECE_S:
+            offer_gil()
+            self._since = time.perf_counter()
 
 
 class Looker:
     """``keep``: last Signals of each instrument; ``instruments``: how many are shown, the first of the table; ``registry``:
     the file that the models came from, to tell what it says of them now. One look at a time, from any thread."""
 
-    def __init__(self, rt: Runtime, *, keep: int = 20, instruments: int = 64, registry: str | Path | None = None) -> None:
+    def __init__(
+        self, rt: Runtime, *, keep: int = 20, instruments: int = 64, registry: str | Path | None = None
+    ) -> None:
         if not 1 <= keep <= 1000:
             raise AlphaError(f"the last 1 to 1000 signals of an instrument can be kept, not {keep}")
         if not 1 <= instruments <= 4096:
@@ -56,15 +74,15 @@ class Looker:
         self.note = ""
         """What the owner has to say, e.g. that the data ended."""
 
-    def look(self, instrument: str | None = None, pause: Callable[[], None] = offer_gil) -> dict[str, Any]:
+    def look(self, instrument: str | None = None) -> dict[str, Any]:
         """The document; ``instrument``: whose features, by default the first one's. AlphaError for an unknown one."""
         chosen = self._symbols[0] if instrument is None else instrument
         if chosen not in self._symbols:
             raise AlphaError(f"instrument {chosen!r} is not watched; these are: {', '.join(self._symbols[:20])}")
         with self._lock:
-            return self._look(chosen, pause)
+            return self._look(chosen, Turns())
 
-    def _look(self, chosen: str, pause: Callable[[], None]) -> dict[str, Any]:
+    def _look(self, chosen: str, pause: Turns) -> dict[str, Any]:
         rt, begin = self._rt, time.monotonic()
         stats, bundle = rt.stats(tend=False), rt.bundle
         if stats["events"] != self._events:

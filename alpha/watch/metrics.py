@@ -19,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from alpha.watch.look import LATENCY_NS, Looker, offer_gil
+from alpha.watch.look import LATENCY_NS, Looker, Turns
 
 ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
 STATUSES = ("candidate", "production", "archived")
@@ -33,9 +33,10 @@ class Exporter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family; the GIL is offered between two of them."""
-        for family in families(self._looker.look()):
+        told, pause = self._looker.look(), Turns()
+        for family in families(told):
             yield family
-            offer_gil()
+            pause()
 
     def describe(self) -> list[Metric]:
         """None beforehand: registering must not look."""
@@ -129,7 +130,9 @@ def _models(models: list[Mapping[str, Any]]) -> Iterator[Metric]:
         "alpha_breaker_open": "Whether the model is not listened to",
     }
     families = {name: GaugeMetricFamily(name, text, labels=["model"]) for name, text in gauges.items()}
-    until = GaugeMetricFamily("alpha_model_valid_until_timestamp_seconds", "Stream time after which it holds", labels=["model"])
+    until = GaugeMetricFamily(
+        "alpha_model_valid_until_timestamp_seconds", "Stream time after which it holds", labels=["model"]
+    )
     for m in models:
         seat = [m["seat"]]
         info.add_metric(

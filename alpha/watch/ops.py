@@ -179,7 +179,9 @@ def dashboard() -> str:
     panels: list[dict[str, Any]] = []
     y = 0
     for title, row in ROWS:
-        panels.append({"id": len(panels) + 1, "type": "row", "title": title, "gridPos": _place(0, y, 24, 1), "panels": []})
+        panels.append(
+            {"id": len(panels) + 1, "type": "row", "title": title, "gridPos": _place(0, y, 24, 1), "panels": []}
+        )
         y, x = y + 1, 0
         for panel in row:
             height = 4 if panel.kind == "stat" else 8

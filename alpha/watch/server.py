@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from alpha.errors import AlphaError, AlphaWarning
 from alpha.runtime import Runtime
-from alpha.watch.look import Looker
+from alpha.watch.look import Looker, offer_gil
 
 PORT = 9464
 _FILES = {
@@ -159,8 +159,10 @@ class Application:
             told = self._looker.look(asked)
         except AlphaError as exc:
             return _text(HTTPStatus.NOT_FOUND, str(exc))
-        body = json.dumps(plain(told), allow_nan=False).encode()
-        return HTTPStatus.OK, "application/json", body
+        offer_gil()
+        values = plain(told)
+        offer_gil()
+        return HTTPStatus.OK, "application/json", json.dumps(values, allow_nan=False).encode()
 
     def _is_known(self, host: str) -> bool:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
@@ -227,7 +229,9 @@ class _Http(ThreadingMixIn, WSGIServer):
     allow_reuse_address = True
     request_queue_size = 16
 
-    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler], family: socket.AddressFamily) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: type[WSGIRequestHandler], family: socket.AddressFamily
+    ) -> None:
         self.address_family = family
         super().__init__(address, handler)
 

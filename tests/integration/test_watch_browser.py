@@ -99,7 +99,9 @@ def test_the_page_follows_and_says_when_the_runtime_is_gone(page: chromium.Page)
             rt.run(SIM.events[half:])
             page.until(f"document.querySelector('#figures').innerText.includes('{len(SIM.events):,}')")
             # the other instrument's features, by a click on its name
-            page.ask("[...document.querySelectorAll('#instruments button')].find(b => b.textContent === 'SIM1').click()")
+            page.ask(
+                "[...document.querySelectorAll('#instruments button')].find(b => b.textContent === 'SIM1').click()"
+            )
             row = rt.feature_vector("SIM1")
             assert row is not None
             page.until("document.querySelector('#instrument').value === 'SIM1'")

@@ -83,7 +83,9 @@ def test_it_serves_on_after_the_data_ended(
         assert process.returncode == 0
         result: dict[str, Any] = json.loads(out)
     # the same run without being watched
-    assert main(["run", *RUN[:2], "--registry", str(project_root / "registry.json"), "--data", str(ticks), "--json"]) == 0
+    assert (
+        main(["run", *RUN[:2], "--registry", str(project_root / "registry.json"), "--data", str(ticks), "--json"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["signals_sha256"] == result["signals_sha256"]
 
 
@@ -110,9 +112,7 @@ def test_without_hold_it_ends_with_the_data(
         (["top", "--every", "0"], "--every takes"),
     ],
 )
-def test_what_makes_no_sense_is_one_sentence(
-    args: list[str], match: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_makes_no_sense_is_one_sentence(args: list[str], match: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
     err = capsys.readouterr().err
     assert match in err and err.count("\n") == 1

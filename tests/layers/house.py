@@ -168,6 +168,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "trading",
         (
             "alpha.report",
+            "alpha.watch",
             "alpha.strategies.parameters",
             "alpha.strategies.base",
             "alpha.strategies.registration",

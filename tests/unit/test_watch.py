@@ -243,7 +243,9 @@ def test_more_instruments_than_are_shown() -> None:
 
 
 def test_the_package_imports_no_server_and_no_client_library() -> None:
-    code = "import alpha, sys; print([m for m in sys.modules if m.startswith(('prometheus', 'alpha.watch', 'wsgiref'))])"
+    code = (
+        "import alpha, sys; print([m for m in sys.modules if m.startswith(('prometheus', 'alpha.watch', 'wsgiref'))])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

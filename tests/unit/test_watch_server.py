@@ -123,7 +123,9 @@ def test_the_document_is_json_even_where_a_number_is_none(server: Server) -> Non
 
 def test_a_port_that_is_taken(server: Server) -> None:
     with served(instruments=["SIM0"]) as rt:
-        with pytest.raises(AlphaError, match=rf"127.0.0.1:{server.port} cannot be watched from: address already in use"):
+        with pytest.raises(
+            AlphaError, match=rf"127.0.0.1:{server.port} cannot be watched from: address already in use"
+        ):
             serve(rt, server.port)
         with pytest.raises(AlphaError, match="choose another port"):
             serve(rt, 99999)
@@ -227,7 +229,10 @@ def test_names_follow_the_conventions(everything: tuple[alpha.Runtime, Server]) 
 
 def test_a_name_of_any_kind_is_escaped() -> None:
     odd = 'a"b\\c\nd<script>'
-    with alpha.Runtime.from_features(alpha.features.catalog.get("spec"), instruments=[odd]) as rt, serve(rt, 0) as server:
+    with (
+        alpha.Runtime.from_features(alpha.features.catalog.get("spec"), instruments=[odd]) as rt,
+        serve(rt, 0) as server,
+    ):
         rt.run(SIM.events[:500])
         assert ("alpha_last_action", (("instrument", odd),)) in scraped(server)
         assert status(server)["chosen"] == odd
