@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from watched import ask, served
 
+import alpha
 from alpha.data.simulate import simulate
+from alpha.features import catalog
+from alpha.features.native import native_rows
 from alpha.watch import Server, serve
 
 pytestmark = [pytest.mark.race, pytest.mark.filterwarnings("ignore:model demo:alpha.errors.AlphaWarning")]
@@ -84,38 +87,44 @@ def test_a_watched_runtime_decides_the_same_bytes(how: str) -> None:
 
 
 def test_a_row_of_a_worker_is_never_a_mixture_of_two() -> None:
-    """Every row that a look shows is one that the stream made, at its own time."""
-    events = simulate(40_000, seed=29, levels=1).events
-    rows: dict[int, bytes] = {}
-    with served(instruments=["SIM0"]) as rt:
-        for e in events:
-            rt.on_event(e)
-            row = rt._pipeline.features(0)
-            if row is not None:
-                rows[rt.stats()["rows"]] = row[0].tobytes() + row[1].tobytes() + str(row[2]).encode()
-    mixed, seen = [], set()
-    with served(instruments=["SIM0"]) as rt, rt.start(overrun="refuse") as worker:
+    """Every row that a look shows is one that the stream made, at its own time and with its own readiness. Long rows and
+    long bursts, so that a reader who does not ask would read while they are written."""
+    stream = simulate(120_000, seed=29, levels=5, n_instruments=1)
+    fs = catalog.get("book")
+    rows = native_rows(fs, stream.events, stream.instruments)
+    mixed, seen, unanswered = [], set(), [0]
+    with (
+        alpha.Runtime.from_features(fs, instruments=stream.instruments) as rt,
+        rt.start(overrun="refuse") as worker,
+    ):
         done = threading.Event()
 
         def look() -> None:
             while not done.is_set():
-                told = rt.look("SIM0", wait_s=1.0)
-                if told is not None and told["features"] is not None:
-                    whole = told["features"].tobytes() + told["ready"].tobytes() + str(told["row_ts_ns"]).encode()
-                    seen.add(told["rows"])
-                    if rows[told["rows"]] != whole:
-                        mixed.append(told["rows"])
+                told = rt.look("SIM0", wait_s=1e-3)
+                if told is None or told["features"] is None:
+                    unanswered[0] += 1
+                    continue
+                k = told["rows"] - 1
+                seen.add(k)
+                same = (
+                    told["features"].tobytes() == rows["values"][k].tobytes()
+                    and np.array_equal(told["ready"], rows["ready"][k])
+                    and told["row_ts_ns"] == rows["ts_ns"][k]
+                )
+                if not same:
+                    mixed.append(k)
 
         threads = [threading.Thread(target=look) for _ in range(2)]
         for thread in threads:
             thread.start()
         at = 0
-        while at < len(events):
-            at += worker.push_many(events[at : at + 50])
+        while at < len(stream.events):
+            at += worker.push_many(stream.events[at : at + 8192])
             worker.poll_many()
-        while not seen:
+        while len(rows["values"]) - 1 not in seen:  # the last one, once the worker waits
             threading.Event().wait(0.001)
         done.set()
         for thread in threads:
             thread.join()
-    assert not mixed and seen
+    assert not mixed, f"{len(mixed)} of {len(seen)} rows, {unanswered[0]} looks without an answer"
