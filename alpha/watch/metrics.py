@@ -7,25 +7,19 @@ Base units (seconds), ``_total`` for counters. Labels are bounded: models by the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector, CollectorRegistry
-
+from alpha.errors import need
 from alpha.watch.look import LATENCY_NS, Looker, Turns
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
 STATUSES = ("candidate", "production", "archived")
 
 
-class Exporter(Collector):
+class Exporter:
     """Reads the Runtime when it is asked, and keeps nothing in between."""
 
     def __init__(self, looker: Looker) -> None:
@@ -44,8 +38,9 @@ class Exporter(Collector):
 
 
 def exposition(looker: Looker) -> Callable[[str], tuple[str, bytes]]:
-    """A function from an Accept header to content type and text."""
-    registry = CollectorRegistry(auto_describe=False)
+    """A function from an Accept header to content type and text. MissingExtraError without prometheus_client."""
+    choose_encoder = need("prometheus_client.exposition", "ops").choose_encoder
+    registry = need("prometheus_client.registry", "ops").CollectorRegistry(auto_describe=False)
     registry.register(Exporter(looker))
 
     def encoded(accept: str) -> tuple[str, bytes]:
@@ -53,6 +48,10 @@ def exposition(looker: Looker) -> Callable[[str], tuple[str, bytes]]:
         return kind, encoder(registry)
 
     return encoded
+
+
+def _core() -> Any:
+    return need("prometheus_client.core", "ops")
 
 
 def families(told: Mapping[str, Any]) -> Iterator[Metric]:
@@ -73,7 +72,7 @@ def families(told: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _service(told: Mapping[str, Any]) -> Iterator[Metric]:
-    build = InfoMetricFamily("alpha_build", "Version of the package, instruction set of the kernels")
+    build = _core().InfoMetricFamily("alpha_build", "Version of the package, instruction set of the kernels")
     build.add_metric([], dict(told["build"]))
     yield build
     yield _gauge("alpha_watched_seconds", "Time since the runtime is watched", told["up_s"])
@@ -106,7 +105,7 @@ def _stream(told: Mapping[str, Any]) -> Iterator[Metric]:
 def _latency(told: Mapping[str, Any]) -> Iterator[Metric]:
     if not told["measured"]:
         return
-    out = HistogramMetricFamily("alpha_decision_seconds", "Time of an event that made a Signal")
+    out = _core().HistogramMetricFamily("alpha_decision_seconds", "Time of an event that made a Signal")
     buckets = [(repr(ns / 1e9), n) for ns, n in zip(LATENCY_NS, told["buckets"], strict=True)]
     out.add_metric([], [*buckets, ("+Inf", told["count"])], sum_value=told["sum_ns"] / 1e9)
     yield out
@@ -115,12 +114,18 @@ def _latency(told: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _models(models: list[Mapping[str, Any]]) -> Iterator[Metric]:
-    info = InfoMetricFamily("alpha_model", "What serves in each place", labels=["model"])
-    status = GaugeMetricFamily("alpha_model_status", "1 for its status in the registry", labels=["model", "status"])
-    decisions = CounterMetricFamily("alpha_model_decisions_total", "Decisions by action", labels=["model", "action"])
-    reasons = CounterMetricFamily("alpha_model_reasons_total", "Decisions by reason", labels=["model", "reason"])
-    emitted = CounterMetricFamily("alpha_model_emitted_total", "Decisions that were emitted", labels=["model"])
-    trips = CounterMetricFamily("alpha_breaker_trips_total", "How often the breaker tripped", labels=["model"])
+    info = _core().InfoMetricFamily("alpha_model", "What serves in each place", labels=["model"])
+    status = _core().GaugeMetricFamily(
+        "alpha_model_status", "1 for its status in the registry", labels=["model", "status"]
+    )
+    decisions = _core().CounterMetricFamily(
+        "alpha_model_decisions_total", "Decisions by action", labels=["model", "action"]
+    )
+    reasons = _core().CounterMetricFamily(
+        "alpha_model_reasons_total", "Decisions by reason", labels=["model", "reason"]
+    )
+    emitted = _core().CounterMetricFamily("alpha_model_emitted_total", "Decisions that were emitted", labels=["model"])
+    trips = _core().CounterMetricFamily("alpha_breaker_trips_total", "How often the breaker tripped", labels=["model"])
     gauges = {
         "alpha_model_killed": "Whether this model is silenced",
         "alpha_model_loaded": "Whether there is a model that can decide",
@@ -129,8 +134,8 @@ def _models(models: list[Mapping[str, Any]]) -> Iterator[Metric]:
         "alpha_threshold_declared": "Threshold that the model declares",
         "alpha_breaker_open": "Whether the model is not listened to",
     }
-    families = {name: GaugeMetricFamily(name, text, labels=["model"]) for name, text in gauges.items()}
-    until = GaugeMetricFamily(
+    families = {name: _core().GaugeMetricFamily(name, text, labels=["model"]) for name, text in gauges.items()}
+    until = _core().GaugeMetricFamily(
         "alpha_model_valid_until_timestamp_seconds", "Stream time after which it holds", labels=["model"]
     )
     for m in models:
@@ -179,14 +184,14 @@ def _instruments(instruments: list[Mapping[str, Any]]) -> Iterator[Metric]:
         "alpha_last_confidence": "Confidence of the last emitted Signal",
         "alpha_last_signal_timestamp_seconds": "Exchange time of the last emitted Signal",
     }
-    families = {name: GaugeMetricFamily(name, text, labels=["instrument"]) for name, text in one.items()}
-    rows = CounterMetricFamily("alpha_instrument_rows_total", "Rows of features made", labels=["instrument"])
+    families = {name: _core().GaugeMetricFamily(name, text, labels=["instrument"]) for name, text in one.items()}
+    rows = _core().CounterMetricFamily("alpha_instrument_rows_total", "Rows of features made", labels=["instrument"])
     two = {
         "psi": ("alpha_psi", "Population stability index of the worst feature, where the gate computes it"),
         "distance": ("alpha_distance", "Mean of z squared of the last row, where the gate computes it"),
         "outside": ("alpha_out_of_range", "Whether the last row left its ranges, where the gate looks"),
     }
-    checks = {k: GaugeMetricFamily(n, text, labels=["model", "instrument"]) for k, (n, text) in two.items()}
+    checks = {k: _core().GaugeMetricFamily(n, text, labels=["model", "instrument"]) for k, (n, text) in two.items()}
     for i in instruments:
         who = [i["symbol"]]
         if i["rows"] is not None:
@@ -223,16 +228,16 @@ def _audit(told: Mapping[str, Any]) -> Iterator[Metric]:
     yield _gauge("alpha_audit_acknowledged", "Number of the last record handed to the log", told["acknowledged"])
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=float(value))
+def _gauge(name: str, text: str, value: float) -> Any:
+    return _core().GaugeMetricFamily(name, text, value=float(value))
 
 
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(name, text, value=float(value))
+def _counter(name: str, text: str, value: float) -> Any:
+    return _core().CounterMetricFamily(name, text, value=float(value))
 
 
-def _by(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
-    out = CounterMetricFamily(name, text, labels=[label])
+def _by(name: str, text: str, label: str, counts: Mapping[str, float]) -> Any:
+    out = _core().CounterMetricFamily(name, text, labels=[label])
     for key, n in counts.items():
         out.add_metric([key], n)
     return out

@@ -23,9 +23,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import numpy.typing as npt
 
-from alpha.errors import AlphaError, AlphaWarning
+from alpha.errors import AlphaError, AlphaWarning, MissingExtraError
 from alpha.runtime import Runtime
 from alpha.watch.look import Looker, offer_gil
+from alpha.watch.metrics import exposition
 
 PORT = 9464
 _FILES = {
@@ -192,13 +193,10 @@ def plain(value: Any) -> Any:
 def _metrics_of(looker: Looker) -> Callable[[str], Answer]:
     """What answers /metrics; without prometheus_client a sentence."""
     try:
-        from alpha.watch.metrics import exposition
-    except ImportError:
-        missing = _text(
-            HTTPStatus.NOT_IMPLEMENTED, "metrics need prometheus_client: run  pip install 'alpha-runtime[ops]'"
-        )
+        encoded = exposition(looker)
+    except MissingExtraError as exc:
+        missing = _text(HTTPStatus.NOT_IMPLEMENTED, f"metrics: {exc}")
         return lambda accept: missing
-    encoded = exposition(looker)
 
     def answer(accept: str) -> Answer:
         kind, body = encoded(accept)
