@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from alpha.cli import show
@@ -86,7 +87,8 @@ Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
 
 
 def tables(told: Mapping[str, Any]) -> list[Table]:
-    """The document as tables: title, columns, rows."""
+    """The document as tables of title, columns, rows: the whole, models, reasons, instruments, signals, and one of features
+    for each model."""
     c, latency = told["counters"], told["latency"]
     state = [*alarms(told)] or ["well"]
     head = f"{told['name']} · {told['mode']} · {', '.join(state)}"
@@ -131,6 +133,12 @@ def tables(told: Mapping[str, Any]) -> list[Table]:
             (i["symbol"], last.get("action", "-"), _or_dash(last.get("confidence")), last.get("reason", "-"), marks)
         )
     out.append(("instruments", ("instrument", "last action", "confidence", "reason", ""), rows))
+    names = {m["slot"]: m["seat"] for m in told["models"]}
+    signals = [
+        (_clock(s["ts_event_ns"]), s["action"], _or_dash(s["confidence"]), s["reason"], names.get(s["slot"], "?"))
+        for s in told["signals"][:12]
+    ]
+    out.append((f"signals of {told['chosen']}", ("time, UTC", "action", "confidence", "reason", "model"), signals))
     for seat, features in told["features"].items():
         out.append(
             (
@@ -174,12 +182,16 @@ def _or_dash(value: Any, other: str = "-") -> Any:
     return other if value is None else value
 
 
+def _clock(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
 def _live(args: argparse.Namespace, told: dict[str, Any]) -> int:
     """Until Ctrl-C, or until the runtime is gone."""
     from alpha.errors import need
 
     need("rich", "cli")
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table as Drawn
     from rich.text import Text
@@ -187,15 +199,21 @@ def _live(args: argparse.Namespace, told: dict[str, Any]) -> int:
     def drawn(told: Mapping[str, Any]) -> Any:
         parts: list[Any] = []
         for title, columns, rows in tables(told):
-            table = Drawn(title=Text(title), title_justify="left", header_style="bold", expand=False)
+            table = Drawn(title=Text(title, "bold"), title_justify="left", header_style="dim", box=None, expand=False)
             for name in columns:
                 table.add_column(Text(name))
             for row in rows:
                 table.add_row(*(Text(show.cell(c), style=_STYLES.get(str(c), "")) for c in row))
-            parts.append(table)
-        return Group(*parts)
+            parts.append(Group(table, Text()))
+        whole, models, reasons, instruments, signals, *features = parts
+        if screen.width < 110:
+            return Group(*parts)
+        side_by_side = Drawn.grid(padding=(0, 4))
+        side_by_side.add_row(Group(whole, reasons, instruments), Group(signals, *features))
+        return Group(models, side_by_side)
 
-    with Live(drawn(told), refresh_per_second=4, screen=True, vertical_overflow="crop") as live:
+    screen = Console()
+    with Live(drawn(told), console=screen, refresh_per_second=4, screen=True, vertical_overflow="crop") as live:
         try:
             while True:
                 time.sleep(args.every)
