@@ -128,6 +128,7 @@ function signals(d) {
   put("signals", table(names, rows, [4]), el("p", "soft", how + ". " + day(list[0].ts_event_ns)));
 }
 
+const limited = (x, limit) => limit === null || limit === undefined ? short(x) : short(x) + (x > limit ? " > " : " of ") + short(limit);
 function feature(f) {
   const e = el("div", "feature" + (f.outside ? " out" : "") + (f.ready ? "" : " cold"), el("div", "", f.name));
   const cell = el("div", "track-cell"), track = el("div", "track", el("div", "all"));
@@ -155,10 +156,11 @@ function features(d) {
   for (const [seat, list] of seats) {
     const out = list.filter((f) => f.outside && f.ready).length;
     const seen = (d.instruments.find((i) => i.symbol === d.chosen) || { checks: {} }).checks[seat] || {};
+    const model = d.models.find((m) => m.seat === seat) || {};
     const line = [seat, out ? out + " of " + list.length + " outside" : "all " + list.length + " inside"];
     if (!list.some((f) => f.low !== null)) line[1] = "no training ranges in its metadata";
-    if (seen.psi !== null && seen.psi !== undefined) line.push("PSI " + short(seen.psi) + " (" + seen.psi_feature + ")");
-    if (seen.distance !== null && seen.distance !== undefined) line.push("distance " + short(seen.distance));
+    if (seen.psi !== null && seen.psi !== undefined) line.push("PSI " + limited(seen.psi, model.psi_limit) + " (" + seen.psi_feature + ")");
+    if (seen.distance !== null && seen.distance !== undefined) line.push("distance " + limited(seen.distance, model.distance_limit));
     box.append(el("p", "seat", line.join(" · ")), ...list.map(feature));
   }
   put("features", box);
@@ -203,7 +205,8 @@ function instruments(d) {
     if (i.gap) marks.append(chip("warn", "gap"));
     for (const [seat, c] of Object.entries(i.checks)) {
       if (c.outside) marks.append(chip("warn", seat + ": out of range"));
-      if (c.psi !== null) marks.append(chip("", seat + ": PSI " + short(c.psi)));
+      const limit = (d.models.find((m) => m.seat === seat) || {}).psi_limit;
+      if (c.psi !== null) marks.append(chip(c.psi > limit ? "warn" : "", seat + ": PSI " + limited(c.psi, limit)));
     }
     return [name, s ? el("span", s.action, s.action) : "–", s && s.confidence !== null ? s.confidence.toFixed(3) : "–", s ? s.reason : "–", s ? moment(s.ts_event_ns) : "–", marks];
   });
