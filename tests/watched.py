@@ -5,6 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from alpha.features import catalog
 from alpha.features.native import native_rows
 from alpha.models import metadata
 from alpha.models.limits import Distance, Limits, Ranges, Shift, edges_of, shares_of
+from alpha.watch import Server
 
 PROJECT = Path(__file__).resolve().parent.parent
 WINDOW = 64
@@ -80,3 +84,32 @@ def scraped(server: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def served(what: Any = "models:/demo/1", **more: Any) -> alpha.Runtime:
     """The committed registry's."""
     return alpha.Runtime.from_registry(PROJECT / "registry.json", what, **more)
+
+
+@contextmanager
+def watchers(server: Server, check: Callable[[bytes], None] = lambda body: None) -> Iterator[list[int]]:
+    """Three clients that ask for everything in turn until the block ends; how many answers each kind had. ``check``: what
+    every body must pass."""
+    done, answers, wrong = threading.Event(), [0, 0, 0], []
+    paths = ("/metrics", "/status.json?instrument=SIM1", "/status.json")
+
+    def look(k: int) -> None:
+        while not done.is_set():
+            code, _, body = ask(server.port, paths[k])
+            try:
+                assert code == 200
+                check(body)
+            except AssertionError as exc:
+                wrong.append((exc, body))
+            answers[k] += 1
+
+    threads = [threading.Thread(target=look, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong and all(answers), (answers, wrong)

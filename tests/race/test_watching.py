@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from watched import ask, served
+from watched import served, watchers
 
 import alpha
 from alpha.data.simulate import simulate
 from alpha.features import catalog
 from alpha.features.native import native_rows
-from alpha.watch import Server, serve
+from alpha.watch import serve
 
 pytestmark = [pytest.mark.race, pytest.mark.filterwarnings("ignore:model demo:alpha.errors.AlphaWarning")]
 SIM = simulate(30_000, seed=23, n_instruments=2)
-
-
-@contextmanager
-def watchers(server: Server) -> Iterator[list[int]]:
-    """Three clients that ask for everything in turn until the block ends; how many answers each kind had."""
-    done, answers, wrong = threading.Event(), [0, 0, 0], []
-    paths = ("/metrics", "/status.json?instrument=SIM1", "/status.json")
-
-    def look(k: int) -> None:
-        while not done.is_set():
-            code, _, body = ask(server.port, paths[k])
-            if code != 200:
-                wrong.append(body)
-            answers[k] += 1
-
-    threads = [threading.Thread(target=look, args=(k,)) for k in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answers
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert not wrong and all(answers), (answers, wrong)
 
 
 def reference() -> tuple[bytes, bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from watched import demo_with_limits, served, status
+from watched import demo_with_limits, scraped, served, status
 
 import alpha
 from alpha.cli import run as stream
@@ -280,3 +280,21 @@ def test_addresses(text: str, url: str) -> None:
 def test_no_addresses(text: str) -> None:
     with pytest.raises(AlphaError, match="is no address"):
         address(text)
+
+
+def test_an_ensemble_has_a_place_and_no_model_of_its_own() -> None:
+    desk = alpha.Desk(
+        {"a": "models:/demo/1", "b": "models:/demo/1"},
+        {"both": alpha.Ensemble({"a": 1.0, "b": 1.0}, "mean", threshold=0.6)},
+    )
+    with served(desk, instruments=SIM.instruments) as rt, serve(rt, 0) as server:
+        rt.run(SIM.events)
+        told = status(server)
+        assert [m["seat"] for m in told["models"]] == ["a", "b", "both"]
+        both = told["models"][2]
+        assert (both["ensemble"], both["sha256"], both["engine"]) == ("mean", "", "ensemble")
+        assert both["decisions"] == rt.stats()["models"]["both"]["decisions"] > 0
+        assert set(told["features"]) == {"a", "b"}
+        assert {s["slot"] for s in told["signals"]} <= {0, 1, 2}
+        assert scraped(server)["alpha_model_emitted_total", (("model", "both"),)] == both["emitted"]
+        assert [row[0] for row in tables(told)[1][2]] == ["a", "b", "both"]
