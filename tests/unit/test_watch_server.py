@@ -17,6 +17,7 @@ from watched import ask, demo_with_limits, scraped, served, status
 
 import alpha
 from alpha.cli.top import fetch
+from alpha.data import open_events
 from alpha.data.simulate import simulate
 from alpha.errors import AlphaError, AlphaWarning
 from alpha.watch import Server, ops, serve
@@ -53,6 +54,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[alpha
             while at < len(broken):
                 at += worker.push_many(broken[at : at + 1000])
                 worker.poll_many()
+        (folder / "bad.csv").write_text("ts,bid_px,ask_px,bid_qty,ask_qty\n1800000000,1,2,3,4\n1800000001,x,2,3,4\n")
+        rt.run(open_events(folder / "bad.csv", instrument="SIM0", ts_unit="s"))
         yield rt, server
 
 
@@ -172,7 +175,7 @@ def test_something_else_that_answers_is_not_believed() -> None:
 def test_metrics_are_the_counters(everything: tuple[alpha.Runtime, Server]) -> None:
     rt, server = everything
     got, stats = scraped(server), rt.stats()
-    assert got["alpha_events_total", ()] == stats["events"] == len(SIM.events)
+    assert got["alpha_events_total", ()] == stats["events"] == len(SIM.events) + 1
     for action, n in stats["actions"].items():
         assert got["alpha_signals_total", (("action", action),)] == n
         assert got["alpha_model_decisions_total", (("action", action), ("model", "demo"))] == n
@@ -276,7 +279,14 @@ def test_every_metric_of_dashboard_and_alerts_is_exported(
         assert _named(alert.expression) <= exported, alert.name
         asked |= _named(alert.expression)
     assert len(asked) > 30
-    assert "alpha_not_there" not in exported
+    # and the page of the documentation names all of them, and nothing else
+    rows = [
+        line for line in (project_root / "docs/watch.md").read_text().split("## Metrics")[1].splitlines() if "|" in line
+    ]
+    told = {
+        f"alpha_{name}" for row in rows for name in re.findall(r"`([a-z_]+)(?:\{[a-z0-9_,]+\})?`", row.split("|")[1])
+    }
+    assert told == {re.sub(r"(?<=alpha_decision_seconds)_(bucket|count|sum)$", "", name) for name in exported}
 
 
 def test_panels_do_not_lie_over_each_other(project_root: Path) -> None:
