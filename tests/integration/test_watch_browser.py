@@ -136,7 +136,7 @@ def test_a_fault_would_be_seen(page: chromium.Page, tmp_path: Path) -> None:
     broken.write_text('<div style="width:3000px">x</div><script>console.error("seen"); nothing.at.all</script>')
     page.wide(390)
     page.open(broken.as_uri())
-    page.until("document.querySelector('div')")
+    page.until("document.readyState === 'complete'")
     assert page.ask("document.documentElement.scrollWidth") >= 3000
     assert any("seen" in c for c in page.complaints) and any("nothing" in c for c in page.complaints)
     page.complaints.clear()
