@@ -111,6 +111,7 @@ class Serving:
         self._why = ""
         self._broken: Bundle | None = None  # what the breaker rolled back
         self._lock = threading.Lock()
+        self._settling = threading.Lock()  # who notices a takeover also says whose it was, before anybody else looks
         self.latch: KillLatch | None = None
         self.source: tuple[str | Path | None, str | Desk] | None = None
         self.precision = "float32"
@@ -118,11 +119,12 @@ class Serving:
     @property
     def bundle(self) -> Bundle:
         """What serves now."""
-        if self._pipeline.settle() and self._next is not None:
-            # what the breaker rolled back is not kept: it would be the next to come back
-            self._previous = None if self._bundle is self._broken else self._bundle
-            self._bundle, self._next = self._next, None
-        return self._bundle
+        with self._settling:
+            if self._pipeline.settle() and self._next is not None:
+                # what the breaker rolled back is not kept: it would be the next to come back
+                self._previous = None if self._bundle is self._broken else self._bundle
+                self._bundle, self._next = self._next, None
+            return self._bundle
 
     def reload(self, uri: str | None, audit: AuditLog | None, model: str | None = None) -> dict[str, Any]:
         """See :meth:`alpha.Runtime.reload`."""

@@ -398,10 +398,22 @@ class Runtime:
             seating.group_of(serving)
         return explained(self.bundle, self._pipeline, symbol, self.instruments.id(symbol))
 
-    def stats(self) -> dict[str, Any]:
+    def look(self, symbol: str, wait_s: float = 0.02) -> dict[str, Any] | None:
+        """An instrument's last row, from any thread, also beside a worker or a thread in :meth:`run`, which no event waits for.
+
+        ``features`` float32 [F] in the order of ``feature_names`` and ``ready`` bool [F], both None before any row;
+        ``rows``, ``row_ts_ns``, ``halted``, ``killed``, ``gap``; ``seen``: what the checks of each model last saw. None if
+        the owner found no moment to answer within ``wait_s``: a worker answers when it finds no event, ``run`` every 16,384
+        events, inline calls between two of them.
+        """
+        return self._pipeline.look(self.instruments.id(symbol), int(wait_s * 1e9))
+
+    def stats(self, *, tend: bool = True) -> dict[str, Any]:
         """Counters since start, by reason and action; latency in ns where it is measured; what the worker lost. Of several
-        models these are of what was emitted, and ``models`` holds each one's own."""
-        self.tend()
+        models these are of what was emitted, and ``models`` holds each one's own. From any thread. ``tend=False``: only
+        look, without :meth:`tend`."""
+        if tend:
+            self.tend()
         serving = self.bundle
         counts, largest = self._pipeline.latency_counts()
         worker = self._worker
@@ -410,11 +422,25 @@ class Runtime:
             "bad_rows": dict(self._bad_rows),  # of files and frames: rows that could not become events
             "latency_ns": dict(percentiles(counts, largest)),
             "lost": 0 if worker is None else worker.ring.dropped + worker.lost_signals,
+            "worker": None
+            if worker is None
+            else {
+                "running": worker.running,
+                "processed": worker.processed,
+                "backlog": worker.backlog,
+                "capacity": worker.ring.capacity,
+                "dropped": worker.ring.dropped,
+                "lost_signals": worker.lost_signals,
+                "stale_signals": worker.stale_signals,
+                "pinned": worker.pinned,
+            },
             "model": self.bundle.name,
             "governed": self.bundle.governed,
             "why": self.why,
             "killed": self._pipeline.killed,
             "kill_reason": self._kill_reason,
+            "latch": [] if self._latch is None else self._latch.killed(),
+            "closed": self._pipeline.closed,
             "threshold": seating.threshold(*self._pipeline.threshold),
             "breaker": seating.breaker(*self._pipeline.breaker),
             "inactive": self.bundle.inactive,

@@ -1,6 +1,6 @@
 # Binding of include/alpha_pipeline.h. Floor 4.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from alpha._core.checks cimport Checks, alpha_breaker_limits, alpha_checks, alpha_watch
+from alpha._core.checks cimport Checks, alpha_breaker_limits, alpha_checks, alpha_drift_seen, alpha_watch
 from alpha._core.guard cimport alpha_guard_config, alpha_guard_state
 from alpha._core.log cimport Log, alpha_audit
 from alpha._core.model cimport ModelKernel, alpha_model
@@ -12,6 +12,22 @@ from alpha._core.program cimport (
 from alpha._core.program cimport Program, Surroundings, alpha_block, alpha_home, alpha_kernels, alpha_program, alpha_surroundings
 from alpha._core.signal cimport Signal
 from alpha._core.types cimport alpha_event, alpha_signal
+
+cdef extern from "alpha_look.h" nogil:
+    ctypedef struct alpha_look:
+        uint32_t id
+        uint32_t room
+        float *x
+        uint8_t *ready
+        uint32_t n
+        uint32_t halted
+        uint32_t killed
+        uint32_t gap
+        uint64_t rows
+        uint64_t swaps
+        int64_t row_ts_ns
+        uint32_t n_seats
+        alpha_drift_seen seen[33]
 
 cdef extern from "alpha_pipeline.h" nogil:
     ctypedef struct alpha_gate_config:
@@ -162,6 +178,7 @@ cdef extern from "alpha_pipeline.h" nogil:
         uint32_t prepares
         alpha_instrument *due
         uint64_t prepared
+        alpha_look *look
 
     void alpha_prepare(alpha_pipeline *p)
     uint32_t alpha_process_features(alpha_pipeline *p, uint32_t id, int64_t ts_ns, const float *x, alpha_signal *s)
@@ -183,6 +200,17 @@ cdef extern from "alpha_pipeline.h" nogil:
     void alpha_keep(alpha_pipeline *p, const alpha_signal *made, uint32_t n)
     uint32_t alpha_process(alpha_pipeline *p, const alpha_event *e, alpha_signal *out)
 
+cdef extern from "alpha_look.h" nogil:
+    void alpha_fill_look(const alpha_pipeline *p, alpha_look *l)
+    void alpha_answer_look(alpha_pipeline *p)
+    int alpha_ask_look(alpha_pipeline *p, alpha_look *l)
+    int alpha_look_done(const alpha_look *l)
+    int alpha_unask_look(alpha_pipeline *p, alpha_look *l)
+    void alpha_look_nap(int64_t ns)
+
+cdef extern from "alpha_latency.h" nogil:
+    int64_t alpha_now_ns()
+
 cdef extern from "alpha_resume.h" nogil:
     size_t alpha_pipeline_saved_bytes(const alpha_pipeline *p)
     void alpha_pipeline_save(const alpha_pipeline *p, char *out)
@@ -202,6 +230,7 @@ cdef class Pipeline:
     cdef alpha_signal *scratch  # room for what one event can produce
     cdef readonly bint closed
     cdef readonly bint busy     # a worker owns it
+    cdef bint inside            # a thread is in run() without the GIL
     cdef readonly object seats  # owner of p.group, see seats.pyx; None: one model
     cdef alpha_program view     # what p.program points to if it is a seat
     cdef readonly bint is_seat
@@ -209,6 +238,7 @@ cdef class Pipeline:
     cdef int check_free(self) except -1
     cdef bint silent(self, uint32_t id) noexcept  # an instrument's decisions are killed now
     cdef bint silenced(self, const alpha_signal *s) noexcept  # the same, or those of the model that decided
+    cdef int looked(self, alpha_look *l, int64_t wait_ns) except -1  # whether it was filled in time
     cdef uint32_t most(self) noexcept  # Signals that one row can emit
     cdef int take_group(self, alpha_group *group, owner) except -1
 

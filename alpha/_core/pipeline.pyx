@@ -39,6 +39,7 @@ from alpha.events import EVENT_DTYPE, SIGNAL_DTYPE, Reason
 
 OUTPUT_KINDS = {"logits": 0, "probabilities": 1, "value": 2}
 RULES = {"argmax": 0, "sign": 1}
+cdef Py_ssize_t LOOK_EVERY = 16384  # events of run() between two answers to those who look
 
 _REASONS = {int(r): r for r in Reason}
 
@@ -237,7 +238,7 @@ cdef class Pipeline:
         cdef const alpha_event *e
         cdef alpha_signal *s
         cdef const alpha_instrument *ahead
-        cdef Py_ssize_t i, n, made = 0, room
+        cdef Py_ssize_t i = 0, n, made = 0, room, stop
         cdef uint32_t k
         self.check_free()
         check_events(events)
@@ -253,18 +254,24 @@ cdef class Pipeline:
         e = <const alpha_event *>&raw[0]
         raw_out = out.view(np.uint8)
         s = <alpha_signal *>&raw_out[0]
+        self.inside = True
         with nogil:
-            for i in range(n):
-                if self.p.n_instruments > 1 and i + ALPHA_AHEAD < n and e[i + ALPHA_AHEAD].instrument_id < self.p.n_instruments:
-                    ahead = &self.p.instruments[e[i + ALPHA_AHEAD].instrument_id]
-                    alpha_fetch(ahead.block, self.p.program.block_bytes)
-                    alpha_fetch(ahead, sizeof(alpha_instrument))
-                    if self.p.group != NULL:
-                        for k in range(self.p.group.n):
-                            ahead = &self.p.group.seats[k].p.instruments[e[i + ALPHA_AHEAD].instrument_id]
-                            alpha_fetch(ahead, sizeof(alpha_instrument))
-                made += alpha_process(self.p, e + i, s + made)
+            while i < n:
+                stop = min(i + LOOK_EVERY, n)
+                while i < stop:
+                    if self.p.n_instruments > 1 and i + ALPHA_AHEAD < n and e[i + ALPHA_AHEAD].instrument_id < self.p.n_instruments:
+                        ahead = &self.p.instruments[e[i + ALPHA_AHEAD].instrument_id]
+                        alpha_fetch(ahead.block, self.p.program.block_bytes)
+                        alpha_fetch(ahead, sizeof(alpha_instrument))
+                        if self.p.group != NULL:
+                            for k in range(self.p.group.n):
+                                ahead = &self.p.group.seats[k].p.instruments[e[i + ALPHA_AHEAD].instrument_id]
+                                alpha_fetch(ahead, sizeof(alpha_instrument))
+                    made += alpha_process(self.p, e + i, s + made)
+                    i += 1
+                alpha_answer_look(self.p)
             alpha_keep_all(self.p)
+        self.inside = False
         return out[:made]
 
     def room_for(self, events):
@@ -563,6 +570,75 @@ cdef class Pipeline:
         if source.own_row:
             ready[:] = 1
         return out, ready.view(np.bool_), source.row_ts_ns
+
+    def look(self, uint32_t instrument_id, int64_t wait_ns=20_000_000):
+        """What an instrument's last row held and what the checks saw of it, from any thread, also beside a worker or a
+        thread in :meth:`run`: a dict, or None if the owner found no moment to answer within ``wait_ns``.
+
+        ``features`` float32 [F] and ``ready`` bool [F], both None before any row; ``rows``, ``row_ts_ns``, ``swaps``
+        (takeovers so far), ``halted``, ``killed``, ``gap``; ``seen``: per model ``distance``, ``psi`` (None until its window
+        is full), ``psi_feature``, ``outside``. The owner copies it out where nobody waits for a Signal; no event waits for it.
+        """
+        cdef alpha_look l
+        cdef float[::1] x
+        cdef unsigned char[::1] flags
+        cdef Py_ssize_t room = self.program.n_features, k
+        if instrument_id >= self.p.n_instruments:
+            raise AlphaError(f"instrument id {instrument_id} is out of range: this runtime serves {self.p.n_instruments}")
+        while True:
+            values, ready = np.zeros(room + 1, dtype=np.float32), np.zeros(room + 1, dtype=np.uint8)
+            x, flags = values, ready
+            memset(&l, 0, sizeof(l))
+            l.id, l.room, l.x, l.ready = instrument_id, <uint32_t>room, &x[0], &flags[0]
+            if not self.looked(&l, wait_ns):
+                return None
+            if <Py_ssize_t>l.n <= room:
+                break
+            room = l.n  # another Bundle took over meanwhile
+        return {
+            "features": values[:l.n] if l.rows else None,
+            "ready": ready[:l.n].view(np.bool_) if l.rows else None,
+            "rows": l.rows,
+            "row_ts_ns": l.row_ts_ns if l.rows else None,
+            "swaps": l.swaps,
+            "halted": bool(l.halted),
+            "killed": bool(l.killed),
+            "gap": bool(l.gap),
+            "seen": [
+                {
+                    "distance": l.seen[k].distance,
+                    "psi": l.seen[k].psi if l.seen[k].full == 16 else None,
+                    "psi_feature": l.seen[k].worst,
+                    "outside": bool(l.seen[k].outside),
+                }
+                for k in range(1 if l.n_seats else 0, 1 + <Py_ssize_t>l.n_seats)
+            ],
+        }
+
+    cdef int looked(self, alpha_look *l, int64_t wait_ns) except -1:
+        """Whether it was filled: at once while nobody is inside, else by the owner within ``wait_ns``."""
+        cdef int64_t until = alpha_now_ns() + wait_ns
+        cdef bint asked = False, late
+        while True:
+            if not self.busy and not self.inside:  # who has the GIL is the only one who could be: nobody is
+                if not asked or alpha_unask_look(self.p, l):
+                    alpha_fill_look(self.p, l)
+                    return 1
+            elif not asked:
+                asked = alpha_ask_look(self.p, l)
+            with nogil:
+                late = alpha_now_ns() >= until
+                if not late:
+                    alpha_look_nap(200_000)
+            if asked and alpha_look_done(l):
+                return 1
+            if late:
+                if not asked or alpha_unask_look(self.p, l):
+                    return 0
+                with nogil:
+                    while not alpha_look_done(l):  # the owner is at it: it copies one row
+                        alpha_look_nap(1_000)
+                return 1
 
     def counters(self):
         """Counts since the pipeline was made: events, decisions, rows, rejected, by reason and action.

@@ -30,6 +30,8 @@ VERBS = {
     "registry": ("alpha.cli.registry", "list, promote, roll back, verify and sign models"),
     "validate": ("alpha.cli.validate", "judge a model's fused plan against ONNX Runtime over your data"),
     "run": ("alpha.cli.run", "stream data through a registered model"),
+    "watch": ("alpha.cli.watch", "the page of a running model: signals, features, latency, reasons"),
+    "top": ("alpha.cli.top", "the same in the terminal"),
     "backtest": ("alpha.cli.backtest", "trade a strategy on recorded data: report, and a log that replays"),
     "report": ("alpha.cli.report", "backtests side by side"),
     "audit": ("alpha.cli.audit", "verify an audit log, show, explain and export what it holds"),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import signal
 import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from alpha.cli import show
@@ -14,7 +19,17 @@ _EXPECTED = {"MODEL", "BELOW_THRESHOLD", "COOLDOWN", "NOT_WARM"}  # nothing is t
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``alpha run``."""
-    what = parser.add_mutually_exclusive_group(required=True)
+    add_stream(parser)
+    parser.add_argument(
+        "--watch", type=int, metavar="PORT", help="serve page and metrics on this port meanwhile; 0: a free one"
+    )
+    parser.add_argument("--hold", action="store_true", help="with --watch: go on serving after the data ended")
+    show.add_json(parser)
+
+
+def add_stream(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """What runs over what, and how; ``alpha watch`` takes the same."""
+    what = parser.add_mutually_exclusive_group(required=required)
     what.add_argument("--model", metavar="URI", help="models:/ID@production or models:/ID/3")
     what.add_argument("--desk", metavar="TOML", help="several models at once: see docs/models.md")
     parser.add_argument(
@@ -41,9 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of a plan's weights; bf16 is never chosen by itself: alpha validate --precision bf16 compares decisions",
     )
     parser.add_argument("--cpu", type=int, help="pin the worker to this CPU")
-    show.add_data(parser)
+    parser.add_argument(
+        "--pace", type=float, metavar="X", help="X seconds of the stream a second (default: as fast as it goes)"
+    )
+    parser.add_argument(
+        "--watch-host", default="127.0.0.1", metavar="IP", help="watch here (default: only this machine can)"
+    )
+    show.add_data(parser, required=required)
     show.add_inputs(parser)
-    show.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,11 +76,15 @@ def run(args: argparse.Namespace) -> int:
     what = args.model if args.desk is None else Desk.from_toml(args.desk)
     if args.cpu is not None and args.mode == "inline":
         raise AlphaError("--cpu pins the worker thread: add --mode worker, or leave --cpu away")
+    if args.watch is None and (args.hold or args.watch_host != "127.0.0.1"):
+        raise AlphaError("--hold and --watch-host say how to watch: add --watch PORT")
+    if args.pace is not None and not 0 < args.pace < 1e12:
+        raise AlphaError(f"--pace is a number above 0, not {args.pace:g}")
     show.check_output("--signals", args.signals, args.data)
     if args.signals is not None:
         need("pyarrow.parquet", "data")
     registry = show.registry_file(args.registry)
-    with show.opened(args, "running") as source:
+    with show.opened(args, "running") as source, contextlib.ExitStack() as watches:
         if not args.json:
             print(source.describe(), file=sys.stderr)
         log = None
@@ -83,7 +107,11 @@ def run(args: argparse.Namespace) -> int:
             rt.measure_latency()
             digest = hashlib.sha256()
             kept: list[Any] = []
-            for part in _worker(rt, source, args.cpu) if args.mode == "worker" else rt.stream(source):
+            watch = watches.enter_context(_watched(rt, args, registry)) if args.watch is not None else None
+            chunks = source if args.pace is None else paced(source, args.pace)
+            for part in _worker(rt, chunks, args.cpu) if args.mode == "worker" else rt.stream(chunks):
+                if watch is not None:
+                    watch.note(part)
                 digest.update(part.tobytes())
                 if args.signals is not None:
                     kept.append(part)
@@ -127,11 +155,20 @@ def run(args: argparse.Namespace) -> int:
                 if log.log.failed:
                     raise AlphaError(f"audit log {args.audit} could not be written: {log.stats()['failed']}")
             quiet = silence.of_run(rt.bundle.feature_set, source, stats)
+            _tell(args, result, quiet)
+            if watch is not None and args.hold:
+                watch.say(f"The data ended after {stats['events']:,} events.")
+                _hold(watch.url)
+    return 0
+
+
+def _tell(args: argparse.Namespace, result: dict[str, Any], quiet: str) -> None:
     if quiet:
         print(f"warning: {quiet}", file=sys.stderr)
     if args.json:
         show.print_json("run", result)
-        return 0
+        sys.stdout.flush()
+        return
     show.table(
         f"{result['model']} over {result['events']:,} events",
         ("what", "count"),
@@ -168,8 +205,58 @@ def run(args: argparse.Namespace) -> int:
     for name in result["reasons"]:
         if name not in _EXPECTED:
             print(f"{name}: {remedy(Reason[name])}", file=sys.stderr)
-    print(f"signals sha256 {result['signals_sha256']}")
-    return 0
+    print(f"signals sha256 {result['signals_sha256']}", flush=True)
+
+
+@contextlib.contextmanager
+def _watched(rt: Any, args: argparse.Namespace, registry: str | None) -> Iterator[Any]:
+    """The runtime served to whoever wants to look; says where."""
+    from alpha.registry import find
+    from alpha.watch import serve
+
+    with show.warnings_on_stderr():  # at once: that others can look is not to be learnt at the end
+        watch = serve(rt, args.watch, args.watch_host, registry=find(registry))
+    with watch:
+        print(f"watch: {watch.url}", file=sys.stderr, flush=True)
+        yield watch
+
+
+def _hold(url: str) -> None:
+    """Until Ctrl-C or SIGTERM."""
+    enough = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: enough.set())
+    print(f"the data ended; {url} goes on until Ctrl-C", file=sys.stderr, flush=True)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            enough.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def paced(chunks: Iterable[Any], pace: float, longest_s: float = 1.0) -> Iterator[Any]:
+    """The same events cut so that ``pace`` seconds of the stream take a second; of a gap no more than ``longest_s`` is
+    waited for."""
+    import numpy as np
+
+    from alpha.events import stream_time
+
+    first, begin = None, 0.0
+    for chunk in chunks:
+        t = np.maximum.accumulate(stream_time(chunk, "recv"))
+        at = 0
+        while at < len(chunk):
+            now = time.monotonic()
+            if first is None:
+                first, begin = int(t[0]), now
+            ahead = (int(t[at]) - first) / 1e9 / pace - (now - begin)
+            if ahead > longest_s:
+                begin -= ahead - longest_s
+            elif ahead > 0:
+                time.sleep(min(max(ahead, 1e-3), 0.1))
+            else:
+                stop = int(np.searchsorted(t, first + (now - begin) * pace * 1e9, side="right"))
+                yield chunk[at : max(stop, at + 1)]
+                at = max(stop, at + 1)
 
 
 def _worker(rt: Any, source: Any, cpu: int | None) -> Any:

@@ -140,6 +140,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha_control.h",
             "alpha_pipeline.h",
             "alpha_seats_state.h",
+            "alpha_look.h",
             "alpha_resume.h",
             "alpha._core.pipeline",
             "alpha._core.seats",
@@ -169,6 +170,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "trading",
         (
             "alpha.report",
+            "alpha.watch",
             "alpha.strategies.parameters",
             "alpha.strategies.base",
             "alpha.strategies.registration",

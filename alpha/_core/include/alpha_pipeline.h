@@ -91,6 +91,7 @@ typedef struct alpha_pipeline {
     uint32_t prepares;         /* between two triggers the model computes what follows from its state alone */
     alpha_instrument *due;     /* whose next step may be prepared; NULL = nobody's */
     uint64_t prepared;         /* how often that was done */
+    struct alpha_look *look;   /* what another thread asks to see, see alpha_look.h; NULL = nothing */
     alpha_after after;         /* last: the fields above stay on few cache lines */
 } alpha_pipeline;
 

@@ -5,7 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "alpha_pipeline.h"
+#include "alpha_look.h"
 #include "alpha_ring.h"
 #include <pthread.h>
 #include <sched.h>
@@ -70,6 +70,7 @@ static void *alpha_worker_main(void *argument)
             /* stop only when the ring is empty: what was pushed is processed */
             if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE) && !alpha_ring_peek(w->ring, w->ring_mask))
                 return NULL;
+            alpha_answer_look(w->pipeline);
             alpha_pause();
             if (++idle % 4096 == 0)
                 sched_yield(); /* a producer on the same core must get to run */
