@@ -150,6 +150,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "runtime",
         (
+            "alpha.distribution",
             "alpha.state",
             "alpha.engine",
             "alpha.bundle",
