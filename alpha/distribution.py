@@ -207,21 +207,25 @@ def _count(address: str) -> int:
 @contextmanager
 def _local(workers: int) -> Iterator[Any]:
     distributed = need("distributed", "dist")
-    with (
-        tempfile.TemporaryDirectory(prefix="alpha-dask-") as scratch,
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,  # as without a cluster
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    with tempfile.TemporaryDirectory(prefix="alpha-dask-") as scratch:
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,  # as without a cluster
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
+                local_directory=scratch,
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as exc:  # each worker imports the script that is running
+            raise AlphaError(
+                f"the worker processes could not be started: {exc} A script that starts some must do so below  "
+                'if __name__ == "__main__":'
+            ) from None
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            yield client
 
 
 def _roomy() -> contextlib.AbstractContextManager[Any]:

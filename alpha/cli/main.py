@@ -45,6 +45,7 @@ EXTRA_GROUP = "alpha.verbs"
 TRAINING_VERBS = {
     "train": "train, audit and register the models of a recipe",
     "walkforward": "retrain a recipe's models fold after fold, judge each on what came next",
+    "mlflow": "log runs and register models in an MLflow store, import one back as a candidate",
 }
 
 
