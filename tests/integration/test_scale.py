@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import clusters
 import numpy as np
 import pytest
 from clusters import tick_file
@@ -20,7 +23,7 @@ from alpha.features import catalog
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument
 from alpha.models.load import load_artifact
-from alpha_training import recipe, snapshot, spread, store
+from alpha_training import days, recipe, snapshot, spread, store
 from alpha_training.walkforward import walk
 
 pytest.importorskip("distributed")
@@ -98,7 +101,16 @@ PEERS = FeatureSet.from_dict(
 )
 
 
-@pytest.mark.parametrize("fs", [catalog.get("demo"), PEERS], ids=["demo", "peers"])
+SESSIONS = FeatureSet.from_dict(
+    {
+        "trigger": "quote",
+        "stream": {"session_break": "session", "calendar": "24/7", "guard": {"outlier": 1.5}},
+        "features": {"trend": "ema(mid, span=200) - mid", "place": "rank(mid, 60)", "flow": "cumsum(ofi)"},
+    }
+)
+
+
+@pytest.mark.parametrize("fs", [catalog.get("demo"), PEERS, SESSIONS], ids=["demo", "peers", "sessions"])
 def test_a_snapshot_by_workers_is_the_same_files(
     fs: FeatureSet, pair: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +132,35 @@ def test_a_snapshot_by_workers_is_the_same_files(
     assert manifests[0] == manifests[1] and manifests[0]["rows"] > 1_000
     assert tree(tmp_path / "here") == tree(tmp_path / "there")
     assert len(workers._groups()) == (1 if fs is PEERS else 3)
+    assert days.divides(fs, source.events) == (fs is SESSIONS)
+
+
+def test_a_worker_killed_midway_changes_no_byte(pair: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHUNK_EVENTS", 1_000)
+    fs = catalog.get("spec")
+    source, workers = spread_over(pair, fs, tmp_path, 24_000)
+    lineage, killed = store.Lineage(source.sha256, True, ""), []
+
+    def say(text: str) -> None:
+        """After the second segment of the certificate, and once more among the rows, somebody dies."""
+        if text == "certificate: 4,000 events compared" or (text.startswith("snapshot") and len(killed) == 1):
+            victim = next(pair.map(clusters.pid, [len(killed)]))
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+
+    for name, by in (("here", None), ("there", workers)):
+        store.build(
+            fs,
+            lambda: [source.events],
+            source.instruments,
+            lineage,
+            tmp_path / name,
+            segment_events=2_000,
+            workers=by,
+            say=(lambda text: None) if by is None else say,
+        )
+    assert len(killed) == 2 and killed[0] != killed[1]
+    assert tree(tmp_path / "here") == tree(tmp_path / "there")
 
 
 def test_a_verdict_by_workers_is_the_verdict(pair: Cluster) -> None:

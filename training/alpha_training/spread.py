@@ -1,7 +1,8 @@
 """The work of training over the workers of a cluster: rows and certificate of a snapshot, folds of a walk-forward.
 
-Rows come from chains of steps, each with the state of the row maker that the one before left; instruments that do not
-look at each other have chains of their own. The client writes: workers need to read the data only, and what is written
+Where all features start again at session breaks, each session of each instrument is a task (see
+:mod:`alpha_training.days`). Elsewhere rows come from chains of steps, each with the state of the row maker that the one
+before left; instruments that do not look at each other have chains of their own. The client writes: workers need to read the data only, and what is written
 is the same file as without them.
 """
 
@@ -24,7 +25,7 @@ from alpha.features.feature_set import FeatureSet
 from alpha.features.native import row_maker
 from alpha.instruments import Instrument, Instruments
 from alpha.state import pack, unpack
-from alpha_training import snapshot, store
+from alpha_training import days, snapshot, store
 from alpha_training.recipe import Data, Recipe
 
 STEP_CHUNKS = 4  # of store.CHUNK_EVENTS
@@ -73,6 +74,16 @@ class _Step:
 
 
 @dataclass(frozen=True)
+class _Day:
+    """One session of one instrument."""
+
+    reading: Reading
+    fs: FeatureSet
+    instrument: Instrument
+    session: days.Session
+
+
+@dataclass(frozen=True)
 class Spread:
     """A snapshot's work over a cluster; see :class:`alpha_training.store.Workers`."""
 
@@ -89,6 +100,16 @@ class Spread:
 
     def rows(self) -> Iterator[store.Rows]:
         """The native rows, chunk by chunk, as :mod:`alpha_training.store` makes them."""
+        return self._by_day() if days.divides(self.fs, self.source.events) else self._by_chain()
+
+    def _by_day(self) -> Iterator[store.Rows]:
+        events, table = self.source.events, self.source.instruments
+        sessions = days.sessions_of(self.fs, events, table)
+        items = (_Day(self.reading, self.fs, table[s.who], s) for s in sessions)
+        rows = self.cluster.map(_day, items, files=self.reading.files)
+        return days.in_chunks(sessions, rows, len(events), store.CHUNK_EVENTS, len(self.fs.names))
+
+    def _by_chain(self) -> Iterator[store.Rows]:
         table = self.source.instruments
         groups = self._groups()
         n, chunk = len(self.source.events), store.CHUNK_EVENTS
@@ -134,6 +155,11 @@ def _read(reading: Reading) -> npt.NDArray[Any]:
 def _compared(item: _Segment) -> dict[str, Any]:
     events = _read(item.reading)[item.first : item.first + item.size]
     return store.compared(item.fs, events, item.instruments, threads=1)  # a worker is one core
+
+
+def _day(item: _Day) -> store.Rows:
+    s = item.session
+    return days.session_rows(item.fs, item.instrument, _read(item.reading)[s.first : s.last + 1], s)
 
 
 def _stepped(item: _Step, state: bytes | None) -> tuple[Part, bytes]:
