@@ -19,11 +19,11 @@ from alpha.backtest.walkforward import walk_forward
 from alpha.cli.main import main
 from alpha.distribution import Cluster, connected
 from alpha.engine import validate
-from alpha.features import catalog
+from alpha.features import catalog, days
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instrument
 from alpha.models.load import load_artifact
-from alpha_training import days, recipe, snapshot, spread, store
+from alpha_training import recipe, snapshot, spread, store
 from alpha_training.walkforward import walk
 
 pytest.importorskip("distributed")

@@ -107,6 +107,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features.causality",
             "alpha.data",
             "alpha.features.frames",
+            "alpha.features.days",
         ),
     ),
     (

@@ -10,11 +10,10 @@ from byhand import S, made_calendars
 from streams import T0, stream
 
 from alpha.errors import StateError
-from alpha.features import catalog
+from alpha.features import catalog, days
 from alpha.features.feature_set import FeatureSet
-from alpha.features.native import row_maker
+from alpha.features.native import Rows, next_rows, row_maker
 from alpha.instruments import Instrument, Instruments
-from alpha_training import days, store
 
 TABLE = Instruments(Instrument(symbol=s, tick_size=0.5, lot_size=1.0, clock_offset_ns=k) for k, s in enumerate("abc"))
 RICH = {
@@ -29,16 +28,16 @@ RICH = {
 }
 
 
-def whole(fs: FeatureSet, events: Any, chunk: int) -> list[store.Rows]:
+def whole(fs: FeatureSet, events: Any, chunk: int) -> list[Rows]:
     maker = row_maker(fs, TABLE)
     out = []
     for a in range(0, len(events), chunk):
-        index, *rest = store.made(maker, events[a : a + chunk])
+        index, *rest = next_rows(maker, events[a : a + chunk])
         out.append((index + a, *rest))
     return out
 
 
-def equal(got: list[store.Rows], wanted: list[store.Rows]) -> None:
+def equal(got: list[Rows], wanted: list[Rows]) -> None:
     assert len(got) == len(wanted)
     for g, w in zip(got, wanted, strict=True):
         for x, y in zip(g, w, strict=True):
@@ -90,7 +89,7 @@ def test_a_saved_state_goes_on_in_another_maker(name: str) -> None:
         if state is not None:
             maker.load_state(state)
             assert maker.save_state() == state
-        index, *rest = store.made(maker, events[a : a + 500])
+        index, *rest = next_rows(maker, events[a : a + 500])
         got.append((index + a, *rest))
         state = maker.save_state()
     equal(got, wanted)

@@ -1,7 +1,7 @@
 """The work of training over the workers of a cluster: rows and certificate of a snapshot, folds of a walk-forward.
 
 Where all features start again at session breaks, each session of each instrument is a task (see
-:mod:`alpha_training.days`). Elsewhere rows come from chains of steps, each with the state of the row maker that the one
+:mod:`alpha.features.days`). Elsewhere rows come from chains of steps, each with the state of the row maker that the one
 before left; instruments that do not look at each other have chains of their own. The client writes: workers need to read the data only, and what is written
 is the same file as without them.
 """
@@ -21,15 +21,16 @@ import numpy.typing as npt
 from alpha.distribution import Cluster, File
 from alpha.errors import DataError
 from alpha.events import ALL_INSTRUMENTS
+from alpha.features import days
 from alpha.features.feature_set import FeatureSet
-from alpha.features.native import row_maker
+from alpha.features.native import Rows, next_rows, row_maker
 from alpha.instruments import Instrument, Instruments
 from alpha.state import pack, unpack
-from alpha_training import days, snapshot, store
+from alpha_training import snapshot, store
 from alpha_training.recipe import Data, Recipe
 
 STEP_CHUNKS = 4  # of store.CHUNK_EVENTS
-Part = tuple[store.Rows, ...]
+Part = tuple[Rows, ...]
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,18 @@ class Spread:
         segments = (_Segment(self.reading, self.fs, self.source.instruments, a, size) for a in begins)
         return self.cluster.map(_compared, segments, files=self.reading.files)
 
-    def rows(self) -> Iterator[store.Rows]:
+    def rows(self) -> Iterator[Rows]:
         """The native rows, chunk by chunk, as :mod:`alpha_training.store` makes them."""
         return self._by_day() if days.divides(self.fs, self.source.events) else self._by_chain()
 
-    def _by_day(self) -> Iterator[store.Rows]:
+    def _by_day(self) -> Iterator[Rows]:
         events, table = self.source.events, self.source.instruments
         sessions = days.sessions_of(self.fs, events, table)
         items = (_Day(self.reading, self.fs, table[s.who], s) for s in sessions)
         rows = self.cluster.map(_day, items, files=self.reading.files)
         return days.in_chunks(sessions, rows, len(events), store.CHUNK_EVENTS, len(self.fs.names))
 
-    def _by_chain(self) -> Iterator[store.Rows]:
+    def _by_chain(self) -> Iterator[Rows]:
         table = self.source.instruments
         groups = self._groups()
         n, chunk = len(self.source.events), store.CHUNK_EVENTS
@@ -157,7 +158,7 @@ def _compared(item: _Segment) -> dict[str, Any]:
     return store.compared(item.fs, events, item.instruments, threads=1)  # a worker is one core
 
 
-def _day(item: _Day) -> store.Rows:
+def _day(item: _Day) -> Rows:
     s = item.session
     return days.session_rows(item.fs, item.instrument, _read(item.reading)[s.first : s.last + 1], s)
 
@@ -177,7 +178,7 @@ def _stepped(item: _Step, state: bytes | None) -> tuple[Part, bytes]:
     for a in range(item.first, item.end, item.chunk):
         chunk = events[a : min(a + item.chunk, item.end)]
         at, own = _own(chunk, item.ids)
-        index, ts, who, values, ready = store.made(maker, own)
+        index, ts, who, values, ready = next_rows(maker, own)
         out.append((at[index] + a, ts, np.asarray(item.ids, np.uint32)[who], values, ready))
     return tuple(out), pack(binding, maker.save_state())
 
@@ -193,7 +194,7 @@ def _own(chunk: npt.NDArray[Any], ids: tuple[int, ...]) -> tuple[npt.NDArray[np.
     return at, own
 
 
-def _in_order(*parts: store.Rows) -> store.Rows:
+def _in_order(*parts: Rows) -> Rows:
     """Of one chunk: by event; of an event to several instruments, in the order of their ids."""
     if len(parts) == 1:
         return parts[0]

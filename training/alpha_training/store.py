@@ -21,13 +21,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from alpha._core.rows import RowMaker
 from alpha.documents import to_json, write_atomically
 from alpha.errors import DataError, need
 from alpha.events import Kind
 from alpha.features import batch, needs, parity
 from alpha.features.feature_set import FeatureSet
-from alpha.features.native import native_rows, row_maker
+from alpha.features.native import Rows, native_rows, next_rows, row_maker
 from alpha.instruments import Instruments
 
 DAY_NS = 86_400 * 10**9
@@ -45,12 +44,6 @@ class Lineage:
     data_sha256: str
     simulated: bool
     commit: str
-
-
-Rows = tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint32], npt.NDArray[np.float32], npt.NDArray[np.bool_]
-]
-"""Of each row: its event, time, instrument, values [N, F], and whether all features are ready."""
 
 
 class Workers(Protocol):
@@ -277,16 +270,9 @@ def _native_rows(fs: FeatureSet, events: Callable[[], Iterable[Events]], instrum
     maker = row_maker(fs, instruments)
     before = 0
     for chunk in cut(events(), CHUNK_EVENTS):
-        index, ts, who, values, ready = made(maker, chunk)
+        index, ts, who, values, ready = next_rows(maker, chunk)
         yield index + before, ts, who, values, ready  # the maker counts within the chunk
         before += len(chunk)
-
-
-def made(maker: RowMaker, events: Events) -> Rows:
-    """The maker's rows of the next events."""
-    rows = maker.rows(events)
-    index, ready = np.asarray(rows["row_index"]), np.asarray(rows["ready"].all(axis=1))
-    return index, rows["ts_ns"], rows["instrument_id"], rows["values"], ready
 
 
 def _batch_rows(fs: FeatureSet, events: Callable[[], Iterable[Events]], instruments: Instruments) -> Iterator[Rows]:

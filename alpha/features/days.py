@@ -1,6 +1,6 @@
-"""A stream whose features start again at each session break, cut there: an instrument's session is a task of its own.
+"""A stream whose features start again at each session break, cut there: an instrument's session can be computed alone. Floor 2.
 
-What outlives a break is the guard's memory of the instrument, which goes with the task. The event that ends a session
+What outlives a break is the guard's memory of the instrument, which goes with it. The event that ends a session
 is computed with it, for the boundary of ``every(d)`` behind the event before, and once more as the first of the next.
 """
 
@@ -18,10 +18,9 @@ from alpha.events import ALL_INSTRUMENTS, stream_time
 from alpha.features._batch_sessions import breaks
 from alpha.features.feature_set import FeatureSet
 from alpha.features.frames import starts_again
-from alpha.features.native import row_maker
+from alpha.features.native import Rows, next_rows, row_maker
 from alpha.instruments import Instrument, Instruments
 from alpha.sessions import INSTRUMENT, session_table
-from alpha_training import store
 
 Events = npt.NDArray[Any]
 
@@ -72,7 +71,7 @@ def sessions_of(fs: FeatureSet, events: Events, instruments: Instruments) -> lis
     return out
 
 
-def session_rows(fs: FeatureSet, instrument: Instrument, events: Events, session: Session) -> store.Rows:
+def session_rows(fs: FeatureSet, instrument: Instrument, events: Events, session: Session) -> Rows:
     """The native rows of one session; ``events``: of the whole stream, from ``session.first`` to ``session.last``."""
     maker = row_maker(fs, Instruments((instrument,)))
     cold = maker.save_state()
@@ -80,7 +79,7 @@ def session_rows(fs: FeatureSet, instrument: Instrument, events: Events, session
     at = np.flatnonzero(events["instrument_id"] == session.who)
     own = events[at]
     own["instrument_id"] = 0
-    index, ts, _, values, ready = store.made(maker, own)
+    index, ts, _, values, ready = next_rows(maker, own)
     place = at[index] + session.first
     ids = np.full(len(place), session.who, np.uint32)
     if session.ends and fs.trigger.every is None:  # that row is the next session's
@@ -90,8 +89,8 @@ def session_rows(fs: FeatureSet, instrument: Instrument, events: Events, session
 
 
 def in_chunks(
-    sessions: Iterable[Session], rows: Iterator[store.Rows], events: int, chunk: int, features: int
-) -> Iterator[store.Rows]:
+    sessions: Iterable[Session], rows: Iterator[Rows], events: int, chunk: int, features: int
+) -> Iterator[Rows]:
     """Rows of each ``chunk`` of the stream, by event, from those of the sessions in their order."""
     held = (
         np.zeros(0, np.int64),
