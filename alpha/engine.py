@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +16,11 @@ import numpy.typing as npt
 from alpha._core import ort
 from alpha._core.ort import OrtModel
 from alpha._core.plan import Plan
+from alpha.distribution import Cluster
 from alpha.errors import ModelError
 from alpha.models import judge
 from alpha.models.compile import Compiled, compile_model
-from alpha.models.load import LoadedModel, read_file
+from alpha.models.load import LoadedModel, load_artifact, read_file
 
 ENGINES = ("auto", "plan", "ort")
 PRECISIONS = ("float32", "bf16")
@@ -94,8 +100,37 @@ class Validation:
     isa: str
 
 
-def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], precision: str = "float32") -> Validation:
+@dataclass(frozen=True)
+class _Piece:
+    """Rows to judge elsewhere, and by what: an artifact's folder, its hashes, precision of the weights."""
+
+    artifact: tuple[str, str, str, str]
+    about: str
+    rows: npt.NDArray[np.float32]
+
+
+@lru_cache(maxsize=2)
+def _engines(folder: str, sha256: str, metadata_sha256: str, precision: str) -> tuple[Compiled, Any, LoadedModel]:
+    """Plan, ONNX Runtime and the artifact, once a process."""
+    loaded = load_artifact(folder, expect_sha256=sha256, expect_metadata_sha256=metadata_sha256)
+    output, carry = loaded.metadata.outputs[0].name, [(c.input, c.output) for c in loaded.metadata.carry]
+    compiled = compile_model(loaded.model_bytes, output, carry=carry, precision=precision)
+    return compiled, OrtModel(loaded.model_bytes, output=output, carry=carry).kernel(), loaded
+
+
+def _judged(piece: _Piece) -> judge.Verdict:
+    compiled, reference, loaded = _engines(*piece.artifact)
+    return judge.judge(compiled, reference, piece.rows, loaded.metadata, piece.about)
+
+
+def validate(
+    loaded: LoadedModel,
+    parts: Iterable[npt.NDArray[np.float32]],
+    precision: str = "float32",
+    cluster: Cluster | None = None,
+) -> Validation:
     """Judge the plan over the artifact's own rows and over ``parts``, normalised rows [N, F] in stream order.
+    ``cluster``: its workers judge, part by part; they must see the artifact's folder.
 
     Unsupported with the reason if there is no plan; ModelError without ONNX Runtime, which is the judge.
     """
@@ -105,8 +140,13 @@ def validate(loaded: LoadedModel, parts: Iterable[npt.NDArray[np.float32]], prec
     plan = compiled.plan
     about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, plan.isa, precision)
     reference = OrtModel(loaded.model_bytes, output=output, carry=carry).kernel()
-    verdict = judge.judge(compiled, reference, hard_rows(loaded, compiled, ALL_TIES), meta, about)
-    for rows in parts:
-        if len(rows) >= plan.n_in // rows.shape[1]:
-            verdict += judge.judge(compiled, reference, judge.windows(rows, plan.n_in), meta, about)
+    whole = (judge.windows(rows, plan.n_in) for rows in parts if len(rows) >= plan.n_in // rows.shape[1])
+    pieces = itertools.chain([hard_rows(loaded, compiled, ALL_TIES)], whole)
+    verdicts: Iterable[judge.Verdict]
+    if cluster is None:
+        verdicts = (judge.judge(compiled, reference, rows, meta, about) for rows in pieces)
+    else:
+        artifact = (str(loaded.directory.absolute()), loaded.sha256, loaded.metadata_sha256, precision)
+        verdicts = cluster.map(_judged, (_Piece(artifact, about, rows) for rows in pieces))
+    verdict = functools.reduce(operator.add, verdicts)
     return Validation(verdict, plan.steps_by_name, plan.arena_bytes, plan.isa)

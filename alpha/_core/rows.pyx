@@ -5,6 +5,7 @@ Runs the very functions the live pipeline runs (``alpha_guard_check`` and the pr
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 import cython
 import numpy as np
@@ -25,13 +26,16 @@ from alpha._core.program cimport (
     alpha_block,
     alpha_block_free,
     alpha_block_new,
+    alpha_block_restore,
+    alpha_block_save,
+    alpha_block_saved_bytes,
     alpha_fetch,
     alpha_home,
     alpha_home_new,
     alpha_row,
 )
 from alpha._core.types cimport ALPHA_CONTROL, alpha_event
-from alpha.errors import AlphaError
+from alpha.errors import AlphaError, StateError
 from alpha.events import EVENT_DTYPE
 
 cdef struct Rows:
@@ -103,6 +107,52 @@ cdef class RowMaker:
             out.ts_ns[out.at] = row.ts_ns
             out.ids[out.at] = id
             out.at += 1
+
+    def save_state(self):
+        """Guards and blocks of every instrument as bytes: equal states give equal bytes."""
+        cdef uint32_t i
+        cdef size_t total = self.n * sizeof(alpha_guard_state)
+        for i in range(self.n):
+            total += alpha_block_saved_bytes(&self.program.c, self.blocks[i])
+        out = bytearray(total)
+        cdef unsigned char[::1] to = out
+        cdef size_t at = self.n * sizeof(alpha_guard_state)
+        memcpy(&to[0], self.guards, at)
+        for i in range(self.n):
+            alpha_block_save(&self.program.c, self.blocks[i], <char *>&to[at])
+            at += alpha_block_saved_bytes(&self.program.c, self.blocks[i])
+        return bytes(out)
+
+    def load_state(self, const unsigned char[::1] state not None):
+        """Go on where :meth:`save_state` of a maker of the same program and instruments was. StateError, with
+        everything as it was, if the bytes do not fit. Who keeps them binds them to both (see ``alpha.state``)."""
+        cdef uint32_t i
+        cdef size_t bytes = len(state), at = self.n * sizeof(alpha_guard_state), used = 0
+        cdef alpha_block **blocks = <alpha_block **>calloc(self.n, sizeof(alpha_block *))
+        if blocks == NULL:
+            raise MemoryError()
+        try:
+            for i in range(self.n):
+                if bytes < at or bytes == at:
+                    raise StateError("this state of rows is cut short, or one of other features or instruments")
+                blocks[i] = alpha_block_restore(
+                    &self.program.c, &self.around.each[i], <const char *>&state[at], bytes - at, &used
+                )
+                if blocks[i] == NULL:
+                    raise StateError("this state of rows is cut short, or one of other features or instruments")
+                at += used
+            if at != bytes:
+                raise StateError("this state of rows has bytes to spare: it is one of other features or instruments")
+            memcpy(self.guards, &state[0], self.n * sizeof(alpha_guard_state))
+            for i in range(self.n):
+                self.blocks[i], blocks[i] = blocks[i], self.blocks[i]
+            for i in range(<uint32_t>self.around.n_peers):
+                self.around.peers[i] = self.blocks[self.around.peer_ids[i]]
+        finally:  # what was loaded in vain, or what was there before
+            for i in range(self.n):
+                if blocks[i] != NULL:
+                    alpha_block_free(&self.program.c, &self.home, blocks[i])
+            free(blocks)
 
     def buffers(self, Py_ssize_t room):
         """Arrays for ``rows(..., out=)``: room for that many rows, and one to spare."""

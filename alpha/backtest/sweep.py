@@ -5,10 +5,12 @@ Every run is a fresh process's own job, so that its result does not depend on wh
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ import numpy as np
 from alpha.backtest.job import Job, execute
 from alpha.backtest.metrics import summarise
 from alpha.backtest.statistics import daily_returns, deflated_sharpe
-from alpha.errors import StrategyError
+from alpha.distribution import Cluster, File
+from alpha.errors import RegistryError, StrategyError
+from alpha.registry import find
 from alpha.strategies import make
 
 MOST = 10_000
@@ -66,12 +70,20 @@ def one(job: Job) -> dict[str, Any]:
     }
 
 
-def run_all(jobs: Sequence[Job], processes: int, progress: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
-    """Every job's :func:`one`, in the order of the jobs. ``processes=1``: here, without another process."""
+def run_all(
+    jobs: Sequence[Job],
+    processes: int,
+    progress: Callable[[int], None] | None = None,
+    cluster: Cluster | None = None,
+) -> list[dict[str, Any]]:
+    """Every job's :func:`one`, in the order of the jobs. ``processes=1``: here, without another process; ``cluster``: by
+    its workers, which must see the same files by the same paths."""
     if processes < 1:
         raise StrategyError(f"--processes must be 1 or more, not {processes}")
     for job in jobs:
         make(job.strategy, job.params)  # a wrong value is an error before anything runs
+    if cluster is not None:
+        return list(cluster.map(one, map(_anywhere, jobs), files=_read_by(jobs), progress=progress))
     out: list[dict[str, Any]] = [{} for _ in jobs]
     if processes == 1 or len(jobs) == 1:
         for k, job in enumerate(jobs):
@@ -93,6 +105,27 @@ def run_all(jobs: Sequence[Job], processes: int, progress: Callable[[int], None]
     return out
 
 
+def _registry_of(job: Job) -> str | None:
+    """Where this process finds it; None if there is none, which a strategy without models never asks for."""
+    try:
+        return str(find(job.registry).absolute())
+    except RegistryError:
+        return job.registry
+
+
+def _anywhere(job: Job) -> Job:
+    """The same for a process in another folder."""
+    files = tuple(tuple(str(Path(f).absolute()) for f in own) for own in job.files)
+    return dataclasses.replace(job, files=files, registry=_registry_of(job))
+
+
+def _read_by(jobs: Sequence[Job]) -> list[File]:
+    """What these jobs read; a model's own files are checked against the registry when it is loaded."""
+    names = {str(Path(f).absolute()) for job in jobs for own in job.files for f in own}
+    names |= {found for job in jobs if (found := _registry_of(job)) is not None and Path(found).is_file()}
+    return [File.of(name) for name in sorted(names)]
+
+
 def spread_of(runs: Sequence[dict[str, Any]]) -> float:
     """Variance of the per-day Sharpe ratios of what was tried."""
     ratios = []
@@ -108,10 +141,15 @@ def rank(run: dict[str, Any]) -> float:
 
 
 def sweep(
-    job: Job, tried: Sequence[dict[str, str]], *, processes: int = 2, progress: Callable[[int], None] | None = None
+    job: Job,
+    tried: Sequence[dict[str, str]],
+    *,
+    processes: int = 2,
+    progress: Callable[[int], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> list[dict[str, Any]]:
     """All settings, the best Sharpe ratio first; ``deflated_sharpe`` accounts for how many were tried."""
-    runs = run_all([job.with_params(**t) for t in tried], processes, progress)
+    runs = run_all([job.with_params(**t) for t in tried], processes, progress, cluster)
     spread = spread_of(runs)
     for t, r in zip(tried, runs, strict=True):
         r["label"] = ", ".join(f"{k}={v}" for k, v in t.items())

@@ -72,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--folds", type=int, default=0, metavar="N", help="walk forward: choose by --sweep on each fold, trade the next"
     )
     add("--processes", type=int, default=2, metavar="N", help="processes of a sweep (default 2)")
+    show.add_scheduler(parser)
     add("--verbose", action="store_true", help="also print what was counted")
     show.add_json(parser)
 
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     grid = parse_sweeps(args.sweep)
     if args.folds and not grid:
         raise DataError("--folds chooses among settings: name them with --sweep K=V:V")
+    if args.scheduler is not None and not grid:
+        raise DataError("--scheduler spreads many runs, and a single one is one task: name settings with --sweep K=V:V")
     job = job_of(args)
     if grid:
         return _sweep(args, job, grid)
@@ -274,11 +277,17 @@ def _print(args: argparse.Namespace, summary: dict[str, Any], judged: dict[str, 
 def _sweep(args: argparse.Namespace, job: Any, grid: Any) -> int:
     from alpha.backtest.sweep import combinations, sweep
     from alpha.backtest.walkforward import walk_forward
+    from alpha.distribution import maybe
 
     tried = combinations(grid)
     if args.folds:
-        with show.progress("walk-forward", quiet=args.json, unit="runs", total=args.folds * (len(tried) + 1)) as tick:
-            result = walk_forward(job, tried, args.folds, processes=args.processes, progress=tick)
+        total = args.folds * (len(tried) + 1)
+        with (
+            show.warnings_on_stderr(),
+            maybe(args.scheduler) as cluster,
+            show.progress("walk-forward", quiet=args.json, unit="runs", total=total) as tick,
+        ):
+            result = walk_forward(job, tried, args.folds, processes=args.processes, progress=tick, cluster=cluster)
         if args.json:
             show.print_json("backtest-walkforward", result)
             return 0
@@ -294,8 +303,12 @@ def _sweep(args: argparse.Namespace, job: Any, grid: Any) -> int:
         p = result["performance"]
         print(f"out of sample: return {p['total_return']:.4%}, Sharpe {p['sharpe']}, deflated {p['deflated_sharpe']}")
         return 0
-    with show.progress("sweep", quiet=args.json, unit="runs", total=len(tried)) as tick:
-        found = sweep(job, tried, processes=args.processes, progress=tick)
+    with (
+        show.warnings_on_stderr(),
+        maybe(args.scheduler) as cluster,
+        show.progress("sweep", quiet=args.json, unit="runs", total=len(tried)) as tick,
+    ):
+        found = sweep(job, tried, processes=args.processes, progress=tick, cluster=cluster)
     if args.json:
         show.print_json("backtest-sweep", {"runs": found})
         return 0

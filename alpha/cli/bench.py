@@ -24,7 +24,7 @@ STAGES = (
     "gate",
     "backtest",
 )
-LONG = ("tail", "prepare")  # by name only
+LONG = ("tail", "prepare", "dist")  # by name only
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

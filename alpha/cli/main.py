@@ -48,6 +48,7 @@ TRAINING_VERBS = {
     "train": "train, audit and register the models of a recipe",
     "walkforward": "retrain a recipe's models fold after fold, judge each on what came next",
     "learn": "let a served model learn from its audit log, as a candidate",
+    "mlflow": "log runs and register models in an MLflow store, import one back as a candidate",
 }
 
 

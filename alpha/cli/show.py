@@ -101,6 +101,15 @@ def sentence(exc: OSError) -> str:
     return f"{where} cannot be used: {why(exc)}: {todo}"
 
 
+def add_scheduler(parser: argparse.ArgumentParser) -> None:
+    """``--scheduler``, for :func:`alpha.distribution.maybe`."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="WHERE",
+        help="compute in the processes of a dask cluster: local, local:N or tcp://HOST:PORT (docs/scale.md)",
+    )
+
+
 def registry_file(text: str | None) -> str | None:
     """``--registry`` as it was given; RegistryError for a folder, which would only be found out later."""
     if text is not None and Path(text).is_dir():

@@ -26,11 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshot", metavar="DIR", help="instead of --data: every row of a snapshot that alpha train wrote"
     )
+    show.add_scheduler(parser)
     show.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 1 if there is a plan and it is not good; 0 if it is, or if ONNX Runtime serves because there is none."""
+    from alpha.distribution import maybe
     from alpha.engine import validate
     from alpha.errors import AlphaError
     from alpha.models import judge
@@ -43,12 +45,13 @@ def run(args: argparse.Namespace) -> int:
         raise AlphaError("name the rows to judge over: either --data FILE or --snapshot DIR")
     found = None
     try:
-        if args.snapshot is not None:
-            found = validate(loaded, _snapshot(loaded, Path(args.snapshot)), args.precision)
-        else:
-            with show.opened(args, "judging", clock=loaded.feature_set.stream.clock) as source:
-                show.take_inputs(args, source, loaded.feature_set)
-                found = validate(loaded, _rows(loaded, source), args.precision)
+        with maybe(args.scheduler) as cluster:
+            if args.snapshot is not None:
+                found = validate(loaded, _snapshot(loaded, Path(args.snapshot)), args.precision, cluster)
+            else:
+                with show.opened(args, "judging", clock=loaded.feature_set.stream.clock) as source:
+                    show.take_inputs(args, source, loaded.feature_set)
+                    found = validate(loaded, _rows(loaded, source), args.precision, cluster)
     except Unsupported as exc:
         result |= {"engine": "ort", "reason": f"no plan: {exc}", "pass": True}
     if found is not None:

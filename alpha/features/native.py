@@ -106,6 +106,19 @@ def row_maker(fs: FeatureSet, instruments: Instruments) -> RowMaker:
     return RowMaker(compile_program(fs), **surroundings(fs, instruments))
 
 
+Rows = tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint32], npt.NDArray[np.float32], npt.NDArray[np.bool_]
+]
+"""Of each row: its event, time, instrument, values [N, F], and whether all features are ready."""
+
+
+def next_rows(maker: RowMaker, events: npt.NDArray[Any]) -> Rows:
+    """The maker's rows of the next events; places are counted within these."""
+    rows = maker.rows(events)
+    index, ready = np.asarray(rows["row_index"]), np.asarray(rows["ready"].all(axis=1))
+    return index, rows["ts_ns"], rows["instrument_id"], rows["values"], ready
+
+
 def native_rows(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) -> dict[str, npt.NDArray[Any]]:
     """Rows of an EVENT_DTYPE array: ``row_index`` int64 [N], ``values`` float32 [N, F], ``ready`` bool [N, F],
     ``ts_ns`` int64 [N], ``instrument_id`` uint32 [N]."""

@@ -58,25 +58,7 @@ def publish(
         meta, sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     )
     described = encode(meta)
-    draft: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-        for name, data in {**files, "metadata.json": described}.items():
-            with (draft / name).open("wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-        draft.chmod(0o755)
-        draft.rename(folder)
-    except OSError as exc:
-        raise RegistryError(
-            f"artifact folder {folder} cannot be written: {(exc.strerror or str(exc)).lower()}: choose another --registry"
-        ) from None
-    finally:
-        if draft is not None:  # gone when it was renamed
-            shutil.rmtree(draft, ignore_errors=True)
-    sync_folder(folder.parent)
+    place(folder, {**files, "metadata.json": described})
     entry = Entry(
         id=meta.model_id,
         version=meta.version,
@@ -94,3 +76,26 @@ def publish(
     )
     register(registry, entry, by=owner, at=at, note=note)
     return folder, entry
+
+
+def place(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write an artifact's files into a folder that does not exist yet: all of them or none. RegistryError if not."""
+    draft: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+        for name, data in files.items():
+            with (draft / name).open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+        draft.chmod(0o755)
+        draft.rename(folder)
+    except OSError as exc:
+        raise RegistryError(
+            f"artifact folder {folder} cannot be written: {(exc.strerror or str(exc)).lower()}: choose another --registry"
+        ) from None
+    finally:
+        if draft is not None:  # gone when it was renamed
+            shutil.rmtree(draft, ignore_errors=True)
+    sync_folder(folder.parent)

@@ -85,7 +85,7 @@ def test_an_interrupted_snapshot_goes_on(stream: Any, tmp_path: Path, monkeypatc
     """Stopped in the middle of the certificate and again between two partitions: what was done is not done again, and the
     end is the same to the byte."""
     straight = build(stream, tmp_path / "straight", segment_events=7_000)
-    compared = store._compared
+    compared = store.compared
     calls: list[int] = []
 
     def counted(*args: Any) -> Any:
@@ -94,7 +94,7 @@ def test_an_interrupted_snapshot_goes_on(stream: Any, tmp_path: Path, monkeypatc
             raise Stopped
         return compared(*args)
 
-    monkeypatch.setattr(store, "_compared", counted)
+    monkeypatch.setattr(store, "compared", counted)
     folder = tmp_path / "stopped"
     with pytest.raises(Stopped):
         build(stream, folder, segment_events=7_000)

@@ -107,6 +107,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alpha.features.causality",
             "alpha.data",
             "alpha.features.frames",
+            "alpha.features.days",
         ),
     ),
     (
@@ -153,6 +154,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "runtime",
         (
+            "alpha.distribution",
             "alpha.state",
             "alpha.engine",
             "alpha.bundle",

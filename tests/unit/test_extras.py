@@ -38,6 +38,8 @@ DISTRIBUTION = {
     "stable_baselines3": "stable-baselines3",
     "xgboost": "xgboost-cpu",
     "empyrical": "empyrical-reloaded",
+    "distributed": "dask",
+    "mlflow": "mlflow-skinny",
 }
 # modules of our own that stand for the package they need
 STANDS_FOR = {"alpha.features._batch_kernels": "numba"}

@@ -52,6 +52,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="what computes the features; both: with the certificate of their agreement (default)",
     )
+    show.add_scheduler(parser)
 
 
 class _Train:
@@ -98,6 +99,7 @@ class _Train:
 
     def run(self, args: argparse.Namespace) -> int:
         """Exit 1 if a structural check failed, and the model was not registered. A failed statistical check is recorded."""
+        from alpha.distribution import maybe
         from alpha_training.fitting import check_waivers
         from alpha_training.progress import Progress
         from alpha_training.train import train
@@ -108,7 +110,7 @@ class _Train:
         if args.dry_run:
             check_waivers(waive)
             return self._dry_run(args)
-        with Progress() as progress:
+        with maybe(args.scheduler) as cluster, Progress() as progress:
             result = train(
                 args.recipe,
                 args.registry,
@@ -119,6 +121,7 @@ class _Train:
                 watch=progress.watch,
                 twin=args.twin,
                 waive=waive,
+                cluster=cluster,
             )
         models = [
             {
@@ -187,10 +190,11 @@ class _WalkForward:
 
     def run(self, args: argparse.Namespace) -> int:
         """Exit 0: nothing is registered, the table is the result."""
+        from alpha.distribution import maybe
         from alpha_training.progress import Progress
         from alpha_training.walkforward import walk
 
-        with Progress() as progress:
+        with maybe(args.scheduler) as cluster, Progress() as progress:
             walked = walk(
                 args.recipe,
                 overrides=args.overrides,
@@ -199,6 +203,7 @@ class _WalkForward:
                 twin=args.twin,
                 progress=progress.say,
                 watch=progress.watch,
+                cluster=cluster,
             )
         models = [{"model": w.model_id, "folds": w.folds, "pooled": w.pooled} for w in walked]
         if args.json:

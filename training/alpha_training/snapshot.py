@@ -23,7 +23,7 @@ from alpha.features import batch, catalog, needs, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
 from alpha_training import store
-from alpha_training.recipe import Recipe, time_ns
+from alpha_training.recipe import Data, Recipe, time_ns
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Snapshot:
     certificate: dict[str, Any]
 
 
-def check_simulate(recipe: Recipe) -> None:
+def check_simulate(data: Data, seed: int) -> None:
     """DataError for arguments that the simulator does not have, or of another kind than it takes."""
-    given = {"seed": recipe.seed, **(recipe.data.simulate or {})}
+    given = {"seed": seed, **(data.simulate or {})}
     known = inspect.signature(simulate).parameters
     for name, value in given.items():
         if name not in known:
@@ -81,31 +81,34 @@ def expanded(name: str) -> str:
 
 def read(recipe: Recipe, folder: Path) -> Source:
     """The events a recipe names; file names are relative to the recipe's folder."""
-    if recipe.data.simulate is not None:
-        check_simulate(recipe)
-        stream = simulate(**{"seed": recipe.seed, **recipe.data.simulate})
-        keep = chosen(stream.events, recipe)
+    return read_data(recipe.data, recipe.seed, folder)
+
+
+def read_data(data: Data, seed: int, folder: Path) -> Source:
+    """The same of a recipe's section ``data``; ``seed``: the recipe's, for the simulator."""
+    if data.simulate is not None:
+        check_simulate(data, seed)
+        stream = simulate(**{"seed": seed, **data.simulate})
+        keep = chosen(stream.events, data)
         events = stream.events[keep]
         if not len(events):
-            raise DataError(f"{_cut(recipe)} leave no event of data.simulate")
+            raise DataError(f"{_cut(data)} leave no event of data.simulate")
         digest = hashlib.sha256(events.tobytes()).hexdigest()
-        return Source(events, stream.instruments, digest, True, stream.signal[keep], stream.describe(), _cut(recipe))
-    paths = [folder / expanded(f) for f in recipe.data.files]
-    source = open_events(
-        paths, instrument=recipe.data.instrument, bar_stamp=recipe.data.bar_stamp, levels=recipe.data.levels
-    )
+        return Source(events, stream.instruments, digest, True, stream.signal[keep], stream.describe(), _cut(data))
+    paths = [folder / expanded(f) for f in data.files]
+    source = open_events(paths, instrument=data.instrument, bar_stamp=data.bar_stamp, levels=data.levels)
     events = source.read_all()
     if source.empty:
         raise DataError(source.why_empty())
-    events = events[chosen(events, recipe)]
+    events = events[chosen(events, data)]
     if not len(events):
-        raise DataError(f"data.start and data.end leave no event of {', '.join(recipe.data.files)}")
-    return Source(events, source.instruments, source.data_sha256(), False, None, source.describe(), _cut(recipe))
+        raise DataError(f"data.start and data.end leave no event of {', '.join(data.files)}")
+    return Source(events, source.instruments, source.data_sha256(), False, None, source.describe(), _cut(data))
 
 
-def _cut(recipe: Recipe) -> str:
+def _cut(data: Data) -> str:
     """``data.max_events = 3, data.end = '2022-01-03'``."""
-    keys = {name: getattr(recipe.data, name) for name in ("max_events", "start", "end")}
+    keys = {name: getattr(data, name) for name in ("max_events", "start", "end")}
     return ", ".join(f"data.{name} = {value!r}" for name, value in keys.items() if value is not None)
 
 
@@ -137,9 +140,8 @@ def why_none(fs: FeatureSet, source: Source) -> str:
     return f"{source.cut or key}, features: no row of the data is warm and finite: {told}"
 
 
-def chosen(events: npt.NDArray[Any], recipe: Recipe) -> slice | npt.NDArray[np.bool_]:
+def chosen(events: npt.NDArray[Any], data: Data) -> slice | npt.NDArray[np.bool_]:
     """Which events data.start, data.end and data.max_events keep; in stream time of the default clock."""
-    data = recipe.data
     if data.start is None and data.end is None:
         return slice(0, data.max_events)
     ts = stream_time(events, "recv")
@@ -191,12 +193,20 @@ def git_commit(folder: Path) -> str:
 
 
 def make_and_write(
-    fs: FeatureSet, source: Source, commit: str, folder: Path, twin: str, say: Callable[[str], None]
+    fs: FeatureSet,
+    source: Source,
+    commit: str,
+    folder: Path,
+    twin: str,
+    say: Callable[[str], None],
+    workers: store.Workers | None = None,
 ) -> tuple[Snapshot, str]:
     """The rows through the store in ``folder``, and the digest of its partitions. Without both twins there is no
     certificate, and the snapshot says so."""
     lineage = store.Lineage(source.sha256, source.simulated, commit)
-    manifest = store.build(fs, lambda: [source.events], source.instruments, lineage, folder, twin=twin, say=say)
+    manifest = store.build(
+        fs, lambda: [source.events], source.instruments, lineage, folder, twin=twin, say=say, workers=workers
+    )
     if not manifest["rows"]:
         raise DataError(why_none(fs, source))
     rows = store.load(folder, fs, source.instruments)

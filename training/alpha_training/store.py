@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from alpha.errors import DataError, need
 from alpha.events import Kind
 from alpha.features import batch, needs, parity
 from alpha.features.feature_set import FeatureSet
-from alpha.features.native import native_rows, row_maker
+from alpha.features.native import Rows, native_rows, next_rows, row_maker
 from alpha.instruments import Instruments
 
 DAY_NS = 86_400 * 10**9
@@ -46,6 +46,16 @@ class Lineage:
     commit: str
 
 
+class Workers(Protocol):
+    """Who computes for :func:`build` in other processes, to the same bits."""
+
+    def compared(self, first: int, size: int) -> Iterator[dict[str, Any]]:
+        """The certificate of each segment of ``size`` events, from segment ``first`` on."""
+
+    def rows(self) -> Iterator[Rows]:
+        """The native rows of each CHUNK_EVENTS events."""
+
+
 def build(
     fs: FeatureSet,
     events: Callable[[], Iterable[Events]],
@@ -56,12 +66,14 @@ def build(
     twin: str = "both",
     say: Say = lambda text: None,
     segment_events: int = SEGMENT_EVENTS,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Write the rows that are ready and finite below ``folder`` and return the manifest.
 
     ``events`` opens the stream, as chunks in order, and is called once for the rows and once for the certificate.
     ``twin``: what computes the rows; ``batch`` holds the whole stream in memory, ``both`` takes the native rows and the
-    certificate. DataError if another snapshot lies there, or if the twins do not agree.
+    certificate; ``workers``: who computes the certificate and native rows, instead of this process. DataError if another
+    snapshot lies there, or if the twins do not agree.
     """
     need("pyarrow.parquet", "train")
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,8 +81,11 @@ def build(
     if manifest.get("complete"):
         return manifest
     if twin == "both" and "certificate" not in manifest:
-        manifest["certificate"] = _certify(fs, events, instruments, folder, manifest, segment_events, say)
-    rows = _batch_rows(fs, events, instruments) if twin == "batch" else _native_rows(fs, events, instruments)
+        manifest["certificate"] = _certify(fs, events, instruments, folder, manifest, segment_events, say, workers)
+    if twin == "batch":
+        rows = _batch_rows(fs, events, instruments)
+    else:
+        rows = _native_rows(fs, events, instruments) if workers is None else workers.rows()
     _write(fs, rows, instruments, lineage, folder, manifest, say)
     manifest["complete"] = True
     _save(folder, manifest)
@@ -189,7 +204,9 @@ def _certify(
     manifest: dict[str, Any],
     segment: int,
     say: Say,
+    workers: Workers | None,
 ) -> dict[str, Any]:
+    theirs = None if workers is None else workers.compared(len(manifest["segments"]), segment)
     kinds: Counter[Kind] = Counter()
     unsized: Counter[Kind] = Counter()
     series: set[str] = set()
@@ -198,7 +215,7 @@ def _certify(
         kinds, unsized, series = kinds + has.kinds, unsized + has.unsized, series | has.inputs
         if k < len(manifest["segments"]):
             continue
-        manifest["segments"].append(_compared(fs, part, instruments))
+        manifest["segments"].append(compared(fs, part, instruments) if theirs is None else next(theirs))
         say(f"certificate: {k * segment + len(part):,} events compared")
         _save(folder, manifest)
     if not manifest["segments"]:
@@ -207,9 +224,10 @@ def _certify(
     return parity.covered(fs, merged(manifest["segments"]), needs.Counted(kinds, unsized, frozenset(series)))
 
 
-def _compared(fs: FeatureSet, events: Events, instruments: Instruments) -> dict[str, Any]:
+def compared(fs: FeatureSet, events: Events, instruments: Instruments, threads: int | None = None) -> dict[str, Any]:
+    """Both twins over a stretch of events, begun cold; ``threads`` of the batch twin."""
     accepted = parity.guard(fs, events, instruments) == 0
-    twin = batch.compute_detail(fs, events, instruments, accepted, with_scale=True)
+    twin = batch.compute_detail(fs, events, instruments, accepted, with_scale=True, threads=threads)
     return parity.compare(fs, native_rows(fs, events, instruments), twin)
 
 
@@ -248,24 +266,12 @@ def merged(segments: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-Rows = tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint32], npt.NDArray[np.float32], npt.NDArray[np.bool_]
-]
-
-
 def _native_rows(fs: FeatureSet, events: Callable[[], Iterable[Events]], instruments: Instruments) -> Iterator[Rows]:
     maker = row_maker(fs, instruments)
     before = 0
     for chunk in cut(events(), CHUNK_EVENTS):
-        made = maker.rows(chunk)
-        # the maker counts within the chunk
-        yield (
-            np.asarray(made["row_index"]) + before,
-            made["ts_ns"],
-            made["instrument_id"],
-            made["values"],
-            np.asarray(made["ready"].all(axis=1)),
-        )
+        index, ts, who, values, ready = next_rows(maker, chunk)
+        yield index + before, ts, who, values, ready  # the maker counts within the chunk
         before += len(chunk)
 
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from alpha.distribution import Cluster
 from alpha.documents import to_json
 from alpha.errors import DataError, need
 from alpha.features.feature_set import FeatureSet
@@ -21,7 +22,21 @@ from alpha.features.language import duration
 from alpha.models.limits import Limits, edges_of, shares_of
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
 from alpha.registry import Check
-from alpha_training import audit, card, export, fit, fitting, labels, plots, pnl, publish, search, snapshot, split
+from alpha_training import (
+    audit,
+    card,
+    export,
+    fit,
+    fitting,
+    labels,
+    plots,
+    pnl,
+    publish,
+    search,
+    snapshot,
+    split,
+    spread,
+)
 from alpha_training.fitting import Prepared, choose_threshold
 from alpha_training.recipe import Model, Recipe, features_of, load
 
@@ -110,7 +125,7 @@ def check(recipe: Recipe, fs: FeatureSet, path: Path) -> None:
         fit.check(spec)
         search.check(spec)
     if recipe.data.simulate is not None:
-        snapshot.check_simulate(recipe)
+        snapshot.check_simulate(recipe.data, recipe.seed)
     for name in recipe.data.files:
         if not (path.parent / snapshot.expanded(name)).is_file():
             raise DataError(
@@ -118,15 +133,20 @@ def check(recipe: Recipe, fs: FeatureSet, path: Path) -> None:
             )
 
 
-def prepare(recipe: Recipe, path: Path, folder: Path, progress: Progress, twin: str = "both") -> Prepared:
-    """Events, snapshot, labels and the time-ordered parts of a recipe."""
+def prepare(
+    recipe: Recipe, path: Path, folder: Path, progress: Progress, twin: str = "both", cluster: Cluster | None = None
+) -> Prepared:
+    """Events, snapshot, labels and the time-ordered parts of a recipe; ``cluster``: who computes the snapshot."""
     fs = features_of(recipe, path)
     check(recipe, fs, path)
     progress("reading events")
     source = snapshot.read(recipe, path.parent)
     commit = snapshot.git_commit(path.parent)
     progress(f"features of {len(source.events):,} events by {'both twins' if twin == 'both' else f'the {twin} twin'}")
-    snap, digest = snapshot.make_and_write(fs, source, commit, folder / "snapshot", twin, progress)
+    workers = None
+    if cluster is not None:
+        workers = spread.Spread(cluster, spread.Reading.of(recipe, path.parent, source), fs, source)
+    snap, digest = snapshot.make_and_write(fs, source, commit, folder / "snapshot", twin, progress, workers)
     progress("labels and split")
     labelled = labels.make(recipe.labels, fs, snap, source)
     parts = split.time_ordered(
@@ -153,11 +173,12 @@ def train(
     watch: fitting.Watch = lambda name, done, total, loss: None,
     twin: str = "both",
     waive: dict[str, str] | None = None,
+    cluster: Cluster | None = None,
 ) -> TrainResult:
     """Train, audit and register every model of a recipe as a candidate. Raises AlphaError in one sentence.
 
     ``at``: the time written as created_at and into history (default now); ``twin``: what computes the features, ``both``
-    with a certificate; ``waive``: name of a statistical check -> why its failure is accepted.
+    with a certificate; ``waive``: name of a statistical check -> why its failure is accepted; ``cluster``: who computes the snapshot.
     """
     fitting.check_waivers(waive or {})
     path = Path(recipe_path)
@@ -169,7 +190,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_bytes(to_json(recipe))
     (folder / "environment.json").write_bytes(to_json(environment(recipe)))
-    data = prepare(recipe, path, folder, progress, twin)
+    data = prepare(recipe, path, folder, progress, twin, cluster)
     test_from = int(data.snap.ts_ns[data.parts.test[0]])
     result = TrainResult(folder, source=data.source, feature_set=data.fs, test_start_ns=test_from)
     # nothing is registered before every model is done: an interrupt leaves no trace
