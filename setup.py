@@ -132,7 +132,24 @@ EXTENSIONS = [
 class BuildExt(build_ext):
     """Compiles KERNELS once per ISA and links the objects into their extensions."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()  # pip and build give no number
+
     def run(self) -> None:
+        # here, not when this file is read: a source distribution and the metadata need no C
+        translated = {
+            ext.name: ext
+            for ext in cythonize(
+                EXTENSIONS,
+                compiler_directives=DIRECTIVES,
+                include_path=["."],
+                build_dir="build/cython-debug" if DEBUG else "build/cython",
+                nthreads=0,
+            )
+        }
+        for ext in self.extensions:
+            ext.sources, ext.depends = translated[ext.name].sources, translated[ext.name].depends
         self.shipped = [] if self.inplace or DEBUG or SANITIZE else SHIPPED
         if self.shipped:
             for ext in self.extensions:
@@ -150,6 +167,8 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         self.known = [flag for flag in IF_KNOWN if self.takes(flag)]
+        if self.shipped:  # an interpreter that somebody built at home hands on where its libraries lie
+            self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
         super().build_extensions()
 
     def takes(self, flag: str) -> bool:
@@ -195,13 +214,4 @@ class BuildPy(build_py):
         )
 
 
-setup(
-    ext_modules=cythonize(
-        EXTENSIONS,
-        compiler_directives=DIRECTIVES,
-        include_path=["."],
-        build_dir="build/cython-debug" if DEBUG else "build/cython",
-        nthreads=0,
-    ),
-    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
-)
+setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExt, "build_py": BuildPy})

@@ -21,9 +21,9 @@ def constants(project_root: Path) -> dict[str, Any]:
     """The flags of setup.py, which cannot be imported without building."""
     found: dict[str, Any] = {}
     for node in ast.parse((project_root / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id in ("KERNEL_FLAGS", "WARNINGS", "INCLUDE"):
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+        name = getattr(node.targets[0], "id", "") if isinstance(node, ast.Assign) else ""
+        if name in ("KERNEL_FLAGS", "WARNINGS", "INCLUDE"):
+            found[name] = ast.literal_eval(node.value)
     return found
 
 
