@@ -2,13 +2,17 @@
 
 ``ALPHA_DEBUG=1`` builds with bounds checks and assertions; ``ALPHA_SANITIZE=address|thread`` adds a
 sanitizer. Warnings of Cython and of the C compiler fail the build, and so do Cython's performance hints.
+Builds with gcc and with clang, on Linux and macOS: what only one of them knows is tried, not guessed.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,9 @@ from setuptools.command.build_py import build_py  # noqa: E402
 ROOT = Path(__file__).parent
 DEBUG = os.environ.get("ALPHA_DEBUG", "") not in ("", "0")
 SANITIZE = os.environ.get("ALPHA_SANITIZE", "")
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+# What is built for, not on. A universal macOS interpreter builds for both machines at once, so portable only.
+X86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
+MAC = sys.platform == "darwin"
 
 INCLUDE = "alpha/_core/include"
 HEADERS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / INCLUDE).glob("*.h"))
@@ -51,8 +57,9 @@ if X86:
 # gnu11: C11 with the system calls that pin threads. -ffp-contract=off: the numerics fix every rounding
 # (docs/numerics.md). Never -ffast-math, never -march=native.
 FLAGS = ["-std=gnu11", "-O1" if DEBUG else "-O3", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-pthread"]
-# gcc would merge the jumps that end every operation of the feature program back into one
-KERNEL_FLAGS = ["-fno-crossjumping", "-fno-gcse", "-fno-math-errno", "-fno-trapping-math"]
+KERNEL_FLAGS = ["-fno-math-errno", "-fno-trapping-math"]
+# gcc would merge the jumps that end every operation of the feature program back into one; clang keeps them apart
+IF_KNOWN = ["-fno-crossjumping", "-fno-gcse"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 # what Cython's generated C is known to do; our own C is compiled without these exceptions
 GENERATED = [
@@ -61,6 +68,9 @@ GENERATED = [
     "-Wno-unused-function",
     "-Wno-cast-function-type",
 ]
+# what goes into a wheel holds no debugger's notes and no symbols, and with them no folder of the builder
+SHIPPED = ["-g0"]
+STRIPPED = ["-Wl,-x"] if MAC else ["-Wl,-s"]
 MACROS: list[tuple[str, str | None]] = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
 LINK = ["-pthread"]
 if X86:
@@ -122,7 +132,29 @@ EXTENSIONS = [
 class BuildExt(build_ext):
     """Compiles KERNELS once per ISA and links the objects into their extensions."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()  # pip and build give no number
+
     def run(self) -> None:
+        # here, not when this file is read: a source distribution and the metadata need no C
+        translated = {
+            ext.name: ext
+            for ext in cythonize(
+                EXTENSIONS,
+                compiler_directives=DIRECTIVES,
+                include_path=["."],
+                build_dir="build/cython-debug" if DEBUG else "build/cython",
+                nthreads=0,
+            )
+        }
+        for ext in self.extensions:
+            ext.sources, ext.depends = translated[ext.name].sources, translated[ext.name].depends
+        self.shipped = [] if self.inplace or DEBUG or SANITIZE else SHIPPED
+        if self.shipped:
+            for ext in self.extensions:
+                ext.extra_compile_args = [*ext.extra_compile_args, *self.shipped]
+                ext.extra_link_args = [*ext.extra_link_args, *STRIPPED]
         # objects of the other mode look up to date: only their flags differ
         stamp = ROOT / "build" / ("mode-inplace" if self.inplace else "mode-wheel")
         mode = f"debug={DEBUG} sanitize={SANITIZE}"
@@ -133,6 +165,20 @@ class BuildExt(build_ext):
         stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(mode)
 
+    def build_extensions(self) -> None:
+        self.known = [flag for flag in IF_KNOWN if self.takes(flag)]
+        if self.shipped:  # an interpreter that somebody built at home hands on where its libraries lie
+            self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
+    def takes(self, flag: str) -> bool:
+        """Whether the compiler knows this flag."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "empty.c"
+            source.write_text("extern int nothing;\n")
+            command = [*self.compiler.compiler_so, "-Werror", flag, "-c", str(source), "-o", f"{source}.o"]
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
     def build_extension(self, ext: Extension) -> None:
         if ext.name in KERNELS:
             for isa, march in ISAS.items():
@@ -141,7 +187,7 @@ class BuildExt(build_ext):
                     output_dir=str(Path(self.build_temp) / isa),
                     macros=[*MACROS, ("ALPHA_ISA", isa)],
                     include_dirs=[INCLUDE],
-                    extra_postargs=[*FLAGS, *KERNEL_FLAGS, *WARNINGS, *march],
+                    extra_postargs=[*FLAGS, *KERNEL_FLAGS, *self.known, *WARNINGS, *march, *self.shipped],
                     depends=ext.depends,
                 )
         super().build_extension(ext)
@@ -168,13 +214,4 @@ class BuildPy(build_py):
         )
 
 
-setup(
-    ext_modules=cythonize(
-        EXTENSIONS,
-        compiler_directives=DIRECTIVES,
-        include_path=["."],
-        build_dir="build/cython-debug" if DEBUG else "build/cython",
-        nthreads=0,
-    ),
-    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
-)
+setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExt, "build_py": BuildPy})

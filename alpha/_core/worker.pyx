@@ -64,6 +64,8 @@ cdef class Worker:
         self.w = NULL
         if signals < 2 or signals & (signals - 1):
             raise AlphaError(f"the number of waiting signals must be a power of two, not {signals}")
+        if cpu is not None and not hasattr(os, "sched_getaffinity"):
+            raise AlphaError(f"cpu={cpu}: this system cannot tie a thread to a cpu: leave cpu out")
         if cpu is not None and cpu not in os.sched_getaffinity(0):
             raise AlphaError(f"cpu {cpu} is not one this process may use: {sorted(os.sched_getaffinity(0))}")
         if pipeline.busy:

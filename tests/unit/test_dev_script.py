@@ -121,7 +121,7 @@ def test_it_is_a_plain_shell_script(project_root: Path) -> None:
 
 def test_help_lists_every_command_and_needs_nothing(shop: Workshop, project_root: Path) -> None:
     done = subprocess.run(["sh", str(project_root / "dev")], capture_output=True, text=True, check=True)
-    for command in ("demo", "test", "build", "lint", "bench", "engines", "wheel", "clean"):
+    for command in ("demo", "test", "build", "lint", "bench", "engines", "wheel", "deps", "clean"):
         assert f"\n  {command} " in done.stdout
     status, _, calls = shop.dev("help")
     assert (status, calls) == (0, [])
@@ -268,6 +268,17 @@ def test_the_engines_have_an_environment_of_their_own_and_run_their_tests_in_it(
     assert shop.dev("engines", PYTEST="1")[0] == 1
     shop.dev("clean")
     assert not (shop.root / ".venv-engines").exists()
+
+
+@pytest.mark.parametrize(("command", "script"), [("wheel", "build_wheel"), ("deps", "dependencies")])
+def test_a_release_is_made_by_the_python_that_it_is_for(shop: Workshop, command: str, script: str) -> None:
+    shop.write("python3.13", PYTHON)
+    assert shop.dev(command, "--help")[2][-1] == f"python3 release/{script}.py --help"
+    assert shop.dev(command, "--help", PYTHON="python3.13")[2][-1] == f"python3.13 release/{script}.py --help"
+    assert not (shop.root / ".venv").exists()  # which needs no environment of its own
+    status, errors, _ = shop.dev(command, HEADERS="/nowhere")
+    assert (status, len(errors)) == (1, 1)
+    assert "lacks its C headers" in errors[0]
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(shop: Workshop) -> None:

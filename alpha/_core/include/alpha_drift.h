@@ -88,7 +88,6 @@ static inline uint32_t alpha_drift_look(const alpha_drift *restrict d, alpha_dri
     typedef float lanes __attribute__((vector_size(4 * ALPHA_DRIFT_LANES), aligned(4), may_alias));
     typedef int32_t marks __attribute__((vector_size(4 * ALPHA_DRIFT_LANES), aligned(4), may_alias));
     typedef float four __attribute__((vector_size(16)));
-    typedef int32_t places __attribute__((vector_size(16)));
     const uint32_t n = d->padded;
     uint32_t found = 0;
     if (d->on & (ALPHA_DRIFT_RANGE | ALPHA_DRIFT_DISTANCE)) {
@@ -106,7 +105,7 @@ static inline uint32_t alpha_drift_look(const alpha_drift *restrict d, alpha_dri
         memcpy(&low, &sum, sizeof low);
         memcpy(&high, (const char *)&sum + sizeof low, sizeof high);
         low += high;
-        low += __builtin_shuffle(low, (places){2, 3, 2, 3});
+        low += __builtin_shufflevector(low, low, 2, 3, 2, 3);
         s->distance = (low[0] + low[1]) * d->per_feature;
         s->outside = ((any[0] | any[1]) | (any[2] | any[3])) != 0;
         found = s->outside * ALPHA_DRIFT_RANGE | (uint32_t)(s->distance > d->distance_limit) * ALPHA_DRIFT_DISTANCE;

@@ -36,7 +36,11 @@ static inline void alpha_latency_add(alpha_latency *h, int64_t ns)
 static inline int64_t alpha_now_ns(void)
 {
     struct timespec t;
+#ifdef __APPLE__
+    clock_gettime(CLOCK_UPTIME_RAW, &t); /* its CLOCK_MONOTONIC counts whole microseconds */
+#else
     clock_gettime(CLOCK_MONOTONIC, &t);
+#endif
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 

@@ -10,6 +10,7 @@
 #include "alpha_log.h"
 #include "alpha_sha256.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -125,6 +126,16 @@ static int alpha_sink_write(alpha_sink *k)
     return 0;
 }
 
+/* 0 or -1. macOS's fsync leaves the bytes in the drive; F_FULLFSYNC does not, where the file system knows it. */
+static int alpha_sink_sync(int fd)
+{
+#ifdef F_FULLFSYNC
+    if (!fcntl(fd, F_FULLFSYNC))
+        return 0;
+#endif
+    return fsync(fd);
+}
+
 /* Close the block and put it on the disk: 0 or errno. */
 static int alpha_sink_seal(alpha_sink *k)
 {
@@ -147,7 +158,7 @@ static int alpha_sink_seal(alpha_sink *k)
     k->frames = 0;
     if (k->fail_sync_at >= 0 && k->syncs++ >= k->fail_sync_at)
         return EIO;
-    if (fsync(k->fd))
+    if (alpha_sink_sync(k->fd))
         return errno;
     __atomic_store_n(&k->synced, k->seq, __ATOMIC_RELEASE);
     return 0;

@@ -137,7 +137,8 @@ OPERATION(WINDOW_COUNT_BY_2)
     const alpha_history *g = STATE(const alpha_history, i[0].history), *h = STATE(const alpha_history, i[1].history);
     alpha_window *v = STATE(alpha_window, i[0].state), *w = STATE(alpha_window, i[1].state);
     const uint64_t n = (uint64_t)i[0].n, m = (uint64_t)i[1].n;
-    if (unlikely(!((g->upd == number_of(c)) & (h->upd == number_of(c)) & (g->head > n) & (h->head > m)))) {
+    const uint32_t now = number_of(c);
+    if (unlikely(!((g->upd == now) & (h->upd == now) & (g->head > n) & (h->head > m)))) {
         op_WINDOW_COUNT(c, i);
         op_WINDOW_COUNT(c, i + 1);
         return;
