@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-FEATURES = ("spread_bp", "trend", "pressure", "flow")  # of the README's my.toml
+FEATURES = {  # of the README's my.toml
+    "spread_bp": "1e4 * spread / mid",
+    "trend": 'ret(mid, "5s")',
+    "pressure": "ema(imbalance, span=20) - ema(imbalance, span=200)",
+    "flow": 'trade_imbalance("10s")',
+}
 
 
 def make(name: str, folder: Path) -> None:
@@ -36,6 +41,11 @@ def _trades(path: Path) -> None:
 def _funding(path: Path) -> None:
     """A value every ten seconds, from before the simulated day on."""
     path.write_text("time,value\n" + "".join(f"2026-01-01T00:{k // 6:02d}:{10 * (k % 6):02d}Z,{1e-4 * (1 + k % 3)}\n" for k in range(60)))  # fmt: skip
+
+
+def _features(path: Path) -> None:
+    rows = [f"{name} = {json.dumps(text)}" for name, text in FEATURES.items()]
+    path.write_text('trigger = "quote"\n[features]\n' + "\n".join(rows) + "\n")
 
 
 def _model(path: Path) -> None:
@@ -65,6 +75,7 @@ GIVEN: dict[str, Callable[[Path], None]] = {
     "day.parquet": _simulated,
     "trades.csv": _trades,
     "funding.csv": _funding,
+    "my.toml": _features,
     "momentum.onnx": _model,
     "s.json": _scaler,
     "rows.parquet": _rows,

@@ -10,7 +10,8 @@ A ``python`` or ``sh`` block is run, in the order of the page. What a reader nee
 
 ``<!-- file: my.toml -->`` above a block of any language writes it to that file instead of running it. A ``text`` block
 directly below a block that ran is what it prints: ``…`` stands for anything within a line, alone on a line for any lines.
-``<!-- page: slow -->`` anywhere leaves the page out of the default run.
+``<!-- page: slow -->`` anywhere leaves the page out of the default run; ``<!-- page: in ../mine -->`` starts it in that
+folder, which is made, instead of the clone's root.
 """
 
 from __future__ import annotations
@@ -99,9 +100,18 @@ def read(path: Path, name: str) -> list[Block]:
     return blocks
 
 
-def is_slow(path: Path) -> bool:
-    """Whether the page says so of itself."""
-    return re.search(r"<!--\s*page:\s*slow\s*-->", path.read_text(encoding="utf-8")) is not None
+def says(path: Path) -> list[str]:
+    """What a page says of itself: ``slow``, ``in FOLDER``. PageError for anything else."""
+    told = re.findall(r"<!--\s*page:\s*(.*?)\s*-->", path.read_text(encoding="utf-8"))
+    for text in told:
+        if text != "slow" and not text.startswith("in "):
+            raise PageError(f"{path.name}: a page is 'slow' or 'in FOLDER', not {text!r}")
+    return told
+
+
+def folder(path: Path) -> str:
+    """Where a page's first block starts, from the clone's root."""
+    return next((text.removeprefix("in ") for text in says(path) if text.startswith("in ")), ".")
 
 
 def _check(block: Block) -> None:
@@ -112,9 +122,9 @@ def _check(block: Block) -> None:
     for word in ("no-run", "real-data"):
         if word in block.marks and len(block.marks[word].split()) < 2:
             raise PageError(f"{block.where}: {word} needs its reason in words")
-    if block.language not in RUN and set(block.marks) - {"file"}:
+    if block.language not in RUN and set(block.marks) - {"file", "files"}:
         raise PageError(
-            f"{block.where}: a {block.language or 'plain'} block is not run: only the mark file may stand above it"
+            f"{block.where}: a {block.language or 'plain'} block is not run: only the marks file and files may stand above it"
         )
 
 

@@ -65,12 +65,14 @@ def market_data() -> Path | None:
 class Stage:
     """Runs the blocks of one page; what one exports, defines or writes is there for the next."""
 
-    def __init__(self, template: Path, folder: Path) -> None:
+    def __init__(self, template: Path, folder: Path, start: str = ".") -> None:
         self.state = folder / "state"
         self.state.mkdir(parents=True)
         self.env = environment(folder) | {"DOCS_STATE": str(self.state)}
         self.cwd = folder / "alpha"
         shutil.copytree(template, self.cwd)
+        self.cwd = (self.cwd / start).resolve()
+        self.cwd.mkdir(exist_ok=True)
         self._python: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Stage:

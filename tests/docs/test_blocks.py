@@ -3,16 +3,19 @@
 The pages are run one by one, each in a folder of its own that looks like a clone; ``pages.py`` tells how a page says what
 it needs. What is left out is listed here by name, so that nothing is left out in silence:
 
-    python tests/docs/test_blocks.py      # the blocks that are not run, with their reasons
+    python tests/docs/test_blocks.py              # the blocks that are not run, with their reasons
+    python tests/docs/test_blocks.py docs/x.md    # what each block of a page prints, for whoever writes it
 """
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from pages import Block, PageError, difference, is_slow, read
+from pages import Block, PageError, difference, folder, read, says
 from stage import BlockError, Stage, clone, market_data
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -20,6 +23,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 # page -> how many of its blocks carry no-run. A new one is a line here, so that somebody has looked at its reason.
 LEFT_OUT = {
     "README.md": 1,
+    "docs/tutorial.md": 1,
     "docs/results.md": 4,
 }
 # pages whose blocks do not yet say what they need: not run, and shown as skipped
@@ -40,7 +44,7 @@ def _with_blocks() -> list[object]:
     out: list[object] = []
     for name, path in pages().items():
         if any(f"```{language}" in path.read_text(encoding="utf-8") for language in ("python", "sh")):
-            marks = [pytest.mark.slow] if is_slow(path) else []
+            marks = [pytest.mark.slow] if "slow" in says(path) else []
             marks += [pytest.mark.skip(reason=NOT_YET[name])] if name in NOT_YET else []
             out.append(pytest.param(name, id=name, marks=marks))
     return out
@@ -57,11 +61,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", _with_blocks())
 def test_a_page_does_what_it_says(page: str, template: Path, tmp_path: Path) -> None:
-    with Stage(template, tmp_path) as stage:
+    with Stage(template, tmp_path, folder(pages()[page])) as stage:
         for block in blocks(page):
-            needs_data = "real-data" in block.marks and market_data() is None
-            if (block.runs or "file" in block.marks) and not needs_data:
+            if _to_be_played(block):
                 stage.play(block)
+
+
+def _to_be_played(block: Block) -> bool:
+    if "real-data" in block.marks and market_data() is None:
+        return False
+    return block.runs or "file" in block.marks
 
 
 def test_what_is_left_out_is_listed() -> None:
@@ -162,9 +171,24 @@ def test_a_block_that_does_something_else_fails(template: Path, tmp_path: Path, 
     assert told in str(error.value)
 
 
+def show(name: str) -> None:
+    """Run one page and print what each block prints, for whoever writes it."""
+    with tempfile.TemporaryDirectory() as place:
+        template = clone(PROJECT, Path(place) / "template" / "alpha")
+        with Stage(template, Path(place) / "stage", folder(pages()[name])) as stage:
+            for block in blocks(name):
+                if _to_be_played(block):
+                    block.expected = None
+                    print(f"==== {block.where}\n{block.code}----\n{stage.play(block)}", flush=True)
+
+
 if __name__ == "__main__":
-    for name in pages():
-        for block in blocks(name):
-            for word in ("no-run", "real-data"):
-                if word in block.marks:
-                    print(f"{block.where}: {word}: {block.marks[word]}")
+    if len(sys.argv) > 1:
+        sys.path.insert(0, str(PROJECT / "tests"))
+        show(sys.argv[1])
+    else:
+        for name in pages():
+            for block in blocks(name):
+                for word in ("no-run", "real-data"):
+                    if word in block.marks:
+                        print(f"{block.where}: {word}: {block.marks[word]}")
