@@ -49,9 +49,7 @@ def pages() -> dict[str, str]:
     """File name -> its whole text."""
     out = {}
     listed = dict(PYTHON)
-    for name, page in OPTIONAL.items():
-        if importlib.util.find_spec(page[2][0]) is not None and hasattr(importlib.import_module(page[2][0]), "__all__"):
-            listed[name] = page
+    listed |= {name: page for name, page in OPTIONAL.items() if _offers(page[2][0])}
     for name, (title, text, sources) in listed.items():
         body = "\n\n".join(_recipe() if name == "recipe" else _objects(sources))
         out[f"{name}.md"] = f"# {title}\n\n{NOTE}\n\n{text}\n\n{body}\n"
@@ -65,6 +63,10 @@ def pages() -> dict[str, str]:
     out["../decisions/index.md"] = _decisions()
     out["index.md"] = f"# Reference\n\n{NOTE}\n\n| page | what |\n|---|---|\n" + "\n".join(rows) + "\n"
     return out
+
+
+def _offers(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None and hasattr(importlib.import_module(module), "__all__")
 
 
 def _decisions() -> str:
