@@ -26,12 +26,6 @@ LEFT_OUT = {
     "docs/tutorial.md": 1,
     "docs/results.md": 4,
 }
-# pages whose blocks do not yet say what they need: not run, and shown as skipped
-NOT_YET = {
-    "docs/backtest.md": "its first block names runs that nobody made, its second refers to a package of one's own",
-    "docs/models.md": "needs models that nobody made",
-    "docs/operations.md": "needs models that nobody made",
-}
 
 
 def pages() -> dict[str, Path]:
@@ -45,7 +39,6 @@ def _with_blocks() -> list[object]:
     for name, path in pages().items():
         if any(f"```{language}" in path.read_text(encoding="utf-8") for language in ("python", "sh")):
             marks = [pytest.mark.slow] if "slow" in says(path) else []
-            marks += [pytest.mark.skip(reason=NOT_YET[name])] if name in NOT_YET else []
             out.append(pytest.param(name, id=name, marks=marks))
     return out
 
@@ -83,8 +76,8 @@ def test_what_is_left_out_is_listed() -> None:
 def test_most_of_it_is_run() -> None:
     """Also where there is no market data."""
     everything = [b for name in pages() for b in blocks(name) if b.language in ("python", "sh")]
-    run = [b for b in everything if b.runs and "real-data" not in b.marks]
-    assert len(everything) > 5 and len(run) >= 0.5 * len(everything)
+    run = [b for b in everything if (b.runs or "file" in b.marks) and "real-data" not in b.marks]
+    assert len(everything) > 50 and len(run) >= 0.85 * len(everything)
 
 
 # -- the reader and the stage are shown to see
