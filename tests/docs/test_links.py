@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -98,3 +99,20 @@ def test_every_page_is_in_the_navigation() -> None:
     found = {str(p.relative_to(PROJECT / "docs")) for p in (PROJECT / "docs").rglob("*.md")}
     pages = {p for p in found if not re.match(r"decisions/\d", p)}  # those are in an index of their own
     assert pages - set(listed) == set(), "these pages are not in the nav of mkdocs.yml"
+
+
+def test_architecture_names_every_room() -> None:
+    """What tests/layers/house.py lists, where it is there: packages, modules and headers by their own names."""
+    sys.path.insert(0, str(PROJECT / "tests" / "layers"))
+    import house
+
+    page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    there = {house.module_name(PROJECT, file) for file in house.sources(PROJECT, "alpha")}
+    missing = []
+    for _, rooms in house.FLOORS:
+        for room in rooms:
+            name = room if room.endswith((".h", ".c")) else room.rpartition(".")[2]
+            exists = room in there
+            if exists and not name.startswith(("_batch_", "__")) and not re.search(rf"\b{re.escape(name)}\b", page):
+                missing.append(room)
+    assert not missing, f"docs/architecture.md does not name {missing}"
