@@ -14,7 +14,10 @@ from pages import Block, difference
 
 LIMIT_S = 300.0  # of one block
 # what a clone has and a page may read or change; the package itself is the one that runs the tests
-CLONED = ("README.md", "registry.json", "instruments.toml", "artifacts", "examples", "training", "docs", ".gitignore")
+CLONED = (
+    "README.md", "pyproject.toml", "dev", "registry.json", "instruments.toml", "artifacts", "examples", "training",
+    "release", "docs", ".gitignore",
+)  # fmt: skip
 _SAVE = 'trap \'export -p >"$DOCS_STATE/env"; pwd >"$DOCS_STATE/cwd"\' EXIT\nset -e\n'
 
 
@@ -31,9 +34,20 @@ def clone(project: Path, folder: Path) -> Path:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         elif source.exists():
             shutil.copy(source, folder / name)
+    _environment_in(folder / ".venv" / "bin")
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "clone"]):
         subprocess.run(["git", *words], cwd=folder, env=environment(folder.parent), check=True)
     return folder
+
+
+def _environment_in(folder: Path) -> None:
+    """A .venv whose programs are those of the environment that runs the tests, wherever that was made."""
+    folder.mkdir(parents=True)
+    own = Path(sys.executable).parent
+    (folder / "activate").write_text(f'export PATH="{own}:$PATH"\n')
+    for name in ("python", "alpha"):
+        (folder / name).write_text(f'#!/bin/sh\nexec "{own / name}" "$@"\n')
+        (folder / name).chmod(0o755)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -144,6 +144,14 @@ def test_a_page_shares_its_state(template: Path, tmp_path: Path) -> None:
                 stage.play(block)
 
 
+def test_a_page_finds_the_environment(template: Path, tmp_path: Path) -> None:
+    text = "```sh\n.venv/bin/alpha --version\n.venv/bin/python -c 'import sys; print(sys.prefix)'\n. .venv/bin/activate\nalpha --version\n```\n"
+    (block,) = _page(tmp_path, text)
+    with Stage(template, tmp_path / "stage") as stage:
+        first, prefix, second = stage.play(block).splitlines()
+    assert first == second and first.startswith("alpha ") and prefix == sys.prefix
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
