@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alpha.errors import AlphaWarning, DataError, RegistryError
+from alpha.errors import AlphaWarning, DataError, InstrumentError, RegistryError
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -151,25 +151,34 @@ def opened(args: argparse.Namespace, title: str, *, clock: str = "recv") -> Iter
             raise DataError(f"--column takes NAME=YOURS, not {text!r}")
         columns[name] = yours
     table = Instruments.load(args.instruments) if args.instruments is not None else None
+    beside = Path(args.data[0]).parent / "instruments.toml"
     if table is None:
-        beside = Path(args.data[0]).parent / "instruments.toml"
         table = Instruments.load(beside) if beside.is_file() else None
     with warnings_on_stderr(), progress(title, quiet=args.json) as tick:
-        source = open_events(
-            args.data if len(args.data) > 1 else args.data[0],
-            instruments=table,
-            instrument=args.instrument,
-            format=args.format,
-            columns=columns,
-            ts_unit=args.ts_unit,
-            tz=args.tz,
-            bar_stamp=args.bar_stamp,
-            bar=args.bar,
-            levels=args.levels,
-            strict=args.strict,
-            clock=clock,
-            progress=tick,
-        )
+        try:
+            source = open_events(
+                args.data if len(args.data) > 1 else args.data[0],
+                instruments=table,
+                instrument=args.instrument,
+                format=args.format,
+                columns=columns,
+                ts_unit=args.ts_unit,
+                tz=args.tz,
+                bar_stamp=args.bar_stamp,
+                bar=args.bar,
+                levels=args.levels,
+                strict=args.strict,
+                clock=clock,
+                progress=tick,
+            )
+        except InstrumentError as exc:
+            if table is None or args.instruments is not None or "unknown instrument" not in str(exc):
+                raise
+            # a table that nobody named: without a word about it the message would be a riddle
+            raise InstrumentError(
+                f"{exc}; these are declared in {beside}, which lies beside the data: declare yours there, say which one "
+                "it is with --instrument, or put the data into a folder of its own"
+            ) from None
         if source.empty:
             raise DataError(source.why_empty())
         for text in _unused(args, source):

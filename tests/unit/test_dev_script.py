@@ -325,3 +325,14 @@ def test_the_ci_script_is_sound_and_ends_with_the_shipped_build(project_root: Pa
     assert commands[2].startswith("./dev engines ||")  # a failure there does not keep the suite from running
     assert script.read_text().endswith('./dev test\nexit "$engines"\n')  # and is not forgotten
     assert commands[-1] == "./dev test"
+
+
+def test_the_site_has_an_environment_of_its_own(shop: Workshop) -> None:
+    status, errors, _ = shop.dev("docs", NO_NETWORK="1")
+    assert (status, "pip could not install" in errors[-1]) == (1, True)
+    status, errors, calls = shop.dev("docs")
+    assert status == 0 and errors[0].startswith("dev: installing the documentation's renderer into")
+    assert "python -m pip install -qq --disable-pip-version-check -r .venv-docs/requirements.txt" in calls
+    assert not (shop.root / ".venv").exists()  # a site needs no build
+    assert shop.dev("docs") == (0, [], ["python -m mkdocs build --strict"])
+    assert shop.dev("docs", "serve")[2] == ["python -m mkdocs serve --strict"]

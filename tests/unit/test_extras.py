@@ -16,6 +16,7 @@ from alpha.errors import AlphaError, MissingExtraError, need
 
 EXTRAS = {
     "bench",
+    "docs",
     "cli",
     "data",
     "train",

@@ -10,6 +10,12 @@ from typing import Any
 from alpha.cli import show
 from alpha.errors import DataError
 
+_HELP = {
+    "definition_committed": " (in the recipe's folder git status shows changes or new files, or it is no repository: "
+    "commit or ignore them, then train again)"
+}
+"""What to do about a check whose figures do not say it."""
+
 
 def failed(checks: list[dict[str, Any]]) -> list[str]:
     """Names of the checks that stand in the way of promotion."""
@@ -24,7 +30,7 @@ def complaints(
     for c in checks:
         if c["name"] in failed(checks):
             name = f"{model_id} v{version}" if version else model_id
-            what = f"{name} failed its check {c['name']}: {c['value']:.6g}, limit {c['limit']:g}; "
+            what = f"{name} failed its check {c['name']}: {c['value']:.6g}, limit {c['limit']:g}{_HELP.get(c['name'], '')}; "
             if c["name"] in (blocked or []):
                 out.append(f"{what}it is not what it claims to be and was not registered")
             elif blocked:
