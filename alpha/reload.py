@@ -246,14 +246,14 @@ class Serving:
             return self._offer(before, audit)
 
     def _offer(self, bundle: Bundle, audit: AuditLog | None) -> dict[str, Any]:
-        serving = self.bundle
         if self._pipeline.pending:
             waiting = self._next.name if self._next else "?"
             return {
                 "status": "busy",
                 "why": f"{waiting} is warming up; withdraw() takes it back",
-                "model": serving.name,
+                "model": self.bundle.name,
             }
+        serving = self.bundle  # asked for after nothing is pending: a takeover in between is noticed
         if same(serving, bundle):
             return {"status": "unchanged", "why": "", "model": serving.name}
         judge_changes(serving, bundle)
