@@ -151,8 +151,10 @@ def _register(
     import msgspec
     import numpy as np
 
+    from alpha.features import catalog
     from alpha.registry import Check
     from alpha.registry.artifact import next_version, publish
+    from alpha.registry.lineage import definition_commit
 
     meta = result.metadata
     if args.version is None and sidecar is None:
@@ -173,9 +175,13 @@ def _register(
     files = {
         "model.onnx": result.model_bytes,
         "probes.npy": buffer.getvalue(),
-        "card.md": _card(path, meta, checks, notes).encode(),
     }
-    folder, entry = publish(registry, meta, files, checks=checks, owner=args.owner)
+    own = Path(args.features)
+    commit = definition_commit((own if own.is_file() else Path(catalog.__file__)).parent)
+    if not commit:
+        notes.append("the features lie in no clean git tree: by the usual policy it cannot be promoted (registry.toml)")
+    files["card.md"] = _card(path, meta, checks, notes).encode()
+    folder, entry = publish(registry, meta, files, checks=checks, owner=args.owner, commit=commit)
     payload = {
         "model": f"{entry.id}/{entry.number}",
         "status": entry.status,
@@ -183,6 +189,7 @@ def _register(
         "registry": str(registry),
         "model_sha256": entry.sha256,
         "definition_hash": meta.definition_hash,
+        "definition_commit": commit,
         "output": meta.outputs[0].name,
         "kind": meta.outputs[0].kind,
         "actions": meta.actions,

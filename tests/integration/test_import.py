@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from alpha.instruments import Instruments
 from alpha.models import metadata
 from alpha.models.adopt import Scaler
 from alpha.registry import load, promote, verify
+from alpha.registry.lineage import definition_commit
 
 
 def trained(x: Any, kind: str) -> tuple[bytes, str, str]:
@@ -189,3 +191,27 @@ def test_look_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "tensor(float)" in shown and "['N', 6]" in shown
     assert sorted(p.name for p in place.iterdir()) == ["f.toml", "x.onnx"]
+
+
+def test_the_commit_of_the_features_is_recorded(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def imported() -> str:
+        said = ["x.onnx", "--features", "f.toml", "--kind", "probabilities", "--actions", ACTIONS]
+        code, result, _ = bring(capsys, *said)
+        assert code == 0
+        return str(result["definition_commit"])
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+        return subprocess.run(["git", *who, *words], cwd=place, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    (place / ".gitignore").write_text("artifacts/\nregistry.json\n.registry*\n")
+    assert imported() == ""  # a new file
+    git("add", ".")
+    git("commit", "-q", "-m", "features")
+    assert imported() == git("rev-parse", "HEAD")
+    (place / ".gitignore").write_text("*\n")
+    git("rm", "-q", "--cached", "f.toml", "x.onnx")
+    git("commit", "-q", "-m", "ignored", "--", ".gitignore", "f.toml", "x.onnx")
+    (place / "deep").mkdir()
+    assert definition_commit(place / "deep") == ""  # as the folder of an environment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from alpha.data import open_events
 from alpha.data.simulate import simulate, simulate_blocks
 from alpha.errors import DataError
 from alpha.events import Reason, stream_time
-from alpha.features import batch, catalog, needs, parity
+from alpha.features import batch, needs, parity
 from alpha.features.feature_set import FeatureSet
 from alpha.instruments import Instruments
 from alpha_training import store
@@ -171,25 +170,6 @@ def make(fs: FeatureSet, source: Source) -> Snapshot:
         len(good),
         certificate,
     )
-
-
-def git_commit(folder: Path) -> str:
-    """Commit of the feature definition's repository; empty outside of git, or if a tracked file of it differs, or if
-    the feature catalogue's own repository does."""
-
-    def git(where: Path, *words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, check=True, timeout=30)
-        return done.stdout.strip()
-
-    try:
-        top = Path(git(folder, "rev-parse", "--show-toplevel")).resolve()
-        catalogue = Path(catalog.__file__).resolve()
-        changed = git(top, "status", "--porcelain", "--untracked-files=no")
-        defines = [p for p in (folder.resolve(), catalogue.parent) if p.is_relative_to(top)]
-        changed += git(top, "status", "--porcelain", "--", *map(str, defines))  # new files count where definitions lie
-        return "" if changed else git(top, "rev-parse", "HEAD")
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def make_and_write(

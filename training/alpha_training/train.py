@@ -22,6 +22,7 @@ from alpha.features.language import duration
 from alpha.models.limits import Limits, edges_of, shares_of
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
 from alpha.registry import Check
+from alpha.registry.lineage import definition_commit
 from alpha_training import (
     audit,
     card,
@@ -141,7 +142,7 @@ def prepare(
     check(recipe, fs, path)
     progress("reading events")
     source = snapshot.read(recipe, path.parent)
-    commit = snapshot.git_commit(path.parent)
+    commit = definition_commit(path.parent)
     progress(f"features of {len(source.events):,} events by {'both twins' if twin == 'both' else f'the {twin} twin'}")
     workers = None
     if cluster is not None:

@@ -21,7 +21,8 @@ from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
 from alpha.models.load import LoadedModel
 from alpha.registry import Entry, load_trusted
-from alpha_training import audit, fit, fitting, labels, pnl, publish, snapshot, train
+from alpha.registry.lineage import definition_commit
+from alpha_training import audit, fit, fitting, labels, pnl, publish, train
 from alpha_training.fitting import Prepared
 from alpha_training.learn import against, head, picture, production, rows, stream
 from alpha_training.learn import window as windows
@@ -134,7 +135,7 @@ def learn(
         made.labels,
         cut.parts,
         pnl.Trading.of(plan.recipe.costs, plan.path.parent),
-        snapshot.git_commit(plan.path.parent),
+        definition_commit(plan.path.parent),
         logs.head,
     )
     own = plan.served.inputs(made)
