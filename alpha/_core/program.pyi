@@ -56,6 +56,10 @@ class Program:
     def isa(self) -> str: ...
 
 @final
+class SessionTables:
+    def __new__(cls, tables: Sequence[SessionTable | None], n: int) -> SessionTables: ...
+
+@final
 class Surroundings:
     def __new__(
         cls,
