@@ -87,8 +87,15 @@ def test_bounds_are_inclusive_and_types_kept() -> None:
         Parameter("x", float, 2.0, 0.0, 1.0)  # a default out of its own bounds
 
 
-def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it; the supplied ones, which register once a process, are not."""
+    names()
     monkeypatch.setattr(registration, "_registered", dict(registration._registered))
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_name_is_given_once() -> None:
 
     @register("mine")
     class Mine(Strategy):
@@ -105,8 +112,8 @@ def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
         register("thing")(int)  # type: ignore[type-var]
 
 
+@pytest.mark.usefixtures("registered")
 def test_entry_points_are_found_and_their_duplicates_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
     there = EntryPoint("outside", "desks:Scripted", registration.GROUP)
     monkeypatch.setattr(registration, "entry_points", lambda group: [there])
     assert "outside" in names() and find("outside").__name__ == "Scripted"
@@ -121,9 +128,9 @@ def test_entry_points_are_found_and_their_duplicates_refused(monkeypatch: pytest
         find("broken")
 
 
+@pytest.mark.usefixtures("registered")
 def test_an_installed_package_offers_its_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As pip leaves it: a module and its dist-info on the path."""
-    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
     (tmp_path / "tides_of_test.py").write_text(
         "from alpha.strategies import Parameter, Strategy\n"
         "class Tides(Strategy):\n    parameters = (Parameter('hours', int, 6, 1, 24),)\n"
@@ -152,8 +159,8 @@ class Own(Strategy):
 """
 
 
+@pytest.mark.usefixtures("registered")
 def test_a_file_brings_its_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
     one, two, other = tmp_path / "one.py", tmp_path / "two.py", tmp_path / "elsewhere" / "one.py"
     one.write_text(OWN.format(name="own_one"))
     two.write_text(OWN.format(name="own_two") + OWN.format(name="own_three").replace("class Own", "class Next"))
