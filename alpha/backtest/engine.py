@@ -36,6 +36,7 @@ from alpha.instruments import Instruments
 from alpha.strategies.base import Grade, Output, Strategy, StrategySignal
 
 Array = npt.NDArray[Any]
+MEASURED_EVENTS = 200_000  # of a run whose latency is measured: at least so many, in whole chunks
 MARKET_HOOKS = (("on_quote", Kind.QUOTE), ("on_trade", Kind.TRADE), ("on_bar", Kind.BAR))
 
 
@@ -101,6 +102,7 @@ class Backtest:
         if measure:
             for rt in self._runtimes:
                 rt.measure_latency()
+        self._latency_seen: dict[str, float] | None = None
         self._audits = [log for log in logs if log is not None]
         self._record = Record(logs[0])
         self._market = Market(instruments, served[0].bundle.feature_set.stream, primary, trades=trades_price)
@@ -161,12 +163,16 @@ class Backtest:
     def _ahead(self, chunks: Iterable[Array]) -> Iterator[tuple[Array, list[Array] | None]]:
         """Chunks with their Signals: the next one is read and goes through the native path, which does not hold the
         interpreter's lock, while the desk is at the present one. Not where orders are written between a log's events,
-        where the stream may end before the data, or where the latency of that path is measured: those get None."""
-        if self._audits or self._measured or self.settings.stop_ns != FOREVER:
-            for events in chunks:
-                yield events, None
-            return
+        where the stream may end before the data, or while the latency of that path is measured: those get None."""
         source = iter(chunks)
+        waits = bool(self._audits) or self.settings.stop_ns != FOREVER
+        while waits or self._measured:
+            events = next(source, None)
+            if events is None:
+                return
+            yield events, None
+            if self._measured and not waits and self._events >= MEASURED_EVENTS:
+                self._stop_measuring()
 
         def following() -> tuple[Array, list[Array]] | None:
             events = next(source, None)
@@ -177,6 +183,13 @@ class Backtest:
             while (found := waiting.result()) is not None:
                 waiting = ahead.submit(following)
                 yield found
+
+    def _stop_measuring(self) -> None:
+        """Enough is known of the path's latency: from here on the clock is not read."""
+        self._latency_seen = self._runtimes[0].stats()["latency_ns"]
+        for rt in self._runtimes:
+            rt.measure_latency(False)
+        self._measured = False
 
     def _signals(self, events: Array) -> list[Array]:
         """What each model says to a chunk; hashed as it is made."""
@@ -191,7 +204,7 @@ class Backtest:
         keep = int(np.searchsorted(chunk.ts, self.settings.stop_ns))
         whole = keep == len(events)
         if not whole:
-            chunk = _cut(chunk, keep)
+            chunk = chunk.first(keep)
             events = events[:keep]
         if not len(events):
             return False
@@ -385,6 +398,8 @@ class Backtest:
             self._snapshot(self._last_position)
         self._ledger.close()
         stats = self._runtimes[0].stats()
+        if self._latency_seen is not None:
+            stats["latency_ns"] = self._latency_seen
         if not self._events:
             raise DataError("no event lies between --from and --to, or the data is empty: nothing was traded")
         return Finished(
@@ -416,23 +431,3 @@ class Backtest:
         for log in self._audits:
             if log.log.failed:
                 raise AlphaError(f"audit log {log.folder} could not be written: {log.stats()['failed']}")
-
-
-def _cut(chunk: Chunk, n: int) -> Chunk:
-    """The first ``n`` events of a chunk."""
-    prices = {}
-    for i, p in chunk.prices.items():
-        k = int(np.searchsorted(p.at, n))
-        if k:
-            columns = (p.at, p.ts, p.open_ts, p.bid, p.ask, p.mid, p.bid_qty, p.ask_qty, p.trades)
-            prices[i] = type(p)(*(c[:k] for c in columns))  # type: ignore[arg-type]
-    return Chunk(
-        chunk.events[:n],
-        chunk.start,
-        chunk.ts[:n],
-        chunk.accepted[:n],
-        chunk.open[:n],
-        chunk.day[:n],
-        prices,
-        chunk.before,
-    )

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from alpha.backtest.engine import Backtest, Finished
+from alpha.backtest.engine import MEASURED_EVENTS, Backtest, Finished
 from alpha.backtest.latency import Histogram, Latency
 from alpha.backtest.serving import Served, serve_all
 from alpha.backtest.settings import Settings
@@ -22,8 +22,6 @@ from alpha.events import Kind
 from alpha.instruments import Instrument, Instruments
 from alpha.strategies import make
 from alpha.strategies.base import Strategy
-
-MEASURED_EVENTS = 200_000
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,10 @@ class Prices:
             return at + 1
         return int(rows.searchsorted(at, "right"))
 
+    def first(self, k: int) -> Prices:
+        """The first ``k`` of them."""
+        return Prices(*(getattr(self, f.name)[:k] for f in fields(self)))
+
 
 @dataclass(slots=True)
 class Chunk:
@@ -80,6 +84,20 @@ class Chunk:
         if p is None or k < 0:
             return self.before.get(i)
         return int(p.ts[k]), float(p.mid[k])
+
+    def first(self, n: int) -> Chunk:
+        """Its first ``n`` events."""
+        there = {i: p.behind(n - 1) for i, p in self.prices.items()}
+        prices = {i: self.prices[i].first(k) for i, k in there.items() if k}
+        return replace(
+            self,
+            events=self.events[:n],
+            ts=self.ts[:n],
+            accepted=self.accepted[:n],
+            open=self.open[:n],
+            day=self.day[:n],
+            prices=prices,
+        )
 
 
 class Market:

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         required=True,
         metavar="NAME",
-        help="hybrid_ppo, tree_proba, threshold, lstm_sequence, ensemble, …",
+        help="hybrid_ppo, tree_proba, threshold, lstm_sequence, ensemble, …, or FILE.py[:NAME]: one of your own",
     )
     add("--params", default="", metavar="K=V,…", help="parameters of the strategy, e.g. conf_floor=0.1")
     add("--registry", metavar="FILE", help="registry.json (default: $ALPHA_REGISTRY, or the nearest one)")
@@ -187,8 +187,10 @@ def _time_ns(flag: str, text: str) -> int:
 def _folder(args: argparse.Namespace) -> Path:
     if args.out is not None:
         return Path(args.out)
+    from alpha.strategies import find
+
     now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / "backtest" / f"{'-'.join(args.symbols)}-{args.strategy}-{now}".replace("/", "_")
+    return Path("runs") / "backtest" / f"{'-'.join(args.symbols)}-{find(args.strategy).name}-{now}".replace("/", "_")
 
 
 def _one(args: argparse.Namespace, job: Any) -> int:

@@ -1,10 +1,15 @@
-"""Strategies by name: the supplied ones, registered ones, and those of other packages. Floor 7."""
+"""Strategies by name: the supplied ones, registered ones, those of other packages, and those of a file. Floor 7."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
+import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from alpha.errors import StrategyError
@@ -13,6 +18,7 @@ from alpha.strategies.base import Strategy
 GROUP = "alpha.strategies"
 _SUPPLIED = ("alpha.strategies.supplied", "alpha.strategies.baselines")
 _registered: dict[str, type[Strategy]] = {}
+_files: dict[Path, tuple[str, ...]] = {}  # a file that has run -> the names that it registered
 T = TypeVar("T", bound=type[Strategy])
 
 
@@ -63,11 +69,55 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_everything()))
 
 
+def _run(path: Path) -> tuple[str, ...]:
+    """Run a file once; the names that it registers. StrategyError with the line at fault."""
+    _everything()  # what a file declares must not take the name of a supplied one
+    before = dict(_registered)
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"strategy_{path.stem}_{digest}", path)
+    assert spec is not None and spec.loader is not None  # it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # classes look for their module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as exc:
+        _registered.clear()
+        _registered.update(before)
+        del sys.modules[spec.name]
+        if isinstance(exc, OSError) and exc.filename == str(path):
+            raise StrategyError(f"strategy file {path} cannot be read: {exc.strerror}") from None
+        lines = [f.lineno for f in traceback.extract_tb(exc.__traceback__) if f.filename == str(path)]
+        line = exc.lineno if isinstance(exc, SyntaxError) else lines[-1] if lines else None
+        where = "" if line is None else f", line {line}"
+        raise StrategyError(f"strategy file {path}{where}: {type(exc).__name__}: {exc}") from None
+    return tuple(n for n, cls in _registered.items() if cls.__module__ == spec.name)
+
+
+def _of_file(text: str) -> str:
+    """The name that ``FILE.py`` or ``FILE.py:NAME`` means, with the file run."""
+    file, _, name = text.partition(".py")
+    path = Path(f"{file}.py").resolve()
+    if path not in _files:
+        _files[path] = _run(path)
+    names = _files[path]
+    if not names:
+        raise StrategyError(f"{path} registers no strategy: put @register(NAME) before its class")
+    if not name and len(names) > 1:
+        raise StrategyError(f"{path} registers several strategies: say {file}.py:{names[0]}, or {', '.join(names[1:])}")
+    if name and name[1:] not in names:
+        raise StrategyError(f"{path} registers no strategy {name[1:]!r}; it has: {', '.join(names)}")
+    return name[1:] or names[0]
+
+
 def find(name: str) -> type[Strategy]:
-    """The class of a name; StrategyError lists the known ones."""
+    """The class of a name, or of ``FILE.py`` or ``FILE.py:NAME``; StrategyError lists the known ones."""
+    if name.endswith(".py") or ".py:" in name:
+        name = _of_file(name)
     known = _everything()
     if name not in known:
-        raise StrategyError(f"unknown strategy {name!r}; known: {', '.join(sorted(known))}")
+        raise StrategyError(
+            f"unknown strategy {name!r}; known: {', '.join(sorted(known))}, or FILE.py with one of your own"
+        )
     found = known[name]
     if not isinstance(found, type):
         try:

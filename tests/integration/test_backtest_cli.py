@@ -233,6 +233,48 @@ def test_limits_of_a_file_hold_in_the_run(ticks: Path, tmp_path: Path, capsys: p
     assert str(file) in told["error"] and len(err.strip().splitlines()) == 1 and not wrong.exists()
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a strategy that buys below and sells above the first price."""
+    file = tmp_path_factory.mktemp("own") / "dip.py"
+    file.write_text(
+        "from alpha.strategies import Grade, Parameter, Strategy, Suggestion, register\n\n\n"
+        "@register('dip_of_test')\n"
+        "class Dip(Strategy):\n"
+        "    parameters = (Parameter('bp', float, 1.0, 0.0, 100.0),)\n\n"
+        "    def on_quote(self, view, symbol, event):\n"
+        "        mid = 0.5 * (event['v'][0] + event['v'][1])\n"
+        "        first = self.__dict__.setdefault('first', mid)\n"
+        "        move = 1e4 * (mid / first - 1)\n"
+        "        if abs(move) > self.params['bp']:\n"
+        "            return Suggestion(symbol, Grade.SELL if move > 0 else Grade.BUY)\n"
+    )
+    return file
+
+
+def test_a_strategy_of_ones_own_in_a_file(
+    ticks: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ("SIM0", "--data", str(ticks), "--strategy", str(own))
+    code, told, _ = called(capsys, *args, "--params", "bp=0.5", "--out", str(tmp_path / "out"))
+    assert code == 0 and told["fills"] > 0 and summary(tmp_path / "out")["summary"]["strategy"] == "dip_of_test"
+    code, told, err = called(capsys, *args, "--params", "bp=-1", "--out", str(tmp_path / "no"))
+    assert code == 2 and "bp must be a number from 0 to 100" in told["error"] and len(err.splitlines()) == 1
+    code, told, err = called(capsys, *args[:-1], str(tmp_path / "none.py"))
+    assert code == 2 and "none.py cannot be read" in told["error"] and len(err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_takes_a_file_to_its_processes(
+    ticks: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ("SIM0", "--data", str(ticks), "--strategy", str(own))
+    code, told, _ = called(capsys, *args, "--params", "bp=0.5", "--out", str(tmp_path))
+    code, swept, _ = called(capsys, *args, "--sweep", "bp=0.5:90", "--processes", "2")
+    fills = {r["label"]: r["fills"] for r in swept["runs"]}
+    assert code == 0 and fills["bp=0.5"] == told["fills"] > fills["bp=90"]
+
+
 def test_ticks_with_a_drawn_latency_that_is_measured_once(
     ticks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,29 @@ def test_what_runs_ahead_changes_nothing(tmp_path: Path) -> None:
     assert all(d == done[0] for d in done[1:])
 
 
+def test_measuring_ends_when_enough_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the native path runs ahead: in a thread of its own, with what was measured before kept."""
+    monkeypatch.setattr("alpha.backtest.engine.MEASURED_EVENTS", 1_200)
+    events = planted_stream(4_000, 1.0, 0.5, 8)
+    served = desks.planted(tmp_path / "model")
+    threads: list[str] = []
+    signals = Backtest._signals
+
+    def noted(self: Backtest, chunk: np.ndarray) -> list[np.ndarray]:
+        threads.append(threading.current_thread().name.split("_")[0])
+        return signals(self, chunk)
+
+    monkeypatch.setattr(Backtest, "_signals", noted)
+    done = [
+        desks.run(make("threshold", {"model": "planted"}), served, events, cuts=range(500, 4_000, 500), **more)
+        for more in ({"measure": True}, {"measure": True, "audit": tmp_path / "log"}, {})
+    ]
+    here = threading.current_thread().name.split("_")[0]
+    assert threads == [here] * 3 + ["alpha-backtest"] * 5 + [here] * 8 + ["alpha-backtest"] * 8
+    assert done[0].runtime["latency_ns"]["p50"] > 0 and done[2].runtime["latency_ns"]["p50"] is None
+    assert len({(d.signals_sha256, d.ledger.account.equity, len(d.ledger.fills)) for d in done}) == 1
+
+
 def test_an_error_of_the_data_comes_out_behind_what_was_read(tmp_path: Path) -> None:
     events = planted_stream(2_000, 1.0, 0.5, 9)
 

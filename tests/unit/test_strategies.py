@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,15 @@ def test_bounds_are_inclusive_and_types_kept() -> None:
         Parameter("x", float, 2.0, 0.0, 1.0)  # a default out of its own bounds
 
 
-def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it; the supplied ones, which register once a process, are not."""
+    names()
     monkeypatch.setattr(registration, "_registered", dict(registration._registered))
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_name_is_given_once() -> None:
 
     @register("mine")
     class Mine(Strategy):
@@ -104,8 +112,8 @@ def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
         register("thing")(int)  # type: ignore[type-var]
 
 
+@pytest.mark.usefixtures("registered")
 def test_entry_points_are_found_and_their_duplicates_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
     there = EntryPoint("outside", "desks:Scripted", registration.GROUP)
     monkeypatch.setattr(registration, "entry_points", lambda group: [there])
     assert "outside" in names() and find("outside").__name__ == "Scripted"
@@ -118,6 +126,68 @@ def test_entry_points_are_found_and_their_duplicates_refused(monkeypatch: pytest
     monkeypatch.setattr(registration, "entry_points", lambda group: [broken])
     with pytest.raises(StrategyError, match="cannot be loaded"):
         find("broken")
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_installed_package_offers_its_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip leaves it: a module and its dist-info on the path."""
+    (tmp_path / "tides_of_test.py").write_text(
+        "from alpha.strategies import Parameter, Strategy\n"
+        "class Tides(Strategy):\n    parameters = (Parameter('hours', int, 6, 1, 24),)\n"
+    )
+    told = tmp_path / "tides_of_test-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: tides-of-test\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("[alpha.strategies]\ntides = tides_of_test:Tides\n")
+    assert "tides" not in names()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "tides" in names()
+    assert make("tides", {"hours": "12"}).params == {"hours": 12} and find("tides").name == "tides"
+    with pytest.raises(StrategyError, match="hours must be a whole number from 1 to 24"):
+        make("tides", {"hours": "0"})
+    (told / "entry_points.txt").write_text("[alpha.strategies]\nrandom = tides_of_test:Tides\n")
+    with pytest.raises(StrategyError, match=r"'random' is declared twice: .*tides_of_test:Tides: remove one package"):
+        names()
+
+
+OWN = """
+from alpha.strategies import Parameter, Strategy, register
+
+@register("{name}")
+class Own(Strategy):
+    parameters = (Parameter("x", int, 1, 0, 2),)
+"""
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_file_brings_its_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, other = tmp_path / "one.py", tmp_path / "two.py", tmp_path / "elsewhere" / "one.py"
+    one.write_text(OWN.format(name="own_one"))
+    two.write_text(OWN.format(name="own_two") + OWN.format(name="own_three").replace("class Own", "class Next"))
+    assert make(str(one), {"x": "2"}).params == {"x": 2} and find(str(one)).name == "own_one"
+    assert find(f"{two}:own_three").name == "own_three"
+    monkeypatch.chdir(tmp_path)
+    assert find("one.py") is find(str(one)) is find("own_one")  # run once
+    for text, words in (
+        (str(two), "several strategies: say .*two.py:own_two, or own_three"),
+        (f"{two}:own", "no strategy 'own'; it has: own_two, own_three"),
+        (str(tmp_path / "none.py"), "none.py cannot be read: No such file"),
+    ):
+        with pytest.raises(StrategyError, match=words):
+            find(text)
+    other.parent.mkdir()
+    for source, words in (
+        (OWN.format(name="own_one"), "'own_one' is declared twice"),
+        (OWN.format(name="random"), "'random' is declared twice"),
+        (OWN.format(name="own_four") + "1 / 0\n", "line 7: ZeroDivisionError"),
+        ("def f(:\n", "line 1: SyntaxError"),
+        ("x = 1\n", "registers no strategy: put @register"),
+    ):
+        other.write_text(source)
+        with pytest.raises(StrategyError, match=words):
+            find(str(other))
+        registration._files.pop(other.resolve(), None)
+    assert "own_four" not in names()  # nothing is left of a file that failed
 
 
 def test_only_hooks_that_are_there_count() -> None:
