@@ -25,6 +25,8 @@ LEFT_OUT = {
     "README.md": 1,
     "docs/tutorial.md": 1,
     "docs/results.md": 4,
+    "docs/scale.md": 1,
+    "docs/mlflow.md": 1,
 }
 
 
