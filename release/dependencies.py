@@ -22,7 +22,7 @@ from pathlib import Path
 
 from source_tree import ROOT, copy
 
-WITHOUT = ("bench",)  # libraries that are only measured against; bench/peers pins them
+WITHOUT = ("bench", "docs")  # what is only measured against, bench/peers pins it; what ./dev docs alone needs
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,-]+\])?\s*(?P<range>[<>=!~].*)")
 
 
