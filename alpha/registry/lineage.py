@@ -19,7 +19,10 @@ def definition_commit(folder: Path) -> str:
     try:
         top = Path(git(folder, "rev-parse", "--show-toplevel")).resolve()
         catalogue = Path(catalog.__file__).resolve()
-        if subprocess.run(["git", "check-ignore", "-q", "."], cwd=folder, capture_output=True, timeout=30).returncode != 1:
+        if (
+            subprocess.run(["git", "check-ignore", "-q", "."], cwd=folder, capture_output=True, timeout=30).returncode
+            != 1
+        ):
             return ""
         changed = git(top, "status", "--porcelain", "--untracked-files=no")
         defines = [p for p in (folder.resolve(), catalogue.parent) if p.is_relative_to(top)]

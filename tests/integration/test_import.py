@@ -202,7 +202,9 @@ def test_the_commit_of_the_features_is_recorded(place: Path, capsys: pytest.Capt
 
     def git(*words: str) -> str:
         who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
-        return subprocess.run(["git", *who, *words], cwd=place, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", *who, *words], cwd=place, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     git("init", "-q")
     (place / ".gitignore").write_text("artifacts/\nregistry.json\n.registry*\n")
