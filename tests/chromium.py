@@ -73,7 +73,7 @@ class Page:
         told: dict[str, Any] = json.loads(line)
         method, params = told.get("method"), told.get("params", {})
         if method == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(params["exceptionDetails"])[:500])
+            self.complaints.append(json.dumps(params["exceptionDetails"])[:2000])
         elif method == "Runtime.consoleAPICalled":
             self.complaints.append(json.dumps(params["args"])[:500])
         elif method == "Log.entryAdded":

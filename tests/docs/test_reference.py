@@ -51,7 +51,7 @@ def test_every_verb_and_option_has_its_place() -> None:
     for verb in (*main.VERBS, *main.TRAINING_VERBS):
         assert f"\n## alpha {verb}\n" in page, verb
     told = subprocess.run([sys.executable, "-m", "alpha", "run", "--help"], capture_output=True, text=True, check=True)
-    options = {word.strip(",[]") for word in told.stdout.split() if word.startswith(("--", "[--"))} - {"--help"}
+    options = {word.strip(",[]:;.") for word in told.stdout.split() if word.startswith(("--", "[--"))} - {"--help"}
     section = page.split("\n## alpha run\n")[1].split("\n## ")[0]
     assert len(options) > 15
     for option in options:
