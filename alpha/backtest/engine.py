@@ -192,11 +192,8 @@ class Backtest:
         self._measured = False
 
     def _signals(self, events: Array) -> list[Array]:
-        """What each model says to a chunk; hashed as it is made."""
-        parts: list[Array] = [rt._run(events) for rt in self._runtimes]
-        for part in parts:
-            self._digest.update(part.view(np.uint8).data)
-        return parts
+        """What each model says to a chunk."""
+        return [rt._run(events) for rt in self._runtimes]
 
     def _chunk(self, events: Array, parts: list[Array] | None) -> bool:
         """False when the stream has reached its end by the settings."""
@@ -210,6 +207,8 @@ class Backtest:
             return False
         if parts is None:
             parts = self._signals(events)
+        for part in parts:  # here, because the native path's thread is the longer one
+            self._digest.update(part.view(np.uint8).data)
         self._events += len(events)
         self._decide(chunk, parts)
         self._curve.add(chunk, self._desk.states)

@@ -24,6 +24,13 @@ def test_every_module_has_a_place_in_the_table(project_root: Path) -> None:
     assert not strangers, f"give these a place in tests/layers/house.py and docs/architecture.md: {strangers}"
 
 
+def test_no_two_test_files_have_one_name(project_root: Path) -> None:
+    """Their folders are no packages: the second of a name could not be collected."""
+    names = [f.name for f in sorted((project_root / "tests").rglob("*.py")) if f.name != "conftest.py"]
+    assert len(names) > 200
+    assert sorted({n for n in names if names.count(n) > 1}) == []
+
+
 def test_no_arrow_runs_up(arrows: list[house.Arrow]) -> None:
     assert len(arrows) > 150  # the walk has seen the house
     assert not house.upward(arrows), "\n".join(map(str, house.upward(arrows)))
