@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import venv
 import zipfile
@@ -78,6 +81,23 @@ def epoch() -> str:
     return done.stdout.strip() or "315619200"  # 1980-01-02: the first day that a zip file knows in every zone
 
 
+def dated(sdist: Path, at: int) -> None:
+    """setuptools writes the time of the build and the builder's name into a source distribution; afterwards it has the
+    time of the sources and nobody's name, so that the same sources are the same bytes."""
+    with tarfile.open(sdist) as old:
+        members = [(m, old.extractfile(m) if m.isfile() else None) for m in old.getmembers()]
+        contents = [(m, b"" if file is None else file.read()) for m, file in members]
+    with (
+        sdist.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=at) as packed,
+        tarfile.open(fileobj=packed, mode="w") as new,
+    ):
+        for member, data in sorted(contents, key=lambda c: c[0].name):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = at, 0, 0, "", ""
+            member.pax_headers = {}
+            new.addfile(member, io.BytesIO(data))
+
+
 def build(python: Path, out: Path) -> tuple[Path, Path]:
     """(source distribution, wheel made of it) of a copy of this tree, in `out`."""
     out.mkdir(parents=True)
@@ -86,6 +106,7 @@ def build(python: Path, out: Path) -> tuple[Path, Path]:
         env = {k: v for k, v in os.environ.items() if k not in ("ALPHA_DEBUG", "ALPHA_SANITIZE", "PYTHONPATH")}
         call(python, "-m", "build", "--outdir", out, source, cwd=folder, env=env | {"SOURCE_DATE_EPOCH": epoch()})
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    dated(sdist, int(epoch()))
     return sdist, wheel
 
 

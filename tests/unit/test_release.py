@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -116,6 +117,25 @@ def test_the_copy_that_is_built_has_the_sources_only(release: dict[str, ModuleTy
     assert not [
         n for n in names if n.endswith((".so", ".pyc")) or n.split("/")[0] in ("build", "dist", ".git", ".venv")
     ]
+
+
+def test_a_source_distribution_has_no_time_of_its_own(release: dict[str, ModuleType], tmp_path: Path) -> None:
+    made = []
+    for k, names in enumerate((("b.py", "a.py"), ("a.py", "b.py"))):
+        sdist = tmp_path / f"{k}.tar.gz"
+        with tarfile.open(sdist, "w:gz") as out:
+            for name in names:
+                (tmp_path / name).write_text(f"# {name}\n")
+                member = out.gettarinfo(tmp_path / name, f"p/{name}")
+                member.mtime, member.uname = 1_700_000_000.25 + k, f"builder{k}"
+                with (tmp_path / name).open("rb") as file:
+                    out.addfile(member, file)
+        release["build_wheel"].dated(sdist, 1_600_000_000)
+        made.append(sdist.read_bytes())
+    assert made[0] == made[1]
+    with tarfile.open(tmp_path / "0.tar.gz") as told:
+        assert [(m.name, m.mtime, m.uname) for m in told] == [(f"p/{n}.py", 1_600_000_000, "") for n in "ab"]
+        assert told.extractfile("p/b.py").read() == b"# b.py\n"  # type: ignore[union-attr]
 
 
 def test_the_smoke_test_sees_a_source_tree(release: dict[str, ModuleType]) -> None:
