@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +62,19 @@ def convert(value: Any, kind: type[T], what: str, error: type[AlphaError]) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
         raise error(f"{what}: {exc}") from None
+
+
+def plain(value: Any) -> Any:
+    """For JSON: numbers that are none become null, numpy's become Python's."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def to_json(value: Any) -> bytes:

@@ -200,7 +200,8 @@ def _one(args: argparse.Namespace, job: Any) -> int:
     from alpha.backtest.judgement import judge
     from alpha.backtest.metrics import summarise
     from alpha.cli import silence
-    from alpha.report.trading_page import plain, write_report, write_summary
+    from alpha.documents import plain
+    from alpha.report.trading_page import write_report, write_summary
 
     folder = _folder(args)
     try:

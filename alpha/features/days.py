@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpha._core.guard import guard_events, guard_memory
+from alpha._core.guard import guard_memory
 from alpha.events import ALL_INSTRUMENTS, stream_time
 from alpha.features._batch_sessions import breaks
 from alpha.features.feature_set import FeatureSet
 from alpha.features.frames import starts_again
 from alpha.features.native import Rows, next_rows, row_maker
+from alpha.features.parity import guard
 from alpha.instruments import Instrument, Instruments
 from alpha.sessions import INSTRUMENT, session_table
 
@@ -46,7 +47,7 @@ def divides(fs: FeatureSet, events: Events) -> bool:
 def sessions_of(fs: FeatureSet, events: Events, instruments: Instruments) -> list[Session]:
     """All of them, by their first event."""
     n = len(instruments)
-    accepted = np.flatnonzero(_guarded(fs, events, instruments, guard_memory(n)) == 0)
+    accepted = np.flatnonzero(guard(fs, events, instruments, guard_memory(n)) == 0)
     who = events["instrument_id"][accepted]
     starts: list[tuple[int, int]] = []  # place, instrument
     ends: dict[tuple[int, int], tuple[int, bool]] = {}
@@ -64,7 +65,7 @@ def sessions_of(fs: FeatureSet, events: Events, instruments: Instruments) -> lis
     memory, at = guard_memory(n), 0
     size = len(memory) // max(n, 1)
     for p, i in sorted(starts):
-        _guarded(fs, events[at:p], instruments, memory)
+        guard(fs, events[at:p], instruments, memory)
         at = p
         last, more = ends[p, i]
         out.append(Session(i, p, last, memory[i * size : (i + 1) * size].tobytes(), more))
@@ -112,21 +113,3 @@ def in_chunks(
         now, later = order[:cut], order[cut:]
         yield place[now], ts[now], who[now], values[now], ready[now]
         held = (place[later], ts[later], who[later], values[later], ready[later])
-
-
-def _guarded(
-    fs: FeatureSet, events: Events, instruments: Instruments, memory: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    """The guard's verdicts; ``memory`` goes on."""
-    g = fs.stream.guard
-    return guard_events(
-        events,
-        len(instruments),
-        clock=fs.stream.clock,
-        crossed=g.crossed,
-        future_tolerance_ns=g.future_tolerance.ns,
-        duplicates=g.duplicates,
-        outlier=g.outlier,
-        clock_offset_ns=instruments.clock_offsets_ns(),
-        memory=memory,
-    )

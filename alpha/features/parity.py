@@ -43,8 +43,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def guard(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) -> npt.NDArray[np.uint8]:
-    """The guard's verdict per event: 0 or the number of a Reason."""
+def guard(
+    fs: FeatureSet,
+    events: npt.NDArray[Any],
+    instruments: Instruments,
+    memory: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """The guard's verdict per event: 0 or the number of a Reason; ``memory``, if given, goes on."""
     g = fs.stream.guard
     return guard_events(
         events,
@@ -55,6 +60,7 @@ def guard(fs: FeatureSet, events: npt.NDArray[Any], instruments: Instruments) ->
         duplicates=g.duplicates,
         outlier=g.outlier,
         clock_offset_ns=instruments.clock_offsets_ns(),
+        memory=memory,
     )
 
 

@@ -7,12 +7,11 @@ this machine).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alpha.documents import read_json, write_atomically
+from alpha.documents import plain, read_json, write_atomically
 from alpha.errors import DataError
 from alpha.report import trading_figures as draw
 from alpha.report.figures import DOWN, FLAT
@@ -42,19 +41,6 @@ def duration(ns: float | None) -> str:
         if ns >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns:.3g} ns"
-
-
-def plain(value: Any) -> Any:
-    """For JSON: numbers that are none become null."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def notices(s: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import math
 import socket
 import threading
 import warnings
@@ -23,6 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import numpy.typing as npt
 
+from alpha.documents import plain
 from alpha.errors import AlphaError, AlphaWarning, MissingExtraError
 from alpha.runtime import Runtime
 from alpha.watch.look import Looker, offer_gil
@@ -175,19 +175,6 @@ class Application:
         except ValueError:
             return False
         return True
-
-
-def plain(value: Any) -> Any:
-    """For JSON: numbers that are none become null, numpy's become Python's."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _metrics_of(looker: Looker) -> Callable[[str], Answer]:
