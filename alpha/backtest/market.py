@@ -126,6 +126,7 @@ class Market:
             crossed=self.stream.guard.crossed,
             future_tolerance_ns=self.stream.guard.future_tolerance.ns,
             duplicates=self.stream.guard.duplicates,
+            outlier=self.stream.guard.outlier,
             clock_offset_ns=self.instruments.clock_offsets_ns(),
             memory=self._memory,
         )
