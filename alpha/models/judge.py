@@ -5,8 +5,8 @@ threshold of a tree on the input with both neighbours. A plan is good if every s
 1e-6 * max(1, |y|) (plans of trees: bit for bit) and no decision differs, except where the deciding number stands
 within 1e-6 of its limit; those are counted. In a corner of the clip range large terms cancel, and ONNX Runtime itself
 is off the exact score by more than that: there the distance may be as much larger as ONNX Runtime's own score moves
-when every value of the row moves by four units in its last place; such rows are counted too. Weights rounded to bfloat16
-move scores by more than all this: such a plan, which is never chosen by itself, is good if at most 1 % of the
+when every value of the row moves by four units in its last place; such rows are counted too. Weights rounded to
+bfloat16 move scores by more than all this: such a plan, which is never chosen by itself, is good if at most 1 % of the
 decisions differ, and its verdict says how many do.
 
 Without ONNX Runtime a plan serves only with a verdict that was stored for the same model bytes, build, ISA and
@@ -249,11 +249,12 @@ def compare(
         with np.errstate(all="ignore"):
             off = np.abs(plan.astype(np.float64) - reference) / np.maximum(1.0, np.abs(reference))
         off = np.where(same, 0.0, np.where(both, off, np.inf))
-        apart = off > TOLERANCE
+        apart = both & (off > TOLERANCE)
         if apart.any() and own is not None:
-            moves, most = own(), max(1.0, float(np.abs(reference[both]).max()))
-            net = np.maximum(off - moves / np.maximum(1.0, np.abs(reference)), 0.0)
-            off = np.where(apart & (moves <= ROUNDING * most), net, off)
+            moves, size = own(), np.abs(reference[both]).max(initial=1.0)
+            with np.errstate(all="ignore"):
+                net = np.maximum(off - moves / np.maximum(1.0, np.abs(reference)), 0.0)
+            off = np.where(apart & (moves <= ROUNDING * size), net, off)
             unsteady = int((apart & (off <= TOLERANCE)).any(axis=1).sum())
         worst, unequal = float(off.max()), int((~same).any(axis=1).sum())
         usable = both.all(axis=1)

@@ -253,6 +253,8 @@ def test_where_large_terms_cancel_rounding_is_allowed_for_and_counted(loaded: Lo
     assert good.good and good.unsteady == 1 and good.worst <= 1e-6 and "(1 rows net of" in str(good)
     assert not verdict(4e-6, 1, 5e-6).good and not verdict(9e-6, 0, 5e-6).good
     assert (good + good).unsteady == 2
+    nowhere = np.full_like(y, np.nan)  # no finite score of the reference's anywhere: no plan, and no error
+    assert not judge.compare(y, nowhere, loaded.metadata, exact=False, about="x", own=lambda: np.zeros((2, 1))).good
     jump = judge.unsteadiness(_Sum(1.0), np.zeros((1, 2), np.float32), np.zeros((1, 1), np.float32))
     assert jump[0, 0] > 0.9  # another branch, not rounding
     assert not verdict(0.5, 0, float(jump[0, 0])).good
