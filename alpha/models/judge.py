@@ -3,11 +3,8 @@
 Rows: the artifact's probes, plus rows made to hurt: zeros, denormals, the corners and edges of the clip range, each
 threshold of a tree on the input with both neighbours. A plan is good if every score agrees within
 1e-6 * max(1, |y|) (plans of trees: bit for bit) and no decision differs, except where the deciding number stands
-within 1e-6 of its limit; those are counted. In a corner of the clip range large terms cancel, and ONNX Runtime itself
-is off the exact score by more than that: there the distance may be as much larger as ONNX Runtime's own score moves
-when every value of the row moves by four units in its last place; such rows are counted too. Weights rounded to
-bfloat16 move scores by more than all this: such a plan, which is never chosen by itself, is good if at most 1 % of the
-decisions differ, and its verdict says how many do.
+within 1e-6 of its limit; those are counted. Weights rounded to bfloat16 move scores by more than that: such a plan,
+which is never chosen by itself, is good if at most 1 % of the decisions differ, and its verdict says how many do.
 
 Without ONNX Runtime a plan serves only with a verdict that was stored for the same model bytes, build, ISA and
 precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact's folder.
@@ -15,11 +12,11 @@ precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact'
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +35,13 @@ TOLERANCE = 1e-6
 HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
 WIDER = 8.0
-DRAWS, ULPS = 8, 4  # directions in which the values of a row are moved, and how far: a sum of 64 rounds by as much
-ROUNDING = 1e-5  # a score that moves by more than that, over the largest score, jumps: that is no rounding
 TIES = 3_000  # rows of thresholds and neighbours that are tried when a model is loaded
 Rows = npt.NDArray[np.float32]
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the judge saw. ``worst``: largest |difference| / max(1, |y|), in the rows counted by ``unsteady`` net of what
-    ONNX Runtime's own score moves by for some ulps of the row; ``flips``: other decisions within 1e-6 of a limit, which
-    are tolerated; ``wrong``: other decisions elsewhere. ``subject``: what the verdict is about."""
+    """What the judge saw. ``worst``: largest |difference| / max(1, |y|); ``flips``: other decisions within 1e-6 of a
+    limit, which are tolerated; ``wrong``: other decisions elsewhere. ``subject``: what the verdict is about."""
 
     good: bool
     rows: int
@@ -58,7 +52,6 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     exact: bool
     subject: str
     half: bool = False
-    unsteady: int = 0
 
     def __add__(self, other: Verdict) -> Verdict:
         """The verdict over the rows of both."""
@@ -72,7 +65,6 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             exact=self.exact,
             subject=self.subject,
             half=self.half,
-            unsteady=self.unsteady + other.unsteady,
         )
         return replace(both, good=_good(both))
 
@@ -85,11 +77,6 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
         if self.good:
             how = "bit for bit" if self.exact else f"within {self.worst:.1e}"
-            how += (
-                f" ({self.unsteady:,} rows net of what {ULPS} ulps of the row move its own scores by)"
-                if self.unsteady
-                else ""
-            )
             return f"agrees with ONNX Runtime {how} on {self.rows:,} rows, {self.flips} decisions differ within 1e-6"
         if self.exact:
             return f"differs from ONNX Runtime on {self.unequal:,} of {self.rows:,} rows, bit for bit"
@@ -99,7 +86,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         )
 
 
-@functools.cache
+@cache
 def build_id() -> str:
     """16 hex digits over the compiled kernels and the modules that write plans: another build is judged anew."""
     digest = hashlib.sha256(Path(alpha._core.plan.__file__).read_bytes())
@@ -211,51 +198,22 @@ def decide(y: Rows, meta: Metadata) -> Decided:
 
 def _good(v: Verdict) -> bool:
     """What its numbers say, whatever ``good`` says."""
-    if min(v.rows, v.unequal, v.flips, v.wrong, v.unsteady) < 0 or not 0 <= v.worst < np.inf:
+    if min(v.rows, v.unequal, v.flips, v.wrong) < 0 or not 0 <= v.worst < np.inf:
         return False
     if v.half:
         return v.wrong + v.flips <= HALF_DECISIONS * v.rows
     return v.wrong == 0 and (v.unequal == 0 if v.exact else v.worst <= TOLERANCE)
 
 
-def unsteadiness(reference: Any, rows: Rows, scored: Rows) -> npt.NDArray[np.float64]:
-    """[N, K]: how far the reference's own scores move when every value of a row moves by ULPS units in its last place,
-    up or down at random; the largest of DRAWS."""
-    rng, most = np.random.default_rng(0), np.zeros(scored.shape)
-    for _ in range(DRAWS):
-        step = rng.choice(np.array([-ULPS, ULPS], np.float32), rows.shape) * np.spacing(rows)
-        with np.errstate(all="ignore"):
-            moved = np.abs(scores(reference, rows + step).astype(np.float64) - scored)
-        most = np.fmax(most, moved)
-    return most
-
-
-def compare(
-    plan: Rows,
-    reference: Rows,
-    meta: Metadata,
-    *,
-    exact: bool,
-    about: str,
-    half: bool = False,
-    own: Callable[[], npt.NDArray[np.float64]] | None = None,
-) -> Verdict:
-    """The verdict over scores [N, K] of both engines. ``own``: how far the reference's scores move for some ulps of the
-    rows; asked only where scores are too far apart."""
-    worst, unequal, wrong, flips, unsteady = 0.0, 0, 0, 0, 0
+def compare(plan: Rows, reference: Rows, meta: Metadata, *, exact: bool, about: str, half: bool = False) -> Verdict:
+    """The verdict over scores [N, K] of both engines."""
+    worst, unequal, wrong, flips = 0.0, 0, 0, 0
     if len(plan):
         both = np.isfinite(plan) & np.isfinite(reference)
         same = (plan == reference) | (np.isnan(plan) & np.isnan(reference))
         with np.errstate(all="ignore"):
             off = np.abs(plan.astype(np.float64) - reference) / np.maximum(1.0, np.abs(reference))
         off = np.where(same, 0.0, np.where(both, off, np.inf))
-        apart = both & (off > TOLERANCE)
-        if apart.any() and own is not None:
-            moves, size = own(), np.abs(reference[both]).max(initial=1.0)
-            with np.errstate(all="ignore"):
-                net = np.maximum(off - moves / np.maximum(1.0, np.abs(reference)), 0.0)
-            off = np.where(apart & (moves <= ROUNDING * size), net, off)
-            unsteady = int((apart & (off <= TOLERANCE)).any(axis=1).sum())
         worst, unequal = float(off.max()), int((~same).any(axis=1).sum())
         usable = both.all(axis=1)
         mine, theirs = decide(plan[usable], meta), decide(reference[usable], meta)
@@ -272,7 +230,6 @@ def compare(
         exact=exact,
         subject=about,
         half=half,
-        unsteady=unsteady,
     )
     return replace(verdict, good=_good(verdict))
 
@@ -281,10 +238,7 @@ def judge(compiled: Compiled, reference: Any, rows: Rows, meta: Metadata, about:
     """Run the plan against ``reference`` (an OrtKernel) over ``rows`` [N, inputs]."""
     half = compiled.precision == "bf16" and not compiled.exact
     mine, theirs = scores(compiled.plan.kernel(), rows), scores(reference, rows)
-    # where a tree turns, an ulp of the row is another leaf: no measure of rounding
-    rounding = not (half or compiled.exact or compiled.ties)
-    own = functools.partial(unsteadiness, reference, rows, theirs) if rounding else None
-    return compare(mine, theirs, meta, exact=compiled.exact, about=about, half=half, own=own)
+    return compare(mine, theirs, meta, exact=compiled.exact, about=about, half=half)
 
 
 # -- verdicts that are kept

@@ -10,13 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from plans import f, graph, node
 
 import alpha
-from alpha._core.ort import OrtModel
 from alpha._core.plan import Plan
 from alpha._core.program import available_isas
 from alpha._core.program import isa as chosen_isa
@@ -89,8 +86,7 @@ def _spoiled(loaded: LoadedModel, weight: float) -> Compiled:
         Builder.whole = whole  # type: ignore[method-assign]
 
 
-# not 3e-6: which weight comes first depends on the width of the vectors, and not every one is felt by a score
-@pytest.mark.parametrize(("weight", "good"), [(0.0, True), (3e-5, False), (1e-3, False)])
+@pytest.mark.parametrize(("weight", "good"), [(0.0, True), (3e-6, False), (1e-3, False)])
 def test_a_plan_that_is_off_is_found(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, weight: float, good: bool
 ) -> None:
@@ -225,62 +221,9 @@ def test_decisions_that_differ(loaded: LoadedModel) -> None:
     assert not both.good and both.rows == 2
 
 
-class _Sum:
-    """A kernel in whose score two large terms cancel; or that jumps at 0."""
-
-    n_carry = 0
-
-    def __init__(self, jump: float = 0.0) -> None:
-        self.jump = np.float32(jump)
-
-    def run(self, rows: Any) -> Any:
-        return (rows @ np.array([[1.0], [-1.0]], np.float32) + self.jump * (rows[:, :1] > 0)).astype(np.float32)
-
-
-def test_where_large_terms_cancel_rounding_is_allowed_for_and_counted(loaded: LoadedModel) -> None:
-    rows = np.array([[100.0, 99.5], [0.5, 0.25]], np.float32)  # an ulp of the first row's values is 7.6e-6
-    moved = judge.unsteadiness(_Sum(), rows, _Sum().run(rows))
-    assert 3e-5 < moved[0, 0] < 1e-4 and 0 < moved[1, 0] < 8e-7
-    y = np.array([[0.9], [0.9]], np.float32)
-
-    def verdict(off: float, row: int, own: float) -> judge.Verdict:
-        other = y.copy()
-        other[row] += np.float32(off)
-        meta = loaded.metadata
-        return judge.compare(other, y, meta, exact=False, about="x", own=lambda: np.array([[own], [0.0]]))
-
-    good = verdict(4e-6, 0, 5e-6)
-    assert good.good and good.unsteady == 1 and good.worst <= 1e-6 and "(1 rows net of" in str(good)
-    assert not verdict(4e-6, 1, 5e-6).good and not verdict(9e-6, 0, 5e-6).good
-    assert (good + good).unsteady == 2
-    nowhere = np.full_like(y, np.nan)  # no finite score of the reference's anywhere: no plan, and no error
-    assert not judge.compare(y, nowhere, loaded.metadata, exact=False, about="x", own=lambda: np.zeros((2, 1))).good
-    jump = judge.unsteadiness(_Sum(1.0), np.zeros((1, 2), np.float32), np.zeros((1, 1), np.float32))
-    assert jump[0, 0] > 0.9  # another branch, not rounding
-    assert not verdict(0.5, 0, float(jump[0, 0])).good
-
-
-def test_a_wide_network_is_served_by_its_plan() -> None:
-    """In the corners of the clip range its rounding is beyond 1e-6, in ONNX Runtime too."""
-    nodes = [node("Gemm", "x,a,b", "h"), node("Relu", "h", "r"), node("Gemm", "r,c", "y")]
-    data = graph(nodes, {"a": f(64, 256) / 10, "b": f(256), "c": f(256, 1) / 10}, (1, 64))
-    compiled = compile_model(data, "y")
-    meta = load_artifact(DEMO).metadata
-    meta = msgspec.structs.replace(
-        meta,
-        actions=["BUY"],
-        outputs=[msgspec.structs.replace(meta.outputs[0], name="y", kind="value")],
-        decision=msgspec.structs.replace(meta.decision, rule="sign", threshold=0.5),
-    )
-    rows = judge.hard_rows(compiled, (-5.0, 5.0))
-    kernel = OrtModel(data, output="y").kernel()
-    found = judge.judge(compiled, kernel, rows, meta, "x")
-    plain = judge.compare(judge.scores(compiled.plan.kernel(), rows), judge.scores(kernel, rows), meta, exact=False, about="x")  # fmt: skip
-    assert found.good and found.unsteady > 0, str(found)
-    assert not plain.good and plain.worst > 1e-6
-
-
 def test_a_flip_at_the_threshold_is_tolerated_and_counted(loaded: LoadedModel) -> None:
+    import msgspec
+
     meta = msgspec.structs.replace(
         loaded.metadata, decision=msgspec.structs.replace(loaded.metadata.decision, threshold=0.625)
     )
