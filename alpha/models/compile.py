@@ -52,11 +52,14 @@ class Compiled:
     """A plan and what its judge needs to know. ``ties``: (feature, threshold) at which trees on the input branch.
 
     ``exact``: only trees, comparisons and copies, so it equals ONNX Runtime bit for bit. ``shape``: of one input.
+    ``graph``, ``output``: what was compiled.
     """
 
     plan: Plan
     shape: tuple[int, ...]
     exact: bool
+    graph: Graph
+    output: str
     ties: list[tuple[int, float]] = field(default_factory=list)
     precision: str = "float32"
 
@@ -119,7 +122,7 @@ def compile_model(
     carry_out = _new_states(c, carry)
     plan = b.plan(inputs, result, carry_in, carry_out, isa)
     exact = {"TREES", "GATHER", "COPY"} >= set(plan.steps_by_name)
-    return Compiled(plan, inputs.shape, exact, c.ties, precision)
+    return Compiled(plan, inputs.shape, exact, graph, output, c.ties, precision)
 
 
 def _shape(info: Any) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 from plans import agrees, f, forest, graph, node
 
 from alpha.errors import ModelError
@@ -33,6 +34,19 @@ def test_activations(op: str) -> None:
 )
 def test_operators_with_attributes(op: str, attributes: dict[str, Any]) -> None:
     agrees(graph([node(op, "x", **attributes)]))
+
+
+def test_clip_square_root_and_a_constant_of_the_graph() -> None:
+    agrees(graph([node("Clip", "x", min=-0.5, max=0.25)], opset=10))
+    ends = {"low": np.float32(-0.5), "high": np.float32(0.25)}
+    agrees(graph([node("Clip", "x,low,high")], ends))
+    agrees(graph([node("Clip", "x,,high")], ends))
+    nodes = [
+        node("Constant", "", "c", value=numpy_helper.from_array(f(6))),
+        node("Abs", "x", "a"),
+        node("Sqrt", "a", "s"),
+    ]
+    agrees(graph([*nodes, node("Add", "s,c")]))
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])

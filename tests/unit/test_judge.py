@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+from plans import f, graph, node
 
 import alpha
+from alpha._core.ort import OrtModel
 from alpha._core.plan import Plan
 from alpha._core.program import available_isas
 from alpha._core.program import isa as chosen_isa
@@ -24,8 +28,10 @@ from alpha.errors import ModelError
 from alpha.events import Reason
 from alpha.models import judge
 from alpha.models.compile import Compiled, Unsupported, compile_model
+from alpha.models.exact import exact_scores
+from alpha.models.graph import read_graph
 from alpha.models.load import LoadedModel, load_artifact
-from alpha.models.metadata import normalised
+from alpha.models.metadata import Metadata, normalised
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo_mlp" / "v1"
 
@@ -86,7 +92,8 @@ def _spoiled(loaded: LoadedModel, weight: float) -> Compiled:
         Builder.whole = whole  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize(("weight", "good"), [(0.0, True), (3e-6, False), (1e-3, False)])
+# the score is a probability, which moves by a quarter of what its logit does
+@pytest.mark.parametrize(("weight", "good"), [(0.0, True), (1.2e-5, False), (1e-3, False)])
 def test_a_plan_that_is_off_is_found(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, weight: float, good: bool
 ) -> None:
@@ -221,12 +228,88 @@ def test_decisions_that_differ(loaded: LoadedModel) -> None:
     assert not both.good and both.rows == 2
 
 
-def test_a_flip_at_the_threshold_is_tolerated_and_counted(loaded: LoadedModel) -> None:
-    import msgspec
+class _Off:
+    """A reference whose scores lie ``by`` beside those of a kernel where ``at`` says so: it rounds, or is wrong."""
 
-    meta = msgspec.structs.replace(
-        loaded.metadata, decision=msgspec.structs.replace(loaded.metadata.decision, threshold=0.625)
+    n_carry = 0
+
+    def __init__(self, kernel: Any, by: float, at: slice = slice(None)) -> None:
+        self.kernel, self.by, self.at = kernel, np.float32(by), at
+
+    def run(self, rows: Any) -> Any:
+        y = np.array(self.kernel.run(rows))
+        y[self.at] += self.by
+        return y
+
+
+def _wide(weight: float = 0.1) -> tuple[Compiled, Any, Metadata]:
+    """64-32-1 with one value as its score: plan, ONNX Runtime and metadata."""
+    nodes = [node("Gemm", "x,a,b", "h"), node("Relu", "h", "r"), node("Gemm", "r,c", "y")]
+    weights = {"a": f(64, 32) * np.float32(weight), "b": f(32), "c": f(32, 1) * np.float32(weight)}
+    data = graph(nodes, weights, (1, 64))
+    meta = load_artifact(DEMO).metadata
+    meta = replace(
+        meta,
+        actions=["BUY"],
+        outputs=[replace(meta.outputs[0], name="y", kind="value")],
+        decision=replace(meta.decision, rule="sign", threshold=0.5),
     )
+    return compile_model(data, "y"), OrtModel(data, output="y").kernel(), meta
+
+
+def test_where_onnx_runtime_rounds_the_exact_score_judges() -> None:
+    compiled, kernel, meta = _wide()
+    rows = judge.hard_rows(compiled, (-5.0, 5.0))
+
+    def verdict(reference: Any) -> judge.Verdict:
+        return judge.judge(compiled, reference, rows, meta, "x")
+
+    plain = verdict(kernel)
+    assert plain.good and plain.by_float64 == 0 and "by float64" not in str(plain)
+    rounds = verdict(_Off(kernel, 4e-6, slice(10, 30)))  # further than the tolerance: which of the two is off?
+    assert rounds.good and 0 < rounds.by_float64 <= 20 and rounds.worst <= 1e-6
+    assert f"({rounds.by_float64} of them by float64)" in str(rounds)
+    assert (rounds + rounds).by_float64 == 2 * rounds.by_float64 and (rounds + rounds).good
+    wrong = verdict(_Off(kernel, 1e-2, slice(10, 30)))  # no rounding: the two do not compute the same function
+    assert not wrong.good and wrong.by_float64 == 0 and wrong.worst > 1e-4
+    nothing = verdict(_Off(kernel, np.nan))
+    assert not nothing.good and nothing.by_float64 == 0
+
+
+@pytest.mark.parametrize("spoil", [3e-6, 1e-3])
+def test_a_plan_that_is_off_is_off_by_float64_too(spoil: float) -> None:
+    """The exact score excuses ONNX Runtime's rounding, not the plan's."""
+    compiled, kernel, meta = _wide()
+    rows = judge.hard_rows(compiled, (-5.0, 5.0))
+    spoiled = dataclasses.replace(compiled, plan=_Plan(_Off(compiled.plan.kernel(), spoil)))  # type: ignore[arg-type]
+    found = judge.judge(spoiled, kernel, rows, meta, "x")
+    assert not found.good and found.worst > 1.5e-6
+    assert (found.by_float64 > 0) is (spoil < 1e-5)
+
+
+class _Plan:
+    """As much of a plan as the judge asks for."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+
+    def kernel(self) -> Any:
+        return self._kernel
+
+
+def test_a_graph_that_is_not_read_in_float64_has_no_exact_score() -> None:
+    x = f(3, 6)
+    known = read_graph(graph([node("Tanh", "x")]))
+    assert exact_scores(known, "y", x[:0], (1, 6)) is None
+    found = exact_scores(known, "y", x, (1, 6))
+    assert found is not None and found.dtype == np.float64 and (found == np.tanh(x.astype(np.float64))).all()
+    assert exact_scores(read_graph(graph([node("Erf", "x")])), "y", x, (1, 6)) is None
+    beside = read_graph(graph([node("Tanh", "x"), node("ArgMax", "y", "label")]))
+    assert np.array_equal(exact_scores(beside, "y", x, (1, 6)), found)  # type: ignore[arg-type]
+
+
+def test_a_flip_at_the_threshold_is_tolerated_and_counted(loaded: LoadedModel) -> None:
+    meta = replace(loaded.metadata, decision=replace(loaded.metadata.decision, threshold=0.625))
     kind = meta.outputs[0].kind
     assert kind == "probabilities"
     above, below = np.float32(0.625), np.nextafter(np.float32(0.625), np.float32(0))
