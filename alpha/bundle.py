@@ -50,6 +50,8 @@ class Bundle:
     governed: bool = False
     revision: int = 0
     engine: Engine = NO_ENGINE
+    wanted: str = "auto"
+    """Which engine was asked for; ``engine`` is the one that serves."""
     precision: str = "float32"
     valid_until_ns: int | None = None
     loaded: LoadedModel | None = None
@@ -136,6 +138,7 @@ class Bundle:
             governed=governed,
             revision=revision,
             engine=chosen,
+            wanted=engine,
             precision=precision,
             valid_until_ns=valid_until_ns,
             loaded=loaded,

@@ -247,6 +247,7 @@ def loaded_now(bundle: Bundle) -> Bundle:
         name=bundle.name,
         governed=bundle.governed,
         revision=bundle.revision,
+        engine=bundle.wanted,
         precision=bundle.precision,
         valid_until_ns=bundle.valid_until_ns,
         inactive=bundle.inactive,

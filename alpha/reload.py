@@ -102,7 +102,7 @@ def _inactive(book: Registry, uri: str, serving: Bundle) -> Bundle | None:
 
 class Serving:
     """The Bundle that a pipeline serves, the one before it, and the one that is coming in. ``source``: registry and URI
-    that :meth:`reload` takes up, None where a runtime does not reload; ``precision``: of the weights of what it takes up."""
+    that :meth:`reload` takes up, None where a runtime does not reload; ``engine``, ``precision``: of what it takes up."""
 
     def __init__(self, bundle: Bundle, pipeline: Pipeline, instruments: Instruments) -> None:
         self._bundle, self._pipeline, self._instruments = bundle, pipeline, instruments
@@ -114,6 +114,7 @@ class Serving:
         self._settling = threading.Lock()  # who notices a takeover also says whose it was, before anybody else looks
         self.latch: KillLatch | None = None
         self.source: tuple[str | Path | None, str | Desk] | None = None
+        self.engine = "auto"
         self.precision = "float32"
 
     @property
@@ -149,20 +150,20 @@ class Serving:
         if not isinstance(own, Desk):
             if model is not None:
                 raise StateError("this runtime serves one model: reload(uri) without model=")
-            return governed(registry, uri or own, precision=self.precision)
+            return governed(registry, uri or own, self.engine, precision=self.precision)
         serving = self.bundle
         assert isinstance(serving, Group)
         desk, bundles, _ = serving.seated
         if model is None:
             if uri is not None:
                 raise StateError(f"which of {', '.join(desk.models)} is to become {uri}? reload(uri, model=NAME)")
-            return governed_group(registry, desk, precision=self.precision, serving=serving)
+            return governed_group(registry, desk, self.engine, precision=self.precision, serving=serving)
         now = desk.model(model)
         changed = msgspec.structs.replace(now, uri=uri or now.uri)
         desk = Desk({**desk.models, model: changed}, desk.ensembles, desk.splits)
         precision = now.precision or self.precision
         lazy = now.lazy and bundles[model].deferred
-        fresh = governed(registry, changed.uri, precision=precision, deferred=lazy)
+        fresh = governed(registry, changed.uri, self.engine, precision=precision, deferred=lazy)
         return Group.of(desk, {**bundles, model: fresh}, serving)
 
     def load(self, model: str, audit: AuditLog | None) -> dict[str, Any]:

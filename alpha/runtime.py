@@ -128,8 +128,8 @@ class Runtime:
 
         Every byte is hashed and compared before it is used. ``missing="hold"``: a registry or model that cannot
         be trusted does not stop the program; every decision is then HOLD with NO_MODEL, and ``runtime.why`` says why.
-        ``engine``: auto, plan or ort; ``precision``: float32, or bf16 for a plan with weights rounded to bfloat16, kept by a
-        reload; see :meth:`Bundle.from_model`. ``stats()["weights"]`` says what serves and how its decisions compare.
+        ``engine``: auto, plan or ort; ``precision``: float32, or bf16 for a plan with weights rounded to bfloat16; a reload
+        keeps both; see :meth:`Bundle.from_model`. ``stats()["weights"]`` says what serves and how its decisions compare.
         """
         if missing not in ("raise", "hold"):
             raise AlphaError(f"missing must be 'raise' or 'hold', not {missing!r}")
@@ -157,7 +157,7 @@ class Runtime:
         )
         if reload != "none":
             rt._serving.source = registry, what
-            rt._serving.precision = precision
+            rt._serving.engine, rt._serving.precision = engine, precision
         if reload == "poll":
             rt._watch = Watch(find(registry), rt.reload, every_s, rt.tend)
         return rt

@@ -15,8 +15,12 @@ import pytest
 from alpha.audit.frames import Frame
 from alpha.backtest.costs import Costs, FeePeriod, FeeTable
 from alpha.backtest.record import frames, recount
+from alpha.backtest.serving import Served
 from alpha.backtest.settings import Settings
+from alpha.bundle import Bundle
 from alpha.errors import DataError
+from alpha.features.feature_set import FeatureSet, GuardSpec, StreamSpec, parse_trigger
+from alpha.features.language import parse
 from alpha.replay import replay
 from alpha.strategies import make
 from alpha.strategies.sizer import Sizing
@@ -50,6 +54,26 @@ def test_two_trades_make_fourteen_eighty(tmp_path: Path) -> None:
     counted = recount(tmp_path / "log")
     assert counted["fills"] == 3 and counted["worst"] <= 1e-15 and counted["equity"] == again.ledger.account.equity
     assert replay(tmp_path / "log").passed
+
+
+@pytest.mark.parametrize("cuts", [(), (2,), (3,)])
+def test_a_price_that_the_guard_calls_an_outlier_fills_nobody_and_values_nothing(cuts: tuple[int, ...]) -> None:
+    ts = START + 10**9 * np.arange(6)
+    px = np.array([30.0, 30.0, 300.0, 31.0, 3.0, 31.0])  # bad prints: where the order would be filled, and behind it
+    settings = Settings(cash=1000.0, costs=TEN_CENTS, sizing=Sizing(qty=10.0), short=False)
+
+    def bought(outlier: float | None) -> tuple[float, float, dict[str, int]]:
+        """Price of the fill, the least equity, what was rejected."""
+        stream = StreamSpec(guard=GuardSpec(outlier=outlier))
+        bundle = Bundle.from_features(FeatureSet("rows", {"price": parse("mid")}, parse_trigger("quote"), stream))
+        strategy = desks.Scripted({int(ts[1]): 1})
+        done = desks.run(strategy, Served(bundle), desks.quotes(ts, px, px), settings=settings, cuts=cuts)
+        (fill,) = done.ledger.fills
+        return fill.px, float(done.curve.points()["equity"].min()), dict(done.market.rejected)
+
+    assert bought(3.0) == (31.0, pytest.approx(999.9), {"OUTLIER": 2})
+    px_without, worst, rejected = bought(None)
+    assert px_without == 300.0 and worst < 0.0 and not rejected
 
 
 def test_a_log_that_lies_about_money_is_found(tmp_path: Path) -> None:

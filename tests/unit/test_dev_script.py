@@ -197,11 +197,14 @@ def test_the_second_start_calls_nothing(shop: Workshop) -> None:
         (["test", "--all", "-x"], "-x"),
         (["test", "unit", "-x"], "tests/unit -x"),
         (["test", "tests/unit"], "tests/unit"),
+        (["test", "unit", "race", "-k", "unit"], "tests/unit tests/race -k unit"),
+        (["test", "unit/::test_a", "tests/race"], "tests/unit/::test_a tests/race"),
         (["test", "ring and not race"], "-k ring and not race"),
     ],
 )
 def test_parts_of_the_suite(shop: Workshop, args: list[str], said: str) -> None:
-    (shop.root / "tests" / "unit").mkdir(parents=True)
+    for place in ("unit", "race"):
+        (shop.root / "tests" / place).mkdir(parents=True)
     assert shop.dev("build")[0] == 0
     assert shop.dev(*args)[2] == [f"python -m pytest -q -n 2 {said}"]
 

@@ -88,6 +88,20 @@ def test_a_reload_keeps_the_precision(file: Path, tmp_path: Path) -> None:
     assert replay(tmp_path / "log").passed
 
 
+def test_a_reload_and_a_late_load_keep_the_engine(file: Path) -> None:
+    with runtime(file, engine="ort", reload="explicit") as rt:
+        assert rt.reload("models:/demo/1")["status"] == "offered"
+        rt.run(STREAM.events[:1_000])
+        assert rt.bundle.name == "demo/1" and rt.stats()["engine"] == "ort"
+    desk = alpha.Desk({"first": MLP, "lazy": alpha.Model(MLP, "shadow", lazy=True)})
+    with runtime(file, desk, engine="ort", reload="explicit") as rt:
+        assert rt.load("lazy")["status"] == "offered"
+        rt.run(STREAM.events[:1_000])
+        assert rt.reload("models:/demo/1", model="first")["status"] == "offered"
+        rt.run(STREAM.events[1_000:])
+        assert [m["engine"] for m in rt.stats()["models"].values()] == ["ort", "ort"]
+
+
 def test_each_model_of_a_desk_may_have_its_own(file: Path, tmp_path: Path) -> None:
     desk = alpha.Desk(
         {"half": MLP, "exact": alpha.Model(MLP, precision="float32"), "lazy": alpha.Model(MLP, "shadow", lazy=True)}
