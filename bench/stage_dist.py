@@ -23,7 +23,7 @@ from alpha_training import recipe, snapshot
 from alpha_training.spread import Reading, Spread
 from bench.measure import Result, result
 
-ROUNDS, TASKS, SEGMENT = 3, 4, 600_000
+ROUNDS, TASKS, SEGMENT = 3, 4, 250_000
 RECIPE = f"""
 features = "book"
 assumptions = ["a measurement"]
