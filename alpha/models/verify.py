@@ -10,6 +10,7 @@ import numpy as np
 
 from alpha.errors import ModelError
 from alpha.models.allowed import check_operators
+from alpha.models.costs import check_costs
 from alpha.models.graph import DEFAULT, Graph, Limits, Node, every_node, read_graph
 from alpha.models.trees import OPERATORS, read_trees
 from alpha.models.widths import why_unknown, widths
@@ -30,6 +31,7 @@ def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Gr
 def _verified(data: bytes, features: int, limits: Limits) -> Graph:
     graph = read_graph(data, limits)
     check_operators(graph)
+    check_costs(graph, features)
     columns: dict[str, int] | None = None
     for node in every_node(graph):
         if node.domain != "ai.onnx.ml" or not (node.op in OPERATORS or node.op in _LINEAR):

@@ -146,7 +146,7 @@ def test_the_rounds_of_loops_inside_loops_multiply() -> None:
     verify_model(nested(2, 500))
     verify_model(nested(3, 60))
     for depth, rounds in ((2, 10_000), (2, 800), (3, 90), (5, 10_000)):
-        with pytest.raises(ModelError, match="node Loop 'y' would run more than 1,000,000 nodes|node Loop 'o1' would run"):
+        with pytest.raises(ModelError, match=r"node Loop '\w+' would run more than 1,000,000 nodes"):
             verify_model(nested(depth, rounds))
 
 
