@@ -51,6 +51,8 @@ def widths(graph: Graph, features: int = 0) -> dict[str, int]:
             constants[node.outputs[0]] = value
             _constant(node.outputs[0], value, known)
             continue
+        if not node.inputs:
+            continue
         if node.op == "Shape" and node.inputs[0] in known and not node.attributes:
             shaped[node.outputs[0]] = known[node.inputs[0]]
             continue
@@ -114,7 +116,12 @@ def _of(node: Node, known: dict[str, int], constants: dict[str, Tensor]) -> int 
         weights = constants[node.inputs[1]]
         if weights.ndim == 2:
             return int(weights.shape[0 if node.attributes.get("transB", 0) else 1])
-    if node.op == "Gather" and node.attributes.get("axis", 0) in (1, -1) and node.inputs[1] in constants:
+    if (
+        node.op == "Gather"
+        and len(node.inputs) > 1
+        and node.attributes.get("axis", 0) in (1, -1)
+        and node.inputs[1] in constants
+    ):
         chosen = constants[node.inputs[1]]
         return len(chosen) if chosen.ndim == 1 else None
     if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in constants:

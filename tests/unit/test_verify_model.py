@@ -341,3 +341,13 @@ def test_no_export_of_scikit_learn_is_refused() -> None:
     for estimator, target in estimators:
         for zipmap in (False, True):
             assert verify_model(made.exported(estimator, target, zipmap=zipmap)).outputs, estimator
+
+
+@pytest.mark.parametrize("op", ["Shape", "ConstantOfShape", "Reshape", "Gather", "Concat", "MatMul"])
+@pytest.mark.parametrize("inputs", [[], ["x"]])
+def test_a_node_with_too_few_inputs_before_trees_is_no_surprise(op: str, inputs: list[str]) -> None:
+    nodes = [
+        helper.make_node(op, inputs, ["few"], **({"axis": 1} if op in ("Gather", "Concat") else {})),
+        helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", scale=[1.0] * F, offset=[0.0] * F),
+    ]
+    verify_model(made.model(nodes, [made.value("x", "N", F)], [made.value("y", "N", F)], ml=3))
