@@ -12,11 +12,12 @@ import math
 import numpy as np
 
 from alpha.errors import ModelError
-from alpha.models.structure import Graph, Node, Tensor, every_node
+from alpha.models.structure import Graph, Node, Tensor, every_node, subgraphs
 
 DOMAINS = ("", "ai.onnx.ml")
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 MAX_TRIPS = 10_000
+MAX_RUNS = 1_000_000  # of nodes for one row
 MAX_MADE = 1 << 24  # elements that one node may make out of a few numbers
 MAX_WORK = 200_000  # names that are looked at to find that out
 
@@ -38,7 +39,7 @@ _MAKERS = {
     "DFT": (1,),
     "AffineGrid": (1,),
 }
-# inputs that may be left out in the middle (named ""), by operator; whoever is not here needs all that it lists.
+# inputs that ONNX lets a node leave out (named ""), by operator; whoever is not here needs all that it lists.
 # ONNX Runtime 1.32 follows a null pointer when a Sum is given one of these.
 OPTIONAL = {
     op: places
@@ -63,6 +64,21 @@ OPTIONAL = {
     )
     for op in ops.split()
 }
+# of those, the ones that must be absent instead: ONNX Runtime 1.32 dies of an empty name there, in every graph
+FATAL = {("LayerNormalization", 2), ("DFT", 2)}
+# outputs that may be left out (named ""), by operator: a Split or Loop without one of its own kills it too
+OPTIONAL_OUTPUTS = {
+    "Attention": (1, 2, 3),
+    "BatchNormalization": (1, 2, 3, 4),
+    "Dropout": (1,),
+    "GRU": (0, 1),
+    "LSTM": (0, 1, 2),
+    "LayerNormalization": (1, 2),
+    "MaxPool": (1,),
+    "RNN": (0, 1),
+    "SoftmaxCrossEntropyLoss": (1,),
+    "Unique": (1, 2, 3),
+}
 # values that stand for "missing" are NaN on purpose
 _MAY_BE_NAN = {("Imputer", "replaced_value_float"), ("LabelEncoder", "keys_floats"), ("LabelEncoder", "default_float")}
 
@@ -85,15 +101,16 @@ def check_operators(graph: Graph) -> None:
         if node.op in RANDOM:
             raise ModelError(f"node {node} draws random numbers: the same event must give the same signal")
         _finite(node)
-        _all_inputs(node)
+        _all_ports(node)
         if node.domain:
             continue
         if node.op in ("Dropout", "BatchNormalization"):
             _inference(node, graph.opset[""], constants)
         elif node.op == "Loop":
-            _bounded(node, constants)
+            _rounds(node, constants)
         elif node.op in _MAKERS:
             _small(node, constants, makers, work)
+    _runs(graph, constants)
 
 
 def _constants(graph: Graph) -> dict[str, Tensor]:
@@ -110,10 +127,19 @@ def _constants(graph: Graph) -> dict[str, Tensor]:
     return found
 
 
-def _all_inputs(node: Node) -> None:
+def _all_ports(node: Node) -> None:
     for i, name in enumerate(node.inputs):
-        if not name and (node.domain or i not in OPTIONAL.get(node.op, ())):
+        if name:
+            continue
+        if node.domain or i not in OPTIONAL.get(node.op, ()):
             raise ModelError(f"node {node} leaves out its input {i}, which it cannot do without")
+        if (node.op, i) in FATAL:
+            raise ModelError(
+                f'node {node} names its input {i} "", of which ONNX Runtime dies: end its list of inputs before it'
+            )
+    for i, name in enumerate(node.outputs):
+        if not name and (node.domain or i not in OPTIONAL_OUTPUTS.get(node.op, ())):
+            raise ModelError(f"node {node} leaves out its output {i}, which needs a name even where nothing uses it")
 
 
 def _finite(node: Node) -> None:
@@ -142,13 +168,28 @@ def _inference(node: Node, opset: int, constants: dict[str, Tensor]) -> None:
         raise ModelError(f"node {node} is in training mode: export the model for inference (model.eval())")
 
 
-def _bounded(node: Node, constants: dict[str, Tensor]) -> None:
+def _rounds(node: Node, constants: dict[str, Tensor]) -> int:
     trips = constants.get(node.inputs[0]) if node.inputs else None
     if trips is None or trips.size != 1 or not 0 <= int(trips.ravel()[0]) <= MAX_TRIPS:
         raise ModelError(
             f"node {node}: its number of rounds must be a constant of at most {MAX_TRIPS:,}: "
             "a loop that may not end would stop the trading loop"
         )
+    return int(trips.ravel()[0])
+
+
+def _runs(graph: Graph, constants: dict[str, Tensor]) -> int:
+    """Nodes that one row runs at most, where the rounds of loops inside loops multiply."""
+    runs = 0
+    for node in graph.nodes:
+        rounds = _rounds(node, constants) if node.op == "Loop" and not node.domain else 1
+        runs += 1 + rounds * sum(_runs(sub, constants) for sub in subgraphs(node))
+        if runs > MAX_RUNS:
+            raise ModelError(
+                f"node {node} would run more than {MAX_RUNS:,} nodes for one row: the rounds of loops inside loops "
+                "multiply"
+            )
+    return runs
 
 
 def _small(node: Node, constants: dict[str, Tensor], makers: dict[str, Node], work: list[int]) -> None:

@@ -19,8 +19,9 @@ from alpha.models.wire import DEFAULT, Budget, Limits, Message
 
 __all__ = ["DEFAULT", "Attribute", "Graph", "Limits", "Node", "ValueInfo", "every_node", "read_graph", "subgraphs"]
 
-# tensors of attributes where a NaN has a meaning: the end of a set, a missing key
-_MAY_BE_NAN = ("membership_values", "keys_tensor", "default_tensor")
+# tensors of attributes where a NaN has a meaning (the end of a set, a missing key) or an infinity (a threshold: the
+# reader of trees looks at those itself)
+_MAY_BE_NAN = ("membership_values", "keys_tensor", "default_tensor", "nodes_values_as_tensor", "nodes_splits")
 _STARTS = {
     b"PK\x03\x04": "a zip archive (torch.save and numpy write those)",
     b"\x80\x02": "a pickle",

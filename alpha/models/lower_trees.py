@@ -20,6 +20,7 @@ _AGGREGATE = {"SUM": 0, "AVERAGE": 1, "MIN": 2, "MAX": 3}
 _RAW, _SHARE, _SIGNED, _MIRROR = range(4)
 MAX_PADDED_DEPTH = 10
 MAX_PADDED_BYTES = 512 * 1024
+MAX_VISITS = 1 << 22
 MAX_MEMBERS = 1 << 17  # of the sets of a node's branches, all together
 
 assert set(_AGGREGATE) == set(AGGREGATE)
@@ -45,6 +46,8 @@ def _splits(t: Trees, node: Node) -> _Splits:
     value = t.value.astype(np.float32)
     before = np.nextafter(value, np.float32(-np.inf))
     _, lt, gte, gt, eq, neq = range(6)
+    if (np.isneginf(value) & np.isin(mode, (lt, gte, eq, neq))).any():
+        raise Unsupported(f"node {node}: a comparison that needs the float before -inf")
     yes, no = t.yes.astype(np.int64), t.no.astype(np.int64)
     swap = (mode == gte) | (mode == gt) | (mode == neq)
     first, second = np.where(swap, no, yes), np.where(swap, yes, no)
@@ -55,7 +58,7 @@ def _splits(t: Trees, node: Node) -> _Splits:
     feature = t.feature.astype(np.int64)
     equal = np.flatnonzero((mode == eq) | (mode == neq))
     if not len(equal) and not t.members:
-        return _Splits(feature, threshold, first, second, missing, t.roots.astype(np.int64), False)
+        return _Splits(feature, threshold, first, second, missing, t.roots.astype(np.int64), t.shared)
     # x == t: x <= t, and then not x <= the float before t; "equal" is `first`, "different" is `second`
     extra = len(mode) + np.arange(len(equal))
     feature = np.concatenate([feature, feature[equal]])
@@ -132,14 +135,18 @@ def _leaf_values(t: Trees, node: Node) -> tuple[Array, npt.NDArray[np.int64] | N
 
 def _levels(s: _Splits) -> tuple[list[npt.NDArray[np.int64]], int]:
     """Inner nodes wave by wave from the roots, and the number of waves."""
-    waves = []
+    waves: list[npt.NDArray[np.int64]] = []
+    visits = 0  # a shared node is met once on each of its levels
     wave = s.roots[s.roots >= 0]
     while len(wave):
         waves.append(wave)
+        visits += len(wave)
         wave = np.concatenate([s.yes[wave], s.no[wave]])
         wave = np.unique(wave[wave >= 0])
         if len(waves) > 4096:
             raise Unsupported("trees deeper than 4096")
+        if visits > MAX_VISITS + len(s.feature):
+            raise Unsupported("trees whose branches share nodes over many levels")
     return waves, len(waves)
 
 
@@ -281,7 +288,8 @@ def _trees(c: Lowering, node: Node) -> None:
     start = x.start()
     assert start is not None
     if x.buffer is c.input_buffer and start == 0:
-        c.ties += zip(t.feature.tolist(), t.value.astype(float).tolist(), strict=True)
+        far = ~np.isinf(t.value)  # no row comes near an infinite threshold
+        c.ties += zip(t.feature[far].tolist(), t.value[far].astype(float).tolist(), strict=True)
         c.ties += ((int(t.feature[at]), float(v)) for at, values in t.members.items() for v in values)
     out = c.builder.fresh((1, n_out))
     c.builder.add(
@@ -308,6 +316,8 @@ def _sum_of_tree(s: _Splits, leaf_sum: npt.NDArray[np.int64]) -> npt.NDArray[np.
             out[tree] = target
         wave, owner = wave[~leaf], owner[~leaf]
         wave, owner = np.concatenate([s.yes[wave], s.no[wave]]), np.concatenate([owner, owner])
+        wave, first = np.unique(wave, return_index=True)  # no node belongs to two trees
+        owner = owner[first]
     return out
 
 

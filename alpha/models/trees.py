@@ -1,8 +1,9 @@
 """Tree ensembles: the attributes of ai.onnx.ml checked, and turned into arrays that can be walked. Floor 3.
 
 Understands TreeEnsembleClassifier and TreeEnsembleRegressor (versions 1 and 3) and TreeEnsemble (version 5). What
-comes out is a forest: every child exists, nothing is reached twice, no path is a circle, each number of a feature
-and of a target lies in its range: a walk over the arrays ends, and never leaves them.
+comes out is a forest: every child exists, no path is a circle, each number of a feature and of a target lies in its
+range: a walk over the arrays ends, and never leaves them. In versions 1 and 3 several branches of one tree may lead to
+one node (LightGBM's categories are written so); version 5 has sets for that, and engines copy what is shared there.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ class Trees:
     """A checked forest: N inner nodes, L leaves, T trees, M weights, in the order of the file.
 
     ``mode`` int8 [N]: index into :data:`MODES`; ``feature`` int32 [N]; ``value`` float32 or float64 [N] (what the
-    feature is compared with; unused for BRANCH_MEMBER). ``yes``, ``no`` int32 [N]: the node that follows, or
+    feature is compared with; may be infinite, unused for BRANCH_MEMBER). ``yes``, ``no`` int32 [N]: the node that follows, or
     ``~leaf`` (negative). ``missing_yes`` bool [N]: a NaN goes to ``yes``. ``members``: node -> its set of values.
     ``roots`` int32 [T]: like ``yes``. Leaf ``l`` adds ``weight[k]`` to ``target[k]`` for k in
     ``leaf_start[l] : leaf_start[l + 1]``; ``leaf_start`` int32 [L + 1], ``target`` int32 [M], ``weight`` like value.
     ``base``: [0], [n_targets], or [1] for a classifier of two classes. ``labels``: of a classifier, else empty.
-    ``depth``: the most comparisons on one path. ``width``: features that were declared, or 0.
+    ``depth``: the most comparisons on one path. ``shared``: two branches lead to one node somewhere. ``width``:
+    features that were declared, or 0.
     """
 
     mode: npt.NDArray[np.int8]
@@ -59,6 +61,7 @@ class Trees:
     post: str
     labels: tuple[int, ...] | tuple[bytes, ...]
     depth: int
+    shared: bool
     width: int
 
 
@@ -83,7 +86,9 @@ class _Fields:
             raise self.fail(f"{name} must be a list of integers")
         return self.sized(name, out, size, optional)
 
-    def floats(self, name: str, size: int | None = None, *, optional: bool = False) -> npt.NDArray[Any]:
+    def floats(
+        self, name: str, size: int | None = None, *, optional: bool = False, infinite: bool = False
+    ) -> npt.NDArray[Any]:
         out = self.node.attributes.get(name, _NO_FLOATS)
         tensor = self.node.attributes.get(name + "_as_tensor")
         if tensor is not None and name in self.node.attributes:
@@ -92,9 +97,11 @@ class _Fields:
             out = tensor
         if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64) or out.ndim != 1:
             raise self.fail(f"{name} must be a list of floats or a tensor of floats with one dimension")
-        if not np.isfinite(out).all():
-            i = int(np.flatnonzero(~np.isfinite(out))[0])
-            raise self.fail(f"element {i} of {name} is {out[i]}: weights must be finite")
+        good = ~np.isnan(out) if infinite else np.isfinite(out)
+        if not good.all():
+            i = int(np.flatnonzero(~good)[0])
+            must = "thresholds must be numbers" if infinite else "weights must be finite"
+            raise self.fail(f"element {i} of {name} is {out[i]}: {must}")
         return self.sized(name, out, size, optional)
 
     def sized(self, name: str, out: npt.NDArray[Any], size: int | None, optional: bool) -> npt.NDArray[Any]:
@@ -133,7 +140,8 @@ class _Fields:
             raise self.fail("it has no nodes")
         number = self.ints("nodes_nodeids", size)
         feature = self.ints("nodes_featureids", size)
-        value = self.floats("nodes_values", size)
+        # a histogram's split of missing from present values has an infinite threshold
+        value = self.floats("nodes_values", size, infinite=True)
         yes_id, no_id = self.ints("nodes_truenodeids", size), self.ints("nodes_falsenodeids", size)
         missing = self.ints("nodes_missing_value_tracks_true", size, optional=True)
         self.floats("nodes_hitrates", size, optional=True)
@@ -153,7 +161,7 @@ class _Fields:
         yes = place[find("nodes_truenodeids", tree[inner], yes_id[inner])]
         no = place[find("nodes_falsenodeids", tree[inner], no_id[inner])]
         roots = place[first]
-        depth = self.forest(roots, yes, no, len(leaves))
+        depth, shared = self.forest(roots, yes, no, len(leaves), sharing=True)
         kind = "class" if classifier else "target"
         labels = self.labels() if classifier else ()
         n_targets = len(labels) if classifier else self.number("n_targets", None, 1, MAX_TARGETS)
@@ -191,6 +199,7 @@ class _Fields:
             post=self.word("post_transform", "NONE", POST),
             labels=labels,
             depth=depth,
+            shared=shared,
         )
 
     def flat(self) -> Trees:
@@ -201,7 +210,7 @@ class _Fields:
         size = len(mode)
         self.inside("nodes_modes", mode.astype(np.int64), len(MODES), "modes")
         feature = self.ints("nodes_featureids", size)
-        value = self.floats("nodes_splits", size)
+        value = self.floats("nodes_splits", size, infinite=True)
         weight = self.floats("leaf_weights")
         target = self.ints("leaf_targetids", len(weight))
         n_targets = self.number("n_targets", None, 1, MAX_TARGETS)
@@ -222,7 +231,9 @@ class _Fields:
             raise self.fail("it has no trees")
         # a tree that is one leaf is written as a node whose two sides are that leaf; nothing else may share
         same = (children[0] == children[1]) & (children[0] < 0)
-        depth = self.forest(roots, children[0], np.where(same, -1 << 40, children[1]), len(weight))
+        depth, shared = self.forest(
+            roots, children[0], np.where(same, -1 << 40, children[1]), len(weight), sharing=False
+        )
         if value.dtype != weight.dtype:
             raise self.fail("thresholds and weights have different types")
         return self.trees(
@@ -243,6 +254,7 @@ class _Fields:
             post=POST[self.number("post_transform", 0, 0, len(POST) - 1)],
             labels=(),
             depth=depth,
+            shared=shared,
         )
 
     # -- parts
@@ -354,25 +366,40 @@ class _Fields:
         starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
         return {int(n): value[a:b] for n, a, b in zip(nodes, starts, ends, strict=True)}
 
-    def forest(self, roots: Ints, yes: Ints, no: Ints, leaves: int) -> int:
-        """Depth of the deepest tree; ModelError unless each node and leaf is reached exactly once.
-
-        A child below every leaf (see :meth:`flat`) is none.
+    def forest(self, roots: Ints, yes: Ints, no: Ints, leaves: int, *, sharing: bool) -> tuple[int, bool]:
+        """(most comparisons on one path, two branches lead to one node); ModelError for a circle, for what no branch
+        reaches, and without ``sharing`` for two branches to one node. Each node is taken once, when all that lead to it
+        were. A child below every leaf (see :meth:`flat`) is none.
         """
-        seen = np.zeros(len(yes) + leaves, np.int64)
-        wave, depth = roots, 0
+        inner = len(yes)
+
+        def places(children: Ints) -> Ints:
+            held = children[children >= -leaves]
+            return np.where(held < 0, inner + ~held, held)
+
+        wave = places(roots)
+        waits = np.bincount(wave, minlength=inner + leaves)
+        for side in (yes, no):
+            waits += np.bincount(places(side), minlength=inner + leaves)
+        shared = bool((waits > 1).any())
+        if shared and not sharing:
+            raise self.fail("two branches lead to one node: its trees have a circle or share a part")
+        if lost := int((waits == 0).sum()):
+            raise self.fail(f"{lost:,} of its nodes are reached by no branch")
+        depth, left = 0, inner + leaves
         while True:
-            np.add.at(seen, np.where(wave < 0, len(yes) + ~wave, wave), 1)
-            if (seen > 1).any():
-                raise self.fail("two branches lead to one node: its trees have a circle or share a part")
-            wave = wave[wave >= 0]
+            if shared:
+                np.subtract.at(waits, wave, 1)
+                wave = np.unique(wave)
+                wave = wave[waits[wave] == 0]
+            left -= len(wave)
+            wave = wave[wave < inner]
             if not len(wave):
                 break
             depth += 1
             if depth > MAX_DEPTH:
-                raise self.fail(f"a tree is deeper than {MAX_DEPTH:,}, or has a circle")
-            wave = np.concatenate((yes[wave], no[wave]))
-            wave = wave[wave >= -leaves]
-        if lost := int((seen == 0).sum()):
-            raise self.fail(f"{lost:,} of its nodes are reached by no branch")
-        return depth
+                raise self.fail(f"a tree is deeper than {MAX_DEPTH:,}")
+            wave = places(np.concatenate((yes[wave], no[wave])))
+        if left:
+            raise self.fail(f"its branches have a circle: {left:,} of its nodes are never done")
+        return depth, shared

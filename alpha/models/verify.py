@@ -10,9 +10,10 @@ import numpy as np
 
 from alpha.errors import ModelError
 from alpha.models.allowed import check_operators
+from alpha.models.costs import check_costs
 from alpha.models.graph import DEFAULT, Graph, Limits, Node, every_node, read_graph
 from alpha.models.trees import OPERATORS, read_trees
-from alpha.models.widths import widths
+from alpha.models.widths import why_unknown, widths
 
 
 def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Graph:
@@ -30,6 +31,7 @@ def verify_model(data: bytes, features: int = 0, limits: Limits = DEFAULT) -> Gr
 def _verified(data: bytes, features: int, limits: Limits) -> Graph:
     graph = read_graph(data, limits)
     check_operators(graph)
+    check_costs(graph, features)
     columns: dict[str, int] | None = None
     for node in every_node(graph):
         if node.domain != "ai.onnx.ml" or not (node.op in OPERATORS or node.op in _LINEAR):
@@ -40,7 +42,7 @@ def _verified(data: bytes, features: int, limits: Limits) -> Graph:
         if not width:
             raise ModelError(
                 f"node {node}: it cannot be told how many columns its input has, so its feature numbers cannot be "
-                "checked: declare the input's shape as [None, F]"
+                f"checked: {why_unknown(graph, node.inputs[0] if node.inputs else '', columns)}"
             )
         if node.op in OPERATORS:
             read_trees(node, width)

@@ -51,11 +51,16 @@ def widths(graph: Graph, features: int = 0) -> dict[str, int]:
             constants[node.outputs[0]] = value
             _constant(node.outputs[0], value, known)
             continue
-        if node.op == "Shape" and node.inputs[0] in known:
+        if not node.inputs:
+            continue
+        if node.op == "Shape" and node.inputs[0] in known and not node.attributes:
             shaped[node.outputs[0]] = known[node.inputs[0]]
             continue
         if node.op == "ConstantOfShape" and node.inputs[0] in shaped:
             known[node.outputs[0]] = shaped[node.inputs[0]]
+            continue
+        if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in shaped:
+            known[node.outputs[0]] = shaped[node.inputs[1]]
             continue
         width = _of(node, known, constants)
         # of several outputs, the one with the scores; labels have no columns
@@ -63,6 +68,30 @@ def widths(graph: Graph, features: int = 0) -> dict[str, int]:
         if width is not None and which < len(node.outputs):
             known[node.outputs[which]] = width
     return known
+
+
+def why_unknown(graph: Graph, name: str, known: dict[str, int]) -> str:
+    """What keeps the columns of ``name`` from being known, and what to do: the first such value on the way to it."""
+    makers = {out: node for node in graph.nodes for out in node.outputs}
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        node = makers.get(name)
+        if node is None:
+            if any(info.name == name for info in graph.inputs):
+                return f"declare the shape of input {name!r} as [None, F]"
+            break
+        if node.op == "Reshape" and len(node.inputs) > 1:
+            return f"{node} gives it a shape that is computed: let it be a constant [-1, F]"
+        unknown = [i for i in node.inputs if i and i not in known and (i in makers or i in _open(graph))]
+        if not unknown:
+            return f"{node} is not among the operators whose columns are worked out: export the model without it"
+        name = unknown[0]
+    return "it stands in a branch or loop: export the model without one"
+
+
+def _open(graph: Graph) -> set[str]:
+    return {info.name for info in graph.inputs}
 
 
 def _constant(name: str, value: Tensor, known: dict[str, int]) -> None:
@@ -87,12 +116,19 @@ def _of(node: Node, known: dict[str, int], constants: dict[str, Tensor]) -> int 
         weights = constants[node.inputs[1]]
         if weights.ndim == 2:
             return int(weights.shape[0 if node.attributes.get("transB", 0) else 1])
-    if node.op == "Gather" and node.attributes.get("axis", 0) in (1, -1) and node.inputs[1] in constants:
+    if (
+        node.op == "Gather"
+        and len(node.inputs) > 1
+        and node.attributes.get("axis", 0) in (1, -1)
+        and node.inputs[1] in constants
+    ):
         chosen = constants[node.inputs[1]]
         return len(chosen) if chosen.ndim == 1 else None
     if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in constants:
         shape = constants[node.inputs[1]]
         return int(shape[-1]) if shape.ndim == 1 and len(shape) == 2 and shape[-1] > 0 else None
+    if node.op in ("ArgMax", "ArgMin") and node.attributes.get("keepdims", 1) == 1 and first is not None:
+        return 1 if node.attributes.get("axis", 0) in (1, -1) else first
     if node.op.startswith("Reduce") and node.attributes.get("keepdims", 1) == 1 and first is not None:
         axes = node.attributes.get("axes")
         if len(node.inputs) > 1 and node.inputs[1] in constants:

@@ -12,8 +12,11 @@ from onnx import helper
 
 from alpha._core.ort import OrtModel
 from alpha.errors import ModelError
+from alpha.models.compile import compile_model
 from alpha.models.graph import Node, read_graph
+from alpha.models.lowering import Unsupported
 from alpha.models.trees import MODES, Trees, read_trees
+from alpha.models.verify import verify_model
 
 
 def tree_node(data: bytes) -> Node:
@@ -106,6 +109,23 @@ def regressor(**changes: Any) -> Node:
     return tree_node(made.model([node], [made.value("x", "N", 2)], [made.value("s", "N", 1)], ml=3))
 
 
+# nodes 1 and 2 lead to each other
+CIRCLE = {
+    "nodes_treeids": [0] * 4,
+    "nodes_nodeids": [0, 1, 2, 3],
+    "nodes_featureids": [0] * 4,
+    "nodes_modes": ["BRANCH_LEQ", "BRANCH_LEQ", "BRANCH_LEQ", "LEAF"],
+    "nodes_values": [0.0] * 4,
+    "nodes_truenodeids": [1, 2, 1, 0],
+    "nodes_falsenodeids": [2, 3, 3, 0],
+    "target_treeids": [0],
+    "target_nodeids": [3],
+    "target_ids": [0],
+    "target_weights": [1.0],
+}
+INF = float("inf")
+
+
 def test_the_stump_is_a_tree() -> None:
     trees = read_trees(regressor(), 2)
     assert [float(walk(trees, np.float32(r))[0]) for r in ([0, 1], [-1, 0], [1, 0])] == [1.0, 2.0, 3.0]
@@ -114,10 +134,11 @@ def test_the_stump_is_a_tree() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"nodes_truenodeids": [0, 3, 0, 0, 0]}, "two branches lead to one node"),
-        ({"nodes_falsenodeids": [2, 0, 0, 0, 0]}, "two branches lead to one node"),
-        ({"nodes_truenodeids": [2, 3, 0, 0, 0]}, "two branches lead to one node"),
-        ({"nodes_truenodeids": [1, 1, 0, 0, 0]}, "two branches lead to one node"),
+        ({"nodes_truenodeids": [0, 3, 0, 0, 0]}, "1 of its nodes are reached by no branch"),
+        ({"nodes_falsenodeids": [2, 0, 0, 0, 0]}, "1 of its nodes are reached by no branch"),
+        ({"nodes_truenodeids": [2, 3, 0, 0, 0]}, "1 of its nodes are reached by no branch"),
+        ({"nodes_truenodeids": [1, 1, 0, 0, 0]}, "1 of its nodes are reached by no branch"),
+        (CIRCLE, "its branches have a circle: 3 of its nodes are never done"),
         ({"nodes_truenodeids": [9, 3, 0, 0, 0]}, "nodes_truenodeids points at node 9 of tree 0, which does not exist"),
         ({"nodes_truenodeids": [-1, 3, 0, 0, 0]}, "element 0 of nodes_truenodeids is -1"),
         ({"nodes_falsenodeids": [2**40, 4, 0, 0, 0]}, "element 0 of nodes_falsenodeids is 1099511627776"),
@@ -266,3 +287,86 @@ def test_large_forests_must_be_counted() -> None:
     node.attributes["nodes_nodeids"] = np.array(three, np.int64) + 1
     with pytest.raises(ModelError, match="more than 200,000 nodes that are not counted from 0"):
         read_trees(node, 2)
+
+
+def served(data: bytes, x: Any) -> tuple[Any, Any]:
+    """Scores of the plan and of ONNX Runtime, and that the plan is held to bits."""
+    verify_model(data, x.shape[1])
+    compiled = compile_model(data, "s")
+    assert compiled.exact and np.isfinite([t for _, t in compiled.ties]).all()
+    return np.asarray(compiled.plan.kernel().run(x)), OrtModel(data, output="s").kernel().run(x)
+
+
+def in_file(changes: dict[str, Any]) -> bytes:
+    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["s"], domain="ai.onnx.ml", **stump(**changes))
+    return made.model([node], [made.value("x", "N", 2)], [made.value("s", "N", 1)], ml=3)
+
+
+def wild_rows() -> Any:
+    x = np.random.default_rng(7).normal(size=(400, 2)).astype(np.float32)
+    for k, value in enumerate((np.nan, np.inf, -np.inf, np.finfo(np.float32).max, np.finfo(np.float32).min)):
+        x[k::11, 0], x[k::13, 1] = value, value
+    return x
+
+
+@pytest.mark.parametrize("tracks", [0, 1])
+@pytest.mark.parametrize("mode", ["LEQ", "LT", "GTE", "GT", "EQ", "NEQ"])
+@pytest.mark.parametrize("value", [INF, -INF])
+def test_an_infinite_threshold_is_one(value: float, mode: str, tracks: int) -> None:
+    """As a histogram writes the split of missing from present values. Plan and ONNX Runtime agree bit for bit."""
+    changes = {
+        "nodes_modes": [f"BRANCH_{mode}", "BRANCH_LT", "LEAF", "LEAF", "LEAF"],
+        "nodes_values": [value, -0.5, 0.0, 0.0, 0.0],
+        "nodes_missing_value_tracks_true": [tracks, 0, 0, 0, 0],
+    }
+    data, x = in_file(changes), wild_rows()
+    if value == -INF and mode in ("LT", "GTE", "EQ", "NEQ"):
+        verify_model(data, 2)
+        with pytest.raises(Unsupported, match="the float before -inf"):
+            compile_model(data, "s")
+        return
+    mine, theirs = served(data, x)
+    np.testing.assert_array_equal(mine, theirs)
+    assert len(np.unique(theirs)) >= 2 or (value == INF and mode == "GT" and not tracks)  # nothing is above it
+
+
+def test_two_branches_may_lead_to_one_node() -> None:
+    """As LightGBM's categories are written: x == 2 or x == 5 go to the same leaf."""
+    changes: dict[str, Any] = {
+        "nodes_treeids": [0] * 6,
+        "nodes_nodeids": [0, 1, 2, 3, 4, 5],
+        "nodes_featureids": [0, 0, 1, 0, 0, 0],
+        "nodes_modes": ["BRANCH_EQ", "BRANCH_EQ", "BRANCH_LEQ", "LEAF", "LEAF", "LEAF"],
+        "nodes_values": [2.0, 5.0, 0.0, 0.0, 0.0, 0.0],
+        "nodes_truenodeids": [2, 2, 3, 0, 0, 0],
+        "nodes_falsenodeids": [1, 5, 4, 0, 0, 0],
+        "target_nodeids": [3, 4, 5],
+    }
+    trees = read_trees(regressor(**changes), 2)
+    assert trees.shared and trees.depth == 3 and not read_trees(regressor(), 2).shared
+    x = wild_rows()
+    x[::3, 0], x[1::3, 0] = 2.0, 5.0
+    mine, theirs = served(in_file(changes), x)
+    np.testing.assert_array_equal(mine, theirs)
+    assert len(np.unique(theirs)) == 3
+
+
+def test_shared_branches_cost_no_more_than_nodes() -> None:
+    """2 to the power of 900 paths through 901 nodes."""
+    n = 900
+    changes = {
+        "nodes_treeids": [0] * (n + 1),
+        "nodes_nodeids": list(range(n + 1)),
+        "nodes_featureids": [0] * (n + 1),
+        "nodes_modes": ["BRANCH_LEQ"] * n + ["LEAF"],
+        "nodes_values": [0.0] * (n + 1),
+        "nodes_truenodeids": [*range(1, n + 1), 0],
+        "nodes_falsenodeids": [*range(1, n + 1), 0],
+        "target_treeids": [0],
+        "target_nodeids": [n],
+        "target_ids": [0],
+        "target_weights": [1.0],
+    }
+    assert read_trees(regressor(**changes), 2).depth == n
+    mine, theirs = served(in_file(changes), wild_rows())
+    np.testing.assert_array_equal(mine, theirs)

@@ -17,7 +17,7 @@ import alpha
 from alpha.errors import ModelError
 from alpha.features import catalog
 from alpha.models import load, metadata
-from alpha.models.allowed import OPTIONAL
+from alpha.models.allowed import FATAL, OPTIONAL, OPTIONAL_OUTPUTS
 from alpha.models.verify import verify_model
 
 F = made.N_FEATURES
@@ -55,6 +55,9 @@ REFUSED: list[tuple[bytes, str]] = [
     (one("Range", ["z", "o", "d"], ["y"], {"z": np.float32(0), "o": np.float32(1), "d": np.float32(1e-9)}), "its step is too small"),
     (one("Sum", ["x", ""], ["y"]), "leaves out its input 1, which it cannot do without"),
     (one("Scaler", [""], ["y"], domain="ai.onnx.ml", ml=3, scale=[1.0], offset=[0.0]), "leaves out its input 0"),
+    (one("Split", ["x"], ["y", ""], axis=1, num_outputs=2), "leaves out its output 1, which needs a name even where nothing uses it"),
+    (one("LayerNormalization", ["x", "s", ""], ["y"], {"s": np.ones(F, np.float32)}), r'names its input 2 "", of which ONNX Runtime dies: end its list'),
+    (one("DFT", ["x", "", ""], ["y"], opset=20), r'names its input 2 ""'),
     (one("LeakyRelu", ["x"], ["y"], alpha=float("nan")), "element 0 of alpha is nan: weights must be finite"),
     (one("Scaler", ["x"], ["y"], domain="ai.onnx.ml", ml=3, scale=[1.0] * F, offset=[0.0] * (F - 1)), "offset has 5 values for 6 columns"),
     (one("Scaler", ["x"], ["y"], domain="ai.onnx.ml", ml=3, scale=[float("inf")], offset=[0.0]), "element 0 of scale is inf"),
@@ -93,19 +96,83 @@ def test_optional_inputs_may_be_left_out() -> None:
         verify_model(one("Clip", ["", "", "high"], ["y"], limit))
 
 
-def test_the_table_of_optional_inputs_is_that_of_onnx() -> None:
+def test_optional_outputs_may_be_left_out() -> None:
+    weights = {"w": np.ones((1, 16, F), np.float32), "r": np.ones((1, 16, 4), np.float32)}
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=4)
+    verify_model(made.model([node], [made.value("x", 2, 1, F)], [made.value("y", 1, 1, 4)], weights))
+    verify_model(one("LayerNormalization", ["x", "s"], ["y", "", "d"], {"s": np.ones(F, np.float32)}))
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_the_tables_of_what_is_optional_are_those_of_onnx(side: str) -> None:
     """Over every version of every operator: none is missing, none is made up."""
+    ours = OPTIONAL if side == "inputs" else OPTIONAL_OUTPUTS
     theirs: dict[str, set[int]] = {}
     for schema in onnx.defs.get_all_schemas_with_history():
         places = [
-            i for i, x in enumerate(schema.inputs) if x.option == onnx.defs.OpSchema.FormalParameterOption.Optional
+            i
+            for i, x in enumerate(getattr(schema, side))
+            if x.option == onnx.defs.OpSchema.FormalParameterOption.Optional
         ]
         assert schema.domain != "ai.onnx.ml" or not places
         if schema.domain == "" and places:
             theirs.setdefault(schema.name, set()).update(places)
     # an older onnx lacks the newest operators
-    assert {k: set(v) for k, v in OPTIONAL.items() if k in theirs} == theirs
-    assert len(theirs) > 30
+    assert {k: set(v) for k, v in ours.items() if k in theirs} == theirs
+    assert len(theirs) >= (30 if side == "inputs" else 8)
+    assert all(i in OPTIONAL[op] for op, i in FATAL)
+
+
+def nested(depth: int, rounds: int) -> bytes:
+    """``depth`` loops in each other, with one addition innermost."""
+    number, truth = onnx.TensorProto.INT64, onnx.TensorProto.BOOL
+    body: Any = None
+    for d in range(depth):
+        inner = helper.make_node("Loop", ["rounds", "", f"s{d}"], [f"o{d}"], body=body) if body else None
+        work = inner or helper.make_node("Add", [f"s{d}", "one"], [f"o{d}"])
+        body = helper.make_graph(
+            [helper.make_node("Identity", [f"c{d}"], [f"g{d}"]), work],
+            f"body{d}",
+            [made.value(f"i{d}", kind=number), made.value(f"c{d}", kind=truth), made.value(f"s{d}", 1, F)],
+            [made.value(f"g{d}", kind=truth), made.value(f"o{d}", 1, F)],
+        )
+    loop = helper.make_node("Loop", ["rounds", "", "x"], ["y"], body=body)
+    initial = {"rounds": np.int64(rounds), "one": np.float32(1)}
+    return made.model([loop], [made.value("x", 1, F)], [made.value("y", 1, F)], initial)
+
+
+def test_the_rounds_of_loops_inside_loops_multiply() -> None:
+    verify_model(nested(1, 10_000))
+    verify_model(nested(2, 500))
+    verify_model(nested(3, 60))
+    for depth, rounds in ((2, 10_000), (2, 800), (3, 90), (5, 10_000)):
+        with pytest.raises(ModelError, match=r"node Loop '\w+' would run more than 1,000,000 nodes"):
+            verify_model(nested(depth, rounds))
+
+
+def test_columns_behind_a_quantile_transformer_are_known() -> None:
+    """The exporter flattens the columns and gives them their shape back."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Flatten", ["x"], ["flat"], axis=0),
+        helper.make_node("Abs", ["flat"], ["more"]),
+        helper.make_node("Reshape", ["more", "shape"], ["back"]),
+        helper.make_node("ArgMax", ["back"], ["best"], axis=1),
+        helper.make_node("Cast", ["best"], ["number"], to=made.FLOAT),
+        helper.make_node("Concat", ["back", "number"], ["wide"], axis=1),
+        helper.make_node("Scaler", ["wide"], ["y"], domain="ai.onnx.ml", scale=[1.0] * (F + 1), offset=[0.0] * (F + 1)),
+    ]
+    inputs, outputs = [made.value("x", "N", F)], [made.value("y", "N", F + 1)]
+    verify_model(made.model(nodes, inputs, outputs, ml=3))
+    nodes[-1] = helper.make_node("Scaler", ["wide"], ["y"], domain="ai.onnx.ml", scale=[1.0] * F, offset=[0.0] * F)
+    with pytest.raises(ModelError, match="scale has 6 values for 7 columns"):
+        verify_model(made.model(nodes, inputs, outputs, ml=3))
+    nodes[3] = helper.make_node("Flatten", ["more"], ["back"], axis=0)
+    with pytest.raises(ModelError, match="cannot be checked: Flatten 'flat' is not among the operators whose columns"):
+        verify_model(made.model(nodes, inputs, outputs, ml=3))
+    nodes[:4] = [helper.make_node("Abs", ["x"], ["back"])]
+    with pytest.raises(ModelError, match=r"declare the shape of input 'x' as \[None, F\]"):
+        verify_model(made.model(nodes, [made.value("x", "N", "M")], outputs, ml=3))
 
 
 def test_a_classifier_with_its_labels_only() -> None:
@@ -274,3 +341,13 @@ def test_no_export_of_scikit_learn_is_refused() -> None:
     for estimator, target in estimators:
         for zipmap in (False, True):
             assert verify_model(made.exported(estimator, target, zipmap=zipmap)).outputs, estimator
+
+
+@pytest.mark.parametrize("op", ["Shape", "ConstantOfShape", "Reshape", "Gather", "Concat", "MatMul"])
+@pytest.mark.parametrize("inputs", [[], ["x"]])
+def test_a_node_with_too_few_inputs_before_trees_is_no_surprise(op: str, inputs: list[str]) -> None:
+    nodes = [
+        helper.make_node(op, inputs, ["few"], **({"axis": 1} if op in ("Gather", "Concat") else {})),
+        helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", scale=[1.0] * F, offset=[0.0] * F),
+    ]
+    verify_model(made.model(nodes, [made.value("x", "N", F)], [made.value("y", "N", F)], ml=3))
