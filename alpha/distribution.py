@@ -231,7 +231,9 @@ def _check_answers(address: str) -> None:
         with ThreadPoolExecutor(1) as thread:
             found = thread.submit(asked).result()
     except TimeoutError:
-        raise _unanswered(address, f"something else does: nothing that a scheduler says came within {CONNECT_S} s") from None
+        raise _unanswered(
+            address, f"something else does: nothing that a scheduler says came within {CONNECT_S} s"
+        ) from None
     except Exception as exc:  # another server's words, read as ours, may fail in any way
         raise _unanswered(address, exc) from None
     if not isinstance(found, dict) or found.get("type") != "Scheduler":

@@ -256,7 +256,10 @@ def _part(table: Table, width: int) -> Any:
     title, columns, rows = table
     cells = [[show.cell(c) for c in row] for row in rows]
     # of what a cell may be folded at
-    least = [max(len(word) for text in column for word in text.split() or [""]) for column in zip(columns, *cells, strict=True)]
+    least = [
+        max(len(word) for text in column for word in text.split() or [""])
+        for column in zip(columns, *cells, strict=True)
+    ]
     fit = len(columns)
     while fit > 1 and sum(least[:fit]) + 2 * fit > width:
         fit -= 1

@@ -75,7 +75,10 @@ def test_unknown_symbol_names_the_known_ones() -> None:
         ),
         ('[[instrument]]\nsymbol = "A"\nsource = "inferred"', "unknown key 'source'"),
         ('[[instrument]]\nsymbol = " A"', "padded with blanks"),
-        ('[[instrument]]\nsymbol = "\\u001b[31mRED"', r"must not hold control or invisible characters, found '\\x1b\[31mRED'"),
+        (
+            '[[instrument]]\nsymbol = "\\u001b[31mRED"',
+            r"must not hold control or invisible characters, found '\\x1b\[31mRED'",
+        ),
         ('[[instrument]]\nsymbol = "A\\u202eB"', r"must not hold control or invisible characters, found 'A\\u202eB'"),
         ('[instrument]\nsymbol = "A"', "double brackets"),
         ('[[instruments]]\nsymbol = "A"', "unknown key 'instruments'"),

@@ -179,5 +179,7 @@ def test_an_address_of_another_machine_is_not_a_matter_of_the_port() -> None:
     with served(instruments=SIM.instruments) as rt:
         from alpha.watch.look import Looker
 
-        with pytest.raises(AlphaError, match=r"192\.0\.2\.1:0 cannot be watched from: .*: choose an address of this machine"):
+        with pytest.raises(
+            AlphaError, match=r"192\.0\.2\.1:0 cannot be watched from: .*: choose an address of this machine"
+        ):
             Server(Looker(rt), "192.0.2.1", 0, ())

@@ -65,5 +65,7 @@ def _database(uri: str) -> None:
             engine.dispose()
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as exc:
         why = str(getattr(exc, "orig", None) or exc).strip().partition("\n")[0]
-        todo = "name a file in a folder that exists" if uri.startswith("sqlite") else "start it, or see address and driver"
+        todo = (
+            "name a file in a folder that exists" if uri.startswith("sqlite") else "start it, or see address and driver"
+        )
         raise AlphaError(f"--store {shown(uri)}: the database cannot be opened: {why}: {todo}") from None

@@ -53,7 +53,9 @@ class _MLflow:
                 if args.json:
                     show.print_json("mlflow-log", {"run_id": run_id, "store": mlflow_address.shown(args.store)})
                 else:
-                    print(f"{args.run} is run {run_id} of experiment {args.experiment} in {mlflow_address.shown(args.store)}")
+                    print(
+                        f"{args.run} is run {run_id} of experiment {args.experiment} in {mlflow_address.shown(args.store)}"
+                    )
                 return 0
             if args.action == "register":
                 where = find(show.registry_file(args.registry))
