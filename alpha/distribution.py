@@ -10,6 +10,7 @@ on a network that you trust.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.util
@@ -20,12 +21,14 @@ import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from alpha._core.program import isa
 from alpha.errors import AlphaError, AlphaWarning, DataError, need
@@ -176,15 +179,17 @@ class Cluster:
 def connected(address: str) -> Iterator[Cluster]:
     """A cluster: ``local`` (a process per core of this machine), ``local:N``, or a scheduler's ``tcp://HOST:PORT``.
 
-    AlphaError if nobody answers there, if there is no worker, or if one is not equal to this process: see
+    AlphaError if no scheduler answers there in time, if there is no worker, or if one is not equal to this process: see
     :func:`environment`. MissingExtraError without dask.
     """
     if address.startswith(("tcp://", "tls://")):
         distributed = need("distributed", "dist")
+        _check_address(address)
+        _check_answers(address)
         try:
             client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as exc:
-            raise AlphaError(f"--scheduler {address}: no dask scheduler answers there ({exc}): start one") from None
+            raise _unanswered(address, exc) from None
         with client, _roomy():
             yield _checked(client, address)
         return
@@ -195,6 +200,50 @@ def connected(address: str) -> Iterator[Cluster]:
 def maybe(address: str | None) -> contextlib.AbstractContextManager[Cluster | None]:
     """:func:`connected`, or None where no address is given."""
     return contextlib.nullcontext() if address is None else connected(address)
+
+
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        good = bool(parts.hostname and parts.port) and address == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:  # a port that is none
+        good = False
+    if not good:
+        raise AlphaError(
+            f"--scheduler {address} is no address of a scheduler: write tcp://HOST:PORT (an IPv6 address in brackets), as "
+            "dask scheduler  prints it"
+        )
+
+
+def _check_answers(address: str) -> None:
+    """Ask who is there before a Client is made: it would wait for ever for the words of another kind of server."""
+    distributed = need("distributed", "dist")
+
+    async def identity() -> Any:
+        security = distributed.Security().get_connection_args("client")
+        async with distributed.rpc(address, timeout=CONNECT_S, connection_args=security) as scheduler:
+            return await scheduler.identity()
+
+    def asked() -> Any:  # in a thread: the caller's, a notebook's say, may have a loop of its own
+        return asyncio.run(asyncio.wait_for(identity(), CONNECT_S + 1))  # connecting says why itself
+
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(asked).result()
+    except TimeoutError:
+        raise _unanswered(
+            address, f"something else does: nothing that a scheduler says came within {CONNECT_S} s"
+        ) from None
+    except Exception as exc:  # another server's words, read as ours, may fail in any way
+        raise _unanswered(address, exc) from None
+    if not isinstance(found, dict) or found.get("type") != "Scheduler":
+        what = found.get("type") if isinstance(found, dict) else found
+        raise _unanswered(address, f"it is a {what}")
+
+
+def _unanswered(address: str, why: object) -> AlphaError:
+    told = str(why).partition("\n")[0] or type(why).__name__
+    return AlphaError(f"--scheduler {address}: no dask scheduler answers there ({told}): start one")
 
 
 def _count(address: str) -> int:

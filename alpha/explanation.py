@@ -93,6 +93,7 @@ def _gates(
                     "the window is not full"
                     if value is None
                     else f"{value:.4g} of {meta.feature_names[seen['psi_feature']]}"
+                    + limits.usual_text(declared.psi.limit, meta.reference.psi_usual, seen["psi_feature"], value)
                 )
                 gates.append(_gate("psi", value, declared.psi.limit, passed, text, declared.psi.mode))
     gates.append(_gate("active", bundle.inactive or "yes", "yes", not bundle.inactive))

@@ -82,10 +82,16 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.path) and PurePath(file).match(self.path)
 
 
-def _checked(instrument: Instrument, where: str) -> Instrument:
-    name = instrument.symbol
+def _check_symbol(name: str, where: str) -> None:
     if not name or name != name.strip():
         raise InstrumentError(f"{where}: a symbol must not be empty or padded with blanks, found {name!r}")
+    if not name.isprintable():  # it is shown on terminals and pages, which such characters would steer
+        raise InstrumentError(f"{where}: a symbol must not hold control or invisible characters, found {name!a}")
+
+
+def _checked(instrument: Instrument, where: str) -> Instrument:
+    name = instrument.symbol
+    _check_symbol(name, where)
     for key in ("tick_size", "lot_size", "multiplier"):
         value = getattr(instrument, key)
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -135,6 +141,7 @@ class Instruments:
         self._rows = tuple(rows)
         self._ids: dict[str, int] = {}
         for position, row in enumerate(self._rows):
+            _check_symbol(row.symbol, f"instrument {position + 1}")
             if row.symbol in self._ids:
                 raise InstrumentError(
                     f"instrument {row.symbol!r} is declared twice (positions {self._ids[row.symbol]} and {position})"

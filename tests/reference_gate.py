@@ -37,6 +37,7 @@ class Declared:
     ranges: tuple[str, list[float], list[float]] | None = None  # mode, lo, hi
     distance: tuple[str, float] | None = None  # mode, limit
     psi: tuple[str, float, int, Any, Any] | None = None  # mode, limit, window, edges [F, 9], shares [F, 10]
+    psi_usual: Any = None  # [F], or None
     errors: int = 0  # of the breaker, in its last `window` runs
     window: int = 1
 
@@ -182,7 +183,12 @@ class ReferenceGate:
             n, turns = len(self.binned), -(-len(x) // 8)  # a row is counted for eight features
             if n >= rows * turns and n % (rows // 16 * turns) == 0:
                 last = self.binned[-rows * turns :]
-                self.psi = max(psi(last[j // 8 :: turns], j, shares[j]) for j in range(len(x)))
+                found = [psi(last[j // 8 :: turns], j, shares[j]) for j in range(len(x))]
+                if d.psi_usual is not None:  # a share of what it usually reaches, times the limit
+                    found = [
+                        float(F32(F32(v) * F32(limit / max(u, limit)))) for v, u in zip(found, d.psi_usual, strict=True)
+                    ]
+                self.psi = max(found)
                 self.psi = max(self.psi, 0.0)
             moved = bool(F32(self.psi) > F32(limit))
             self.exceeded["psi"] += moved

@@ -32,6 +32,7 @@ cdef extern from "alpha_checks.h" nogil:
         const float *share
         const float *log_share
         const float *log_count
+        const float *psi_weight
 
     ctypedef struct alpha_drift_seen:
         float distance

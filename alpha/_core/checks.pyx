@@ -21,7 +21,8 @@ cdef class Checks:
     ``sessions``: a :class:`alpha.sessions.SessionTable` or None per instrument; ``inactive``: nothing may decide;
     ``max_age_ns``, ``max_age_peers_ns``, ``max_age_inputs_ns``: None = any; ``n_inputs``: external series that are read.
     ``drift``: dict of ``on``, ``hold`` (bits 1 range, 2 distance, 4 PSI), ``lo``, ``hi`` float32 ``[F]``, ``distance``,
-    ``psi``, ``window`` (rows, a multiple of 16), ``edges`` float32 ``[F, 9]`` and ``shares`` float32 ``[F, 10]``.
+    ``psi``, ``window`` (rows, a multiple of 16), ``edges`` float32 ``[F, 9]`` and ``shares`` float32 ``[F, 10]``;
+    ``psi_weight`` float32 ``[F]`` (may be left out): what the index of each feature is multiplied by.
     ``breaker``: dict of errors, window, latency_ns, in_a_row.
     """
 
@@ -90,7 +91,10 @@ cdef class Checks:
         by_edge[:, :n] = edges.T
         logs = np.array([[math.log(s) for s in row] for row in shares.tolist()], np.float32)
         counts = np.array([math.log(max(c, 0.5) / rows) for c in range(rows + 1)], np.float32)
-        flat = [by_edge.reshape(-1), shares.reshape(-1), logs.reshape(-1), counts]
+        weight = np.ascontiguousarray(drift.get("psi_weight", np.ones(n)), dtype=np.float32)
+        if weight.shape != (n,):
+            raise AlphaError(f"PSI takes one weight for each of {n} features")
+        flat = [by_edge.reshape(-1), shares.reshape(-1), logs.reshape(-1), counts, weight]
         self.owners += flat
         self.c.drift.turns = padded // 8
         self.c.drift.step, self.c.drift.per_row = rows // ALPHA_DRIFT_STEPS * self.c.drift.turns, np.float32(1.0 / rows)
@@ -102,6 +106,8 @@ cdef class Checks:
         self.c.drift.log_share = &view[0]
         view = flat[3]
         self.c.drift.log_count = &view[0]
+        view = flat[4]
+        self.c.drift.psi_weight = &view[0]
         return 0
 
     def __dealloc__(self):

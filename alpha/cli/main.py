@@ -1,12 +1,14 @@
 """Entry point of ``alpha``: finds the verb, maps errors to exit codes. Floor 8.
 
-Exit codes: 0 ok, 1 a check failed, 2 bad input or an output that cannot be written, 130 interrupted.
+Exit codes: 0 ok, 1 a check failed, 2 bad input or an output that cannot be written, 130 interrupted, 141 whoever read the
+output hung up (as of a process that SIGPIPE ended).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import re
@@ -171,6 +173,10 @@ def _undelivered(who: str, exc: OSError) -> int:
     # what stdout still holds goes nowhere, or the interpreter would fail on it once more at its end
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if (
+        exc.errno == errno.EPIPE
+    ):  # alpha … | head: the reader has what it wanted, and the code still says that it is not all
+        return 141
     print(f"{who}: the output could not be delivered: standard output: {show.why(exc)}", file=sys.stderr)
     return 2
 

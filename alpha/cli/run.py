@@ -80,6 +80,10 @@ def run(args: argparse.Namespace) -> int:
         raise AlphaError("--hold and --watch-host say how to watch: add --watch PORT")
     if args.pace is not None and not 0 < args.pace < 1e12:
         raise AlphaError(f"--pace is a number above 0, not {args.pace:g}")
+    if args.watch is not None:
+        from alpha.watch.server import check_place
+
+        check_place(args.watch, args.watch_host)
     show.check_output("--signals", args.signals, args.data)
     if args.signals is not None:
         need("pyarrow.parquet", "data")

@@ -248,17 +248,19 @@ def _plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table: by rich on a terminal, else plain aligned text."""
+    title, columns = printable(title), [printable(name) for name in columns]
     cells = [[cell(c) for c in row] for row in rows]
     if sys.stdout.isatty():
         try:
             from rich.console import Console
             from rich.table import Table
+            from rich.text import Text  # plain strings would be read as rich's markup
 
-            out = Table(title=title, title_justify="left", header_style="bold")
+            out = Table(title=Text(title), title_justify="left", header_style="bold")
             for name in columns:
-                out.add_column(name)
+                out.add_column(Text(name))
             for row in cells:
-                out.add_row(*row)
+                out.add_row(*map(Text, row))
             Console().print(out)
             return
         except ImportError:
@@ -273,7 +275,14 @@ def cell(value: Any) -> str:
     """A number or anything else as a table shows it."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """With control characters as escapes: what comes from a file or the net must not steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

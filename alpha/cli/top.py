@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,20 +68,29 @@ def fetch(text: str, instrument: str | None = None, timeout_s: float = 5.0) -> d
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
     try:
         with direct.open(asked, timeout=timeout_s) as answer:
-            told = json.loads(answer.read(LIMIT))
+            body = answer.read(LIMIT)
     except urllib.error.HTTPError as exc:
         with exc:
+            if "Alpha-Watch" not in exc.headers:  # its page would say nothing here
+                raise AlphaError(f"{url} answers {exc.code}, it is not an alpha watch server") from None
             said = exc.read(2000).decode(errors="replace").strip()
-        raise AlphaError(f"{url} answers {exc.code}: {said or exc.reason}") from None
+        raise AlphaError(f"{url} answers {exc.code}: {show.printable(said)}") from None
+    except http.client.HTTPException:
+        raise AlphaError(f"{url} answers, but not in HTTP: it is not an alpha watch server") from None
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "reason", exc)
         why = show.why(reason) if isinstance(reason, OSError) else str(reason)
         raise AlphaError(
             f"no runtime answers at {url}: {why}: start one with  alpha run … --watch PORT, or alpha.watch.serve(rt)"
         ) from None
-    if not isinstance(told, dict) or told.get("schema") != "alpha/watch/1":
-        raise AlphaError(f"{url} answers, but is no watched runtime of this version of alpha")
-    return told
+    try:
+        told = json.loads(body)
+        if told["schema"] != "alpha/watch/1":
+            raise ValueError
+        tables(told)  # all that will be shown is there
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise AlphaError(f"{url} answers, but is no watched runtime of this version of alpha") from None
+    return dict(told)
 
 
 Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
@@ -191,35 +201,78 @@ def _live(args: argparse.Namespace, told: dict[str, Any]) -> int:
     from alpha.errors import need
 
     need("rich", "cli")
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    def drawn(told: Mapping[str, Any]) -> Any:
-        parts: list[Any] = []
-        for title, columns, rows in tables(told):
-            table = Drawn(title=Text(title, "bold"), title_justify="left", header_style="dim", box=None, expand=False)
-            for name in columns:
-                table.add_column(Text(name))
-            for row in rows:
-                table.add_row(*(Text(show.cell(c), style=_STYLES.get(str(c), "")) for c in row))
-            parts.append(Group(table, Text()))
-        whole, models, reasons, instruments, signals, *features = parts
-        if screen.width < 110:
-            return Group(*parts)
-        side_by_side = Drawn.grid(padding=(0, 4))
-        side_by_side.add_row(Group(whole, reasons, instruments), Group(signals, *features))
-        return Group(models, side_by_side)
 
     screen = Console()
-    with Live(drawn(told), console=screen, refresh_per_second=4, screen=True, vertical_overflow="crop") as live:
+    with Live(Drawn(told), console=screen, refresh_per_second=4, screen=True, vertical_overflow="crop") as live:
         try:
             while True:
                 time.sleep(args.every)
-                live.update(drawn(fetch(args.url, args.instrument)))
+                live.update(Drawn(fetch(args.url, args.instrument)))
         except KeyboardInterrupt:
             return 0
 
 
+class Drawn:
+    """The document as rich draws it: as much of it as the window holds, and how much it does not."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self._tables = tables(told)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.console import Group
+        from rich.segment import Segment
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        width, height = options.max_width, options.height or console.height
+        if width < SIDE_BY_SIDE:
+            parts = [_part(table, width) for table in self._tables]
+        else:
+            whole, models, reasons, instruments, *others = self._tables
+            grid = Grid.grid(padding=(0, 4))
+            half = (width - 4) // 2
+            grid.add_row(*(Group(*(_part(t, half) for t in side)) for side in ((whole, reasons, instruments), others)))
+            parts = [_part(models, width), grid]
+        free = options.update(height=None)
+        lines = [line for part in parts for line in console.render_lines(part, free)]
+        more = len(lines) - height
+        if more > 0:
+            told = Text(f"+{more + 1} more lines: enlarge the window, or see  alpha top --once", "bold", no_wrap=True)
+            lines = [*lines[: height - 1], *console.render_lines(told, free)[:1]]
+        for n, line in enumerate(lines):
+            if n:
+                yield Segment.line()
+            yield from line
+
+
+def _part(table: Table, width: int) -> Any:
+    """A table that cuts no word: the columns that have no room are left out, and counted in the title."""
+    from rich.console import Group
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    title, columns, rows = table
+    cells = [[show.cell(c) for c in row] for row in rows]
+    # of what a cell may be folded at
+    least = [
+        max(len(word) for text in column for word in text.split() or [""])
+        for column in zip(columns, *cells, strict=True)
+    ]
+    fit = len(columns)
+    while fit > 1 and sum(least[:fit]) + 2 * fit > width:
+        fit -= 1
+    left = len(columns) - fit
+    name = show.printable(title) + (f" (+{left} more column{'s' if left > 1 else ''})" if left else "")
+    out = Grid(header_style="dim", box=None, expand=False)
+    for column, size in zip(columns[:fit], least, strict=False):
+        out.add_column(Text(column), min_width=min(size, width), overflow="fold")
+    for row in cells:
+        out.add_row(*(Text(text, _STYLES.get(text, "")) for text in row[:fit]))
+    return Group(Text(name, "bold"), out, Text())
+
+
+SIDE_BY_SIDE = 110
+"""Characters from which on signals and features stand beside the rest."""
 _STYLES = {"BUY": "green", "SELL": "red", "OUTSIDE": "bold red", "not warm": "dim"}

@@ -53,7 +53,8 @@ def _open(args: argparse.Namespace) -> int:
     if args.json:
         show.print_json("watch", told)
         return 0
-    print(f"{url}: {told['name']}, {told['mode']}, {told['counters']['events']:,} events")
+    name, mode = show.cell(told["name"]), show.cell(told["mode"])
+    print(f"{url}: {name}, {mode}, {show.cell(told['counters']['events'])} events")
     if not webbrowser.open(url):
         print(f"there is no browser to open here: point one at {url}", file=sys.stderr)
     return 0

@@ -19,6 +19,9 @@ BINS = 10
 SMALLEST_SHARE = 1e-4
 """A bin that training never saw: its logarithm must exist, and one row in it must weigh little."""
 MAX_WINDOW = 65_520
+LANES, STEPS = 8, 16
+"""A row is counted for eight features; the window moves on by a sixteenth (``alpha_drift.h``)."""
+USUAL = 0.999
 Mode = Literal["off", "count", "hold"]
 RANGE, DISTANCE, PSI = 1, 2, 4
 Floats = npt.NDArray[np.float32]
@@ -41,7 +44,9 @@ class Distance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Shift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Population stability index of each feature over its last ``window`` rows (a multiple of 16; it moves on by a
     sixteenth) against the shares of the training rows, at most ``limit``. A row is counted for eight features in turn,
-    so with F features the window spans window * ceil(F / 8) rows."""
+    so with F features the window spans window * ceil(F / 8) rows. Of a feature whose own training windows of that
+    length reach more than ``limit`` (``reference.psi_usual``) the index is told as a share of what they reach, times
+    ``limit``: a slow feature fills few bins in a short window, and that alone is no drift."""
 
     mode: Mode = "off"
     limit: float = 0.25
@@ -114,6 +119,45 @@ def psi(counts: npt.ArrayLike, shares: npt.ArrayLike) -> float:
     return float(np.sum((c / rows - a) * np.log(np.maximum(c, 0.5) / rows / a)))
 
 
+def usual_psi(
+    parts: list[npt.NDArray[Any]], edges: npt.NDArray[np.float32], shares: npt.NDArray[np.float64], window: int
+) -> npt.NDArray[np.float64]:
+    """What the index of each feature reaches, ``[F]``, over windows of training rows, laid and counted as live: the
+    :data:`USUAL` quantile. ``parts``: rows ``[N, F]`` of each instrument in their order. Empty without one full window."""
+    n = len(edges)
+    turns = -(-n // LANES)
+    step = window // STEPS
+    a = np.maximum(shares, SMALLEST_SHARE)
+    found: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(n)]
+    for x in parts:
+        steps = len(x) // (step * turns)
+        if steps < STEPS:
+            continue
+        raw = x[: steps * step * turns].astype(np.float32)
+        for j in range(n):
+            bins = np.searchsorted(edges[j], raw[j // LANES :: turns, j], side="left")
+            at = np.repeat(np.arange(steps), step) * BINS + bins
+            sums = np.cumsum(np.bincount(at, minlength=steps * BINS).reshape(steps, BINS), axis=0)
+            sums[STEPS:] -= sums[:-STEPS].copy()
+            c = sums[STEPS - 1 :].astype(np.float64)
+            found[j].append(np.sum((c / window - a[j]) * np.log(np.maximum(c, 0.5) / window / a[j]), axis=1))
+    return np.array([np.quantile(np.concatenate(own), USUAL) for own in found if own])
+
+
+def psi_weight(limit: float, usual: list[float], n: int) -> Floats:
+    """What the index of each feature is multiplied by, float32 ``[F]``: so the one limit stands for all of them."""
+    if not usual or limit <= 0.0:
+        return np.ones(n, np.float32)
+    return (limit / np.maximum(np.asarray(usual, np.float64), limit)).astype(np.float32)
+
+
+def usual_text(limit: float, usual: list[float], j: int, value: float) -> str:
+    """Behind an index that is told as a share of what is usual: both as they are. Empty for any other."""
+    if not usual or limit <= 0.0 or usual[j] <= limit:
+        return ""
+    return f" (the index itself is {value * usual[j] / limit:.4g}; over such windows of training it reaches {usual[j]:.4g})"
+
+
 def distance(z: npt.ArrayLike) -> float:
     """Mean of z² of one row."""
     return float(np.mean(np.square(np.asarray(z, np.float64))))
@@ -165,6 +209,7 @@ def drift(limits: Limits, reference: Any, n: int) -> dict[str, Any] | None:
         "window": limits.psi.window,
         "edges": reference.edges,
         "shares": np.maximum(np.asarray(reference.shares, np.float64), SMALLEST_SHARE) if on & PSI else [],
+        "psi_weight": psi_weight(limits.psi.limit, reference.psi_usual, n),
     }
 
 
@@ -180,6 +225,10 @@ def check_reference(limits: Limits, reference: Any, n: int) -> None:
             raise ModelError(f"reference.{name} must have {width} values for each of {n} features")
         if not all(math.isfinite(v) for row in rows for v in row):
             raise ModelError(f"reference.{name} contains a value that is not finite")
+    if reference.psi_usual and (
+        len(reference.psi_usual) != n or not all(math.isfinite(v) and v >= 0 for v in reference.psi_usual)
+    ):
+        raise ModelError(f"reference.psi_usual must have a finite value, 0 or more, for each of {n} features")
     if any(a > b for row in reference.edges for a, b in itertools.pairwise(row)):
         raise ModelError("reference.edges must ascend for each feature")
     if any(not 0 <= v <= 1 for row in reference.shares for v in row):

@@ -54,7 +54,8 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Training distribution of the raw float32 features, per feature; ``quantiles`` maps "0.01" to values; ``edges`` (nine
-    a feature) and ``shares`` (ten) are what PSI compares with."""
+    a feature) and ``shares`` (ten) are what PSI compares with,
+    ``psi_usual`` what the index of each feature reaches over windows of the training rows (empty: not measured)."""
 
     min: list[float] = []
     max: list[float] = []
@@ -63,6 +64,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantiles: dict[str, list[float]] = {}
     edges: list[list[float]] = []
     shares: list[list[float]] = []
+    psi_usual: list[float] = []
 
 
 class TrainedOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -187,7 +187,10 @@ def _instruments(instruments: list[Mapping[str, Any]]) -> Iterator[Metric]:
     families = {name: _core().GaugeMetricFamily(name, text, labels=["instrument"]) for name, text in one.items()}
     rows = _core().CounterMetricFamily("alpha_instrument_rows_total", "Rows of features made", labels=["instrument"])
     two = {
-        "psi": ("alpha_psi", "Population stability index of the worst feature, where the gate computes it"),
+        "psi": (
+            "alpha_psi",
+            "Population stability index of the worst feature; of one whose training windows reach more than the limit, its share of that times the limit",
+        ),
         "distance": ("alpha_distance", "Mean of z squared of the last row, where the gate computes it"),
         "outside": ("alpha_out_of_range", "Whether the last row left its ranges, where the gate looks"),
     }

@@ -162,7 +162,7 @@ ALERTS = (
         "max by (instance, model, instrument) (alpha_psi) > 0.25",
         "5m",
         "ticket",
-        "{{ $labels.model }} on {{ $labels.instrument }}: a feature is no longer distributed as in training.",
+        "{{ $labels.model }} on {{ $labels.instrument }}: over its last rows a feature is distributed otherwise than in training, more than its training windows were.",
     ),
     Alert(
         "AlphaModelExpires",

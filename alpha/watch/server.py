@@ -6,6 +6,7 @@ refused, so that a foreign page cannot reach this one by a name that it points h
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import socket
@@ -44,6 +45,7 @@ _HEADERS = [
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
+    ("Alpha-Watch", "1"),  # a client knows by it whose words an error's are
 ]
 Answer = tuple[HTTPStatus, str, bytes]
 
@@ -52,15 +54,18 @@ class Server:
     """What :func:`serve` started. ``url``: where the page is. A context manager; :meth:`close` ends it."""
 
     def __init__(self, looker: Looker, host: str, port: int, names: Iterable[str]) -> None:
+        check_place(port, host)
         self.looker = looker
         self._app = Application(looker, names)
         try:
             self._http = _Http((host, port), _Handler, family=_family(host))
-        except (OSError, OverflowError) as exc:
-            what = getattr(exc, "strerror", None) or str(exc)
-            raise AlphaError(
-                f"{host}:{port} cannot be watched from: {str(what).lower()}: choose another port, or 0 for a free one"
-            ) from None
+        except OSError as exc:
+            todo = {
+                errno.EADDRINUSE: "choose another port, or 0 for a free one",
+                errno.EACCES: "choose a port above 1023, or 0 for a free one",
+            }.get(exc.errno or 0, "choose an address of this machine, e.g. 127.0.0.1")
+            why = (exc.strerror or str(exc)).lower()
+            raise AlphaError(f"{host}:{port} cannot be watched from: {why}: {todo}") from None
         self._http.set_app(self._app)
         shown = f"[{host}]" if ":" in host else host
         self.port = int(self._http.server_address[1])
@@ -90,6 +95,19 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_place(port: int, host: str) -> None:
+    """AlphaError for a port that cannot exist, or a host that nobody knows: before any data are read."""
+    if not 0 <= port <= 65535:
+        raise AlphaError(f"there is no port {port} to watch at: choose one from 1 to 65535, or 0 for a free one")
+    try:
+        socket.getaddrinfo(host, port, _family(host), socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        why = (getattr(exc, "strerror", None) or str(exc)).lower()
+        raise AlphaError(
+            f"{host!r} cannot be watched at: {why}: name an address of this machine, e.g. 127.0.0.1, or 0.0.0.0 for all of them"
+        ) from None
 
 
 def serve(

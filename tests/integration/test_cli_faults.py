@@ -62,9 +62,7 @@ def test_an_output_that_does_not_arrive_is_no_success(args: list[str], unbuffere
     os.close(reader)
     done = alpha(*args, stdout=writer, env=env)
     os.close(writer)
-    assert done.returncode == 2
-    assert "could not be delivered: standard output: broken pipe" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 141 and done.stderr == ""  # as of alpha … | head: no error, and no success either
 
 
 def test_a_closed_output_is_no_success() -> None:

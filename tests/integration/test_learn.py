@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,14 +52,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Simpl
     return SimpleNamespace(folder=folder, file=file, recipe=recipe, log=log)
 
 
-def learn_from(world: SimpleNamespace, log: Path | None = None, **more: Any) -> Learned:
+def learn_from(world: SimpleNamespace, log: Path | None = None, *others: Path, **more: Any) -> Learned:
     given: dict[str, Any] = {
         "model": learned.URI,
         "run_dir": world.folder / "run",
         "at": WHEN,
         "overrides": ["gates.lookahead_cuts=1"],
     }
-    return learn([log or world.log], world.recipe, world.file, **(given | more))
+    return learn([log or world.log, *others], world.recipe, world.file, **(given | more))
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,8 @@ def test_a_damaged_log_teaches_nothing_and_the_frame_is_named(world: SimpleNames
         ({"rate": 0.0}, r"--rate must be above 0"),
         ({"window": "soon"}, r"--window 'soon' is neither"),
         ({"window": "150"}, r"too few outcomes: \d+ rows to update"),
+        ({"judge_share": math.nan, "log": Path("not-there")}, r"--judge-share must be above 0 and below 1, it is nan"),
+        ({"judge_share": 2.0, "log": Path("not-there")}, r"--judge-share must be above 0 and below 1, it is 2\.0"),
         ({"judge_share": 0.001}, r"too few outcomes: \d+ rows to judge"),
         ({"overrides": ["labels.half_spreads=1000"]}, r"always HOLD.*labels\.half_spreads"),
         ({"overrides": ["labels.price=nonsense("]}, r"labels\.price"),
@@ -226,8 +229,31 @@ def test_logs_come_in_the_order_of_their_time(world: SimpleNamespace, tmp_path: 
     first = learned.served(world.file, events[:3_000], tmp_path / "first")
     second = learned.served(world.file, events[3_000:6_000], tmp_path / "second")
     assert len(stream.read([first, second], learned.DEMO).stretches) == 2
-    with pytest.raises(DataError, match=r"first/audit-000001\.alog begins before second/audit-000001\.alog ends"):
+    with pytest.raises(DataError, match=r"first/audit-000001\.alog begins before \S+second/audit-000001\.alog ends"):
         stream.read([second, first], learned.DEMO)
+
+
+def test_no_row_counts_twice(world: SimpleNamespace, tmp_path: Path) -> None:
+    """Doubled rows would make the candidate's interval narrower than the data allow."""
+    events = at_once("1s")
+    log = learned.served(world.file, events[:3_000], tmp_path / "log")
+    (tmp_path / "link").symlink_to(log)
+    before = world.file.read_bytes()
+    for again in (log, tmp_path / "link"):
+        with pytest.raises(DataError, match=r"audit log 2, \S+, is the same as log 1, \S+/log: .*count twice"):
+            stream.read([log, again], learned.DEMO)
+    copy = tmp_path / "elsewhere" / "log"  # the folder's name is no proof of another log
+    shutil.copytree(log, copy)
+    with pytest.raises(DataError, match=r"audit log 3, \S+elsewhere/log, is the same as log 1, .*the end of its chain"):
+        stream.read([log, learned.served(world.file, events[3_000:6_000], tmp_path / "next"), copy], learned.DEMO)
+    # the same events once more, or the last of them, are another log with another chain
+    for name, part in (("all", events[:3_000]), ("more", events[:4_000]), ("last", events[2_900:6_000])):
+        other = learned.served(world.file, part, tmp_path / name / "log")
+        with pytest.raises(DataError, match=rf"{name}/log/audit-000001\.alog begins before \S+ ends, by [\d.]+ s"):
+            stream.read([log, other], learned.DEMO)
+    with pytest.raises(DataError, match="is the same as log 1"):
+        learn_from(world, log, log)
+    assert world.file.read_bytes() == before
 
 
 def test_another_models_scores_do_not_belong_to_this_file(world: SimpleNamespace, tmp_path: Path) -> None:

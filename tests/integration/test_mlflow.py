@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +190,56 @@ def test_a_run_is_logged_with_its_figures_and_files(call: Any, store: str, tmp_p
     register(registered, publish(registered.parent, 1))
     told = call("register", URI, "--registry", registered, "--run", run_id)
     assert told["run_id"] == run_id
+    assert call("register", URI, "--registry", registered, "--run", run_id)["version_there"] == "1"
+    error = call("register", URI, "--registry", registered, "--run", "deadbeef", code=2)["error"]
+    assert f"is registered there already, by run {run_id}" in error and "leave --run away" in error
+
+
+def test_a_store_that_cannot_be_opened_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.db").write_text("no database " * 100)
+    for where, words in (
+        (tmp_path, "unable to open database file"),
+        (tmp_path / "nowhere" / "mlflow.db", "unable to open database file"),
+        (tmp_path / "text.db", "file is not a database"),
+    ):
+        assert main(["mlflow", "log", str(tmp_path), "--store", f"sqlite:///{where}"]) == 2
+        err = capfd.readouterr().err
+        assert f"--store sqlite:///{where}: the database cannot be opened: {words}: " in err and err.count("\n") == 1
+
+
+def test_where_no_mlflow_server_answers_it_is_said_in_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own patience is 7 tries of 120 s; ours is for the first question only, and a user's is left alone."""
+    from alpha_training import mlflow_address
+
+    asked: list[str] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+            self.send_error(501)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    monkeypatch.setitem(mlflow_address._PATIENCE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(mlflow_address._PATIENCE, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with HTTPServer(("127.0.0.1", 0), Other) as other, socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        for port, words in (
+            (1, "nobody answers"),
+            (silent.getsockname()[1], "nobody answers"),
+            (other.server_port, "it answers 501"),
+        ):
+            assert main(["mlflow", "log", str(tmp_path), "--store", f"http://me:secret@127.0.0.1:{port}"]) == 2
+            err = capfd.readouterr().err
+            assert f"--store http://me:***@127.0.0.1:{port}: no MLflow server can be used there: {words}" in err
+            assert err.count("\n") == 1
+        assert asked == ["0"] and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        assert main(["mlflow", "log", str(tmp_path), "--store", f"http://127.0.0.1:{other.server_port}"]) == 2
+        assert asked[1:] and set(asked[1:]) == {"1"} and os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+        other.shutdown()

@@ -17,7 +17,7 @@ from alpha._core.pipeline import Pipeline
 from alpha.events import ALL_INSTRUMENTS, EVENT_DTYPE, Control, Kind, Reason
 from alpha.features.compile import compile_program
 from alpha.features.feature_set import FeatureSet
-from alpha.models.limits import edges_of, shares_of
+from alpha.models.limits import edges_of, psi_weight, shares_of
 from alpha.sessions import SessionTable
 
 START = 1_700_000_000 * 10**9
@@ -62,6 +62,8 @@ def random_limits(rng: np.random.Generator, n: int) -> Declared:
             edges,
             shares_of(train, edges),
         )
+        if rng.random() < 0.5:
+            d.psi_usual = rng.uniform(0.0, 2.0, n).tolist()
     if rng.random() < 0.6:
         d.window = int(rng.integers(4, 65))
         d.errors = int(rng.integers(2, min(d.window, 8)))
@@ -88,6 +90,7 @@ def native(d: Declared, n: int) -> Pipeline:
         "window": d.psi[2] if d.psi else 16,
         "edges": d.psi[3] if d.psi else [],
         "shares": np.maximum(d.psi[4], 1e-4) if d.psi else [],
+        "psi_weight": psi_weight(d.psi[1] if d.psi else 0.0, d.psi_usual or [], n),
     }
     return Pipeline(
         compile_program(fs),

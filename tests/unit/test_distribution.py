@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +84,43 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(AlphaError, match=r"no dask scheduler answers there .*: start one"),
         connected("tcp://127.0.0.1:9"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("server", ["silent", "http"])
+def test_another_server_behind_the_address_is_nobody(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and then says nothing, or nothing that dask understands."""
+    monkeypatch.setattr(distribution, "CONNECT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        if server == "http":
+            listening.settimeout(60)
+
+            def reply() -> None:
+                with contextlib.suppress(OSError), listening.accept()[0] as peer:
+                    peer.recv(1)
+                    peer.sendall(b"HTTP/1.0 400 Bad request syntax\r\nContent-Type: text/html\r\n\r\n<!DOCTYPE HTML>")
+                    peer.recv(1 << 20)
+
+            threading.Thread(target=reply, daemon=True).start()
+        with (
+            pytest.raises(AlphaError, match=r"no dask scheduler answers there \(.+\): start one"),
+            connected(f"tcp://127.0.0.1:{listening.getsockname()[1]}"),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", "", ":8786", "127.0.0.1:99999", "127.0.0.1:x", "::1", "a:1/b", "a:0"])
+def test_an_address_without_host_and_port_is_refused_before_dask_sees_it(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distributed.Client", None)  # a client that fails complains once more when it is collected
+    with pytest.raises(AlphaError, match=r"is no address of a scheduler: write tcp://HOST:PORT"):
+        connected(f"tcp://{where}").__enter__()
+
+
+def test_a_worker_is_no_scheduler(pair: Cluster) -> None:
+    worker = next(iter(pair._client.nthreads()))
+    with pytest.raises(AlphaError, match=r"no dask scheduler answers there \(it is a Worker\)"), connected(worker):
         pass
 
 

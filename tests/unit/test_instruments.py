@@ -75,6 +75,11 @@ def test_unknown_symbol_names_the_known_ones() -> None:
         ),
         ('[[instrument]]\nsymbol = "A"\nsource = "inferred"', "unknown key 'source'"),
         ('[[instrument]]\nsymbol = " A"', "padded with blanks"),
+        (
+            '[[instrument]]\nsymbol = "\\u001b[31mRED"',
+            r"must not hold control or invisible characters, found '\\x1b\[31mRED'",
+        ),
+        ('[[instrument]]\nsymbol = "A\\u202eB"', r"must not hold control or invisible characters, found 'A\\u202eB'"),
         ('[instrument]\nsymbol = "A"', "double brackets"),
         ('[[instruments]]\nsymbol = "A"', "unknown key 'instruments'"),
         ("symbol =", "not valid TOML"),
@@ -90,6 +95,20 @@ def test_missing_file_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(InstrumentError, match=r"none\.toml: the instruments cannot be read: no such file") as caught:
         Instruments.load(tmp_path / "none.toml")
     assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mRED", "a\nb", "\x9b1m", "a\u200bb", "a\ud800"])
+def test_no_table_holds_a_symbol_that_steers_a_terminal(name: str) -> None:
+    for made in (
+        lambda: Instruments.of(name),
+        lambda: Instruments([Instrument(symbol=name)]),
+        lambda: Instruments.of("A").with_instrument(name),
+        lambda: Instruments.from_dicts([{"symbol": name}]),
+    ):
+        with pytest.raises(InstrumentError, match="must not hold control or invisible characters") as caught:
+            made()
+        assert str(caught.value).isprintable()
+    assert Instruments.of("BRK B", "Ä-1", "日経").symbols == ("BRK B", "Ä-1", "日経")
 
 
 def test_a_table_travels_as_plain_rows(tmp_path: Path) -> None:

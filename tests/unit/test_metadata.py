@@ -122,6 +122,8 @@ def test_what_is_no_version(version: Any) -> None:
         ({"reference": {"edges": [[0.0] * 9]}}, "reference.edges must have 9 values for each of 2 features"),
         ({"reference": {"edges": [[1.0, *[0.0] * 8]] * 2}}, "reference.edges must ascend"),
         ({"reference": {"shares": [[2.0] * 10] * 2}}, "reference.shares must lie between 0 and 1"),
+        ({"reference": {"psi_usual": [1.0]}}, "reference.psi_usual must have a finite value, 0 or more, for each of 2"),
+        ({"reference": {"psi_usual": [1.0, -1.0]}}, "reference.psi_usual must have a finite value, 0 or more"),
         ({"sha256": {}}, "sha256 lacks model.onnx"),
         ({"surprise": 1}, "unknown field `surprise`"),
         ({"mean": [10**400, 0]}, "out of range"),

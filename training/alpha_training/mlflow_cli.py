@@ -45,15 +45,17 @@ class _MLflow:
     def run(self, args: argparse.Namespace) -> int:
         """0, or 2 for anything refused."""
         from alpha.registry import find
-        from alpha_training import mlflow_store
+        from alpha_training import mlflow_address, mlflow_store
 
         with mlflow_store.opened(args.store) as store:
             if args.action == "log":
                 run_id = store.log_run(Path(args.run), args.experiment)
                 if args.json:
-                    show.print_json("mlflow-log", {"run_id": run_id, "store": args.store})
+                    show.print_json("mlflow-log", {"run_id": run_id, "store": mlflow_address.shown(args.store)})
                 else:
-                    print(f"{args.run} is run {run_id} of experiment {args.experiment} in {args.store}")
+                    print(
+                        f"{args.run} is run {run_id} of experiment {args.experiment} in {mlflow_address.shown(args.store)}"
+                    )
                 return 0
             if args.action == "register":
                 where = find(show.registry_file(args.registry))

@@ -29,6 +29,7 @@ from alpha.models.load import LoadedModel, load_artifact, read_file, verify_file
 from alpha.models.metadata import decode, is_model_id
 from alpha.registry import Entry, Registry, load, load_trusted, register
 from alpha.registry.artifact import place
+from alpha_training import mlflow_address
 
 STATUS_ALIASES = {"production": "production", "candidate": "candidate"}
 """Status here -> alias there, of the version that has the status (of candidates the newest). Archived versions have
@@ -109,6 +110,11 @@ class Store:
         there = self._version_of(entry)
         if there is None:
             there = self._create(entry, model, run_id, experiment)
+        elif run_id not in (None, there.run_id):
+            raise RegistryError(
+                f"{entry.label} is registered there already, by run {there.run_id}, and a version keeps its run: leave --run "
+                "away to bring its entry, status and aliases up to date"
+            )
         written = to_json(entry)
         if there.tags.get("alpha.entry_sha256") != _sha256(written):
             self._client.log_text(there.run_id, written.decode(), f"{_folder(entry)}/{_ENTRY}")
@@ -199,7 +205,7 @@ class Store:
             if there.tags.get("alpha.version") == str(entry.number):
                 if there.tags.get("alpha.sha256") != entry.sha256:
                     raise RegistryError(
-                        f"{self.uri} has another {entry.label}, with model sha256 {there.tags.get('alpha.sha256')}: "
+                        f"{mlflow_address.shown(self.uri)} has another {entry.label}, with model sha256 {there.tags.get('alpha.sha256')}: "
                         "delete it there, or use another store"
                     )
                 return there
@@ -250,10 +256,10 @@ class Store:
 
 @contextmanager
 def opened(uri: str) -> Iterator[Store]:
-    """The store at ``sqlite:///FILE``, another database, or a server's ``http(s)://…``. AlphaError if it has no such
-    model, run or alias, MissingExtraError without MLflow. MLflow's telemetry is switched off."""
-    if not uri.startswith(("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://")):
-        raise AlphaError(f"--store {uri}: MLflow keeps models in a database: use e.g. sqlite:///mlflow.db")
+    """The store at ``sqlite:///FILE``, another database, or a server's ``http(s)://…``. AlphaError if
+    nobody answers there within about 12 s, if the database cannot be opened, or if it has no such model, run or alias,
+    MissingExtraError without MLflow. MLflow's telemetry is switched off."""
+    mlflow_address.check(uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with warnings.catch_warnings():
@@ -263,10 +269,11 @@ def opened(uri: str) -> Iterator[Store]:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
+            mlflow_address.ask(mlflow, uri)
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             yield Store(client, uri)
         except mlflow.exceptions.MlflowException as exc:
-            raise AlphaError(f"--store {uri}: {str(exc).splitlines()[0]}") from None
+            raise AlphaError(f"--store {mlflow_address.shown(uri)}: {str(exc).splitlines()[0]}") from None
 
 
 def _artifacts_of(uri: str) -> str | None:

@@ -19,7 +19,7 @@ from alpha.documents import to_json
 from alpha.errors import DataError, need
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
-from alpha.models.limits import Limits, edges_of, shares_of
+from alpha.models.limits import Limits, edges_of, shares_of, usual_psi
 from alpha.models.metadata import Decision, Metadata, Output, Reference, TrainedOn
 from alpha.registry import Check
 from alpha.registry.lineage import definition_commit
@@ -321,6 +321,9 @@ def _metadata(draft: Draft, version: int, data: Prepared, data_sha256: list[str]
     }
     n = len(fs.names)
     edges = edges_of(x)
+    shares = shares_of(x, edges)
+    ids = snap.instrument_id[train]
+    usual = usual_psi([x[ids == i] for i in np.unique(ids)], edges, shares, recipe.limits.psi.window)
     names = {"SELL": "probability_down", "HOLD": "probability_flat", "BUY": "probability_up"}
     value = model.kind == "value"
     what = "volatility" if recipe.labels.kind == "volatility" else "forward_return"
@@ -351,7 +354,8 @@ def _metadata(draft: Draft, version: int, data: Prepared, data_sha256: list[str]
             std=x.std(axis=0).tolist(),
             quantiles=quantiles,
             edges=edges.tolist(),
-            shares=shares_of(x, edges).tolist(),
+            shares=shares.tolist(),
+            psi_usual=usual.tolist(),
         ),
         limits=_limits(recipe.limits, case, x),
         trained_on=TrainedOn(

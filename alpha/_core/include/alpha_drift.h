@@ -29,11 +29,12 @@ typedef struct alpha_drift { /* what a Bundle declares; immutable. Arrays are pa
     const float *share;       /* [n][BINS] of the training rows */
     const float *log_share;   /* [n][BINS] */
     const float *log_count;   /* [rows in the window + 1] ln of a count's share; of half a row where there is none */
+    const float *psi_weight;  /* [n] psi_limit / what the feature's training windows reach, at most 1 */
 } alpha_drift;
 
 typedef struct alpha_drift_seen { /* of one instrument; its counters lie apart: uint16 [1 + STEPS][padded][PLACES], the sum first */
     float distance;     /* of the last row */
-    float psi;          /* worst feature over the last full window, 0 before one */
+    float psi;          /* worst feature over the last full window, weighted; 0 before one */
     uint32_t worst;     /* that feature */
     uint32_t outside;   /* a feature of the last row left its range */
     uint32_t row, step; /* where the window stands */
@@ -67,6 +68,7 @@ static __attribute__((noinline, unused)) void alpha_drift_turn(const alpha_drift
                 const uint32_t c = sum[j * ALPHA_DRIFT_PLACES + b], at = j * ALPHA_DRIFT_BINS + b;
                 psi += ((float)c * d->per_row - d->share[at]) * (d->log_count[c] - d->log_share[at]);
             }
+            psi *= d->psi_weight[j];
             if (psi > s->psi) {
                 s->psi = psi;
                 s->worst = j;

@@ -94,6 +94,7 @@ def learn(
     written into the registry. Raises AlphaError in one sentence; production's entry and files are never written.
     """
     length = None if window is None else windows.length_of(window)
+    windows.check_share(judge_share)
     if not 0.0 < rate <= 10.0:
         raise DataError(f"--rate must be above 0 and at most 10, it is {rate}")
     plan = _plan(recipe_path, registry, model, mode, overrides, small)

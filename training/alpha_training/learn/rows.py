@@ -173,7 +173,7 @@ def _difference(stretch: Stretch, snap: Snapshot, where: Ints, i: int, fs: Featu
         told = f"{fs.names[j]} was {float(stretch.decided.x[i, j])!r}, its events give {float(snap.x[row, j])!r}"
     return (
         f"{stretch.name}: the decision of frame {frame} does not follow from the log's events: {told}: nothing is "
-        f"learned from it; alpha replay {stretch.name.partition('/')[0]} --tolerant shows all such decisions"
+        f"learned from it; alpha replay {stretch.name.rpartition('/')[0]} --tolerant shows all such decisions"
     )
 
 

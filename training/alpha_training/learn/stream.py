@@ -78,11 +78,14 @@ def read(folders: Sequence[str | Path], fs: FeatureSet) -> Logs:
     """Logs in their order, as stretches with the decisions that were made by ``fs``.
 
     DataError if a log is damaged (it names the frame), lacks records, has another table of instruments than the one
-    before, goes back in time, or holds no decision of this feature definition.
+    before, is the same as one before, begins before the one before ended, or holds no decision of this feature
+    definition.
     """
+    _check_different(folders, [Path(f).resolve() for f in folders])
     out: Logs | None = None
     for folder in folders:
         frames, head = _verified(Path(folder))
+        _check_different(folders, [*(out.heads if out is not None else []), head])
         pieces: list[_Piece] = []
         for file in open_all(folder):
             table = recording.instruments_of(file.json(Frame.HEADER))
@@ -103,6 +106,17 @@ def read(folders: Sequence[str | Path], fs: FeatureSet) -> Logs:
     out.head = out.heads[0] if len(out.heads) == 1 else hashlib.sha256("".join(out.heads).encode()).hexdigest()
     _check(out, fs)
     return out
+
+
+def _check_different(folders: Sequence[str | Path], keys: Sequence[object]) -> None:
+    """DataError for two logs with the same key: each of their rows would count twice, also among those that judge."""
+    for n, key in enumerate(keys):
+        if key in keys[:n]:
+            chain = "" if isinstance(key, Path) else f" (the end of its chain is {str(key)[:12]}… as well)"
+            raise DataError(
+                f"audit log {n + 1}, {folders[n]}, is the same as log {keys.index(key) + 1}, {folders[keys.index(key)]}"
+                f"{chain}: its rows would count twice; name each log once"
+            )
 
 
 def _verified(folder: Path) -> tuple[int, str]:
@@ -237,7 +251,7 @@ def _joined(folder: Path, pieces: list[_Piece], fs: FeatureSet) -> list[Stretch]
         )
         events = np.concatenate([p.events for p in group])
         reloads = [(at + int(s), serves) for p, s in zip(group, starts, strict=False) for at, serves in p.reloads]
-        out += _by_version(f"{folder.name}/{group[0].file}", events, decided, group[0].fresh, reloads)
+        out += _by_version(f"{folder}/{group[0].file}", events, decided, group[0].fresh, reloads)
     return [s for s in out if s.until > s.since]
 
 
@@ -280,19 +294,23 @@ def _check(out: Logs, fs: FeatureSet) -> None:
             f"the audit log cannot teach a model of definition {fs.definition_hash[:12]}…: {what}: name the log of a "
             "runtime that served this model, or a model of the log's definition with --model"
         )
-    ends = [(s, _times(s.events[s.since : s.until], fs)) for s in out.stretches]
-    late = fs.stream.guard.future_tolerance.ns  # times of a feed go back a little
+    ends = [(s.name, t) for s in out.stretches if (t := _times(s.events[s.since : s.until], fs)) is not None]
+    late = fs.stream.guard.future_tolerance.ns  # within one log: times of a feed go back a little at a restart
     for (a, x), (b, y) in pairwise(ends):
-        if a.name != b.name and (y[1] <= x[1] or y[0] < x[1] - late):
-            raise DataError(f"{b.name} begins before {a.name} ends: name the logs in the order of their time")
+        same_log = Path(a).parent == Path(b).parent
+        if a != b and (y[1] <= x[1] or y[0] < x[1] - (late if same_log else 0)):
+            raise DataError(
+                f"{b} begins before {a} ends, by {(x[1] - y[0]) / 1e9:,.3f} s of stream time: name logs in the order of "
+                "their time, none of which reaches into the next: what stands in both would count twice"
+            )
 
 
-def _times(events: Array, fs: FeatureSet) -> tuple[int, int]:
-    """First and last stream time, of market events: a control event may carry any."""
+def _times(events: Array, fs: FeatureSet) -> tuple[int, int] | None:
+    """First and last stream time of market events (a control event may carry any); None where there are none."""
     from alpha.events import stream_time
 
     ts = stream_time(events[events["kind"] != Kind.CONTROL], fs.stream.clock)
-    return (int(ts[0]), int(ts.max())) if len(ts) else (0, 0)
+    return (int(ts.min()), int(ts.max())) if len(ts) else None
 
 
 def _count(file: LogFile, kinds: Array, events: Array, counted: Counter[str]) -> None:

@@ -49,6 +49,12 @@ def length_of(text: str) -> int | str:
     return text
 
 
+def check_share(share: float) -> None:
+    """``--judge-share``. DataError for a share that leaves nothing to learn from, or nothing to judge by."""
+    if not 0.0 < share < 1.0:
+        raise DataError(f"--judge-share must be above 0 and below 1, it is {share}")
+
+
 def cut(
     rows: Rows,
     *,
@@ -65,8 +71,7 @@ def cut(
 
     DataError if there is nothing new, or too little of it.
     """
-    if not 0.0 < judge_share < 1.0:
-        raise DataError(f"--judge-share must be above 0 and below 1, it is {judge_share}")
+    check_share(judge_share)
     ts, end, known = rows.snap.ts_ns, rows.labels.end_ns, rows.labels.known
     new = np.flatnonzero(known & (ts > trained_until_ns))
     if not len(new):
