@@ -35,7 +35,31 @@ OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Outside of the contract's own units. Between -86.5 and -103.3 exp is 0 where a float, denormal in part, is left
 RELATIVE = {"tanh": 4e-7, "erf": 4e-7, "exp": 4e-7, "softplus": 2e-7, "log": 2e-7}
-ENDS = [0.0, 1e-45, 1e-40, 1.2e-38, 1e-20, 3.84, 4.05, 5.0, 8.6, 9.02, 9.1, 10.0, 20.0, 50.0, 86.5, 88.73, 104.0, 1e3, 1e6, 1e19, 1e20, 1e38, 3.4028235e38]  # fmt: skip
+ENDS = [
+    0.0,
+    1e-45,
+    1e-40,
+    1.2e-38,
+    1e-20,
+    3.84,
+    4.05,
+    5.0,
+    8.6,
+    9.02,
+    9.1,
+    10.0,
+    20.0,
+    50.0,
+    86.5,
+    88.73,
+    104.0,
+    1e3,
+    1e6,
+    1e19,
+    1e20,
+    1e38,
+    3.4028235e38,
+]
 
 
 @lru_cache(maxsize=32)

@@ -44,14 +44,19 @@ def test_a_slice_takes_what_onnx_runtime_takes() -> None:
     for start, end, step in product(places, places, [*range(-8, 0), *range(1, 9), -(2**40), 2**40]):
         if step < 0 and end in for_the_end:
             continue
-        expected = session.run(["y"], {"x": x, **{n: np.array([v]) for n, v in zip(SLICE, (start, end, 0, step), strict=True)}})[0]  # fmt: skip
+        expected = session.run(
+            ["y"], {"x": x, **{n: np.array([v]) for n, v in zip(SLICE, (start, end, 0, step), strict=True)}}
+        )[0]
         assert x[sliced(start, end, step, 5)].tolist() == expected.tolist(), (start, end, step)
         tried += 1
     assert tried == 23 * (23 * 18 - 2 * 9)
     assert np.empty(0)[sliced(-3, 7, 1, 0)].size == np.empty(0)[sliced(3, -9, -1, 0)].size == 0
 
 
-@pytest.mark.parametrize(("start", "end", "step"), [(-100, -200, -1), (-100, 9, 1), (100, -100, -1), (4, -6, -2), (8, 0, -3), (-1, -6, -1), (-5, 5, 8)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("start", "end", "step"),
+    [(-100, -200, -1), (-100, 9, 1), (100, -100, -1), (4, -6, -2), (8, 0, -3), (-1, -6, -1), (-5, 5, 8)],
+)
 @pytest.mark.parametrize("axis", [1, -1])
 def test_slices_beyond_the_ends_are_planned(start: int, end: int, step: int, axis: int) -> None:
     agrees(slicing(start, end, step, axis), (5,), tolerance=0)
@@ -72,7 +77,7 @@ def test_slices_of_an_old_operator_set() -> None:
         ([1, -1], [1, 1], r"axes \[1, 1\]"),
         ([2, 1], [1, 1], r"axes \[2, 1\] of 2"),
         ([0, 1], [1, 0], r"steps \[1, 0\]"),
-    ],  # fmt: skip
+    ],
 )
 def test_slices_that_onnx_does_not_know_are_not_planned(axes: list[int], steps: list[int], words: str) -> None:
     weights = {
@@ -94,7 +99,7 @@ EMPTY: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "backward slice": (
         [node("Slice", "x,s,e,a,t")],
         {"s": np.array([-100]), "e": np.array([9]), "a": np.array([1]), "t": np.array([-1])},
-    ),  # fmt: skip
+    ),
     "gather": ([node("Gather", "x,none", axis=1)], {"none": NONE}),
     "split": ([node("Split", "x,n", "y,z", axis=1)], {"n": np.array([0, 6])}),
     "expand": ([node("Expand", "x,to")], {"to": np.array([0, 1, 6])}),
@@ -138,7 +143,7 @@ def test_an_empty_constant_is_none_of_them() -> None:
 def test_a_batch_norm_of_other_channels_is_not_planned(which: str, shape: tuple[int, ...], product: bool) -> None:
     weights = {k: np.ones(6, np.float32) for k in "gbmv"} | {which: np.ones(shape, np.float32), "w": f(6, 6)}
     before = [node("MatMul", "x,w", "s")] if product else [node("Relu", "x", "s")]
-    with pytest.raises(Unsupported, match="BatchNormalization.*of 6 channels"):
+    with pytest.raises(Unsupported, match=r"BatchNormalization.*of 6 channels"):
         compile_model(graph([*before, node("BatchNormalization", "s,g,b,m,v")], weights), "y")
 
 
@@ -162,7 +167,7 @@ def test_what_fails_behind_the_nodes_is_said_too(monkeypatch: pytest.MonkeyPatch
         raise IndexError("index 0 is out of bounds")
 
     monkeypatch.setattr(plan_builder.Builder, "plan", broken)
-    with pytest.raises(Unsupported, match="output 'y'.*IndexError: index 0 is out of bounds"):
+    with pytest.raises(Unsupported, match=r"output 'y'.*IndexError: index 0 is out of bounds"):
         compile_model(graph([node("Relu", "x")]), "y")
 
 
@@ -183,7 +188,7 @@ GREEDY: dict[str, tuple[list[Any], dict[str, Any]]] = {
             node("Add", "x,k60"),
         ],
         BIG,
-    ),  # fmt: skip
+    ),
     "places": (
         [
             *(node("Expand", "x,to", f"e{i}") for i in range(40)),
@@ -191,12 +196,12 @@ GREEDY: dict[str, tuple[list[Any], dict[str, Any]]] = {
             node("Concat", ",".join(f"r{i}" for i in range(40)), axis=0),
         ],
         {"to": np.array([1 << 19, 6])},
-    ),  # fmt: skip
+    ),
     "products": ([node("MatMul", "c,r", "o"), node("MatMul", "x,o")], {"c": f(60000, 1), "r": f(1, 60000)}),
     "work": (
         [node("ConstantOfShape", "s", "k"), node("MatMul", "k,k", "o"), node("Add", "x,o")],
         {"s": np.array([2500, 2500])},
-    ),  # fmt: skip
+    ),
     "weights": (
         [
             node("ConstantOfShape", "s", "k"),
@@ -204,7 +209,7 @@ GREEDY: dict[str, tuple[list[Any], dict[str, Any]]] = {
             node("Sum", ",".join(f"p{i}" for i in range(40))),
         ],
         {"s": np.array([6, 1 << 20])},
-    ),  # fmt: skip
+    ),
 }
 
 

@@ -63,7 +63,7 @@ ROUNDED = {
     "product of a scaled row": (
         [node("Sub", "x,c", "s"), node("MatMul", "s,w", "t")],
         {"w": f(6, 6), **ROW},
-    ),  # fmt: skip
+    ),
     "linear": ([node("LinearRegressor", "x", "t", "ai.onnx.ml", coefficients=f(36).tolist(), targets=6)], {}),
     "tanh": ([node("Tanh", "x", "t")], {}),
     "copy of an activation": ([node("Sigmoid", "x", "s"), node("Flatten", "s", "t")], {}),
@@ -86,7 +86,7 @@ ROUNDED = {
 def test_trees_behind_a_rounded_value_are_left_to_onnx_runtime(case: str) -> None:
     data = behind(*ROUNDED[case])
     OrtModel(data, output="y").kernel().run(f(3, 6))  # a graph that is otherwise in order
-    with pytest.raises(Unsupported, match="TreeEnsembleClassifier .*trees that read a rounded value"):
+    with pytest.raises(Unsupported, match=r"TreeEnsembleClassifier .*trees that read a rounded value"):
         compile_model(data, "y")
 
 
@@ -109,12 +109,12 @@ EXACT = {
     "limits": (
         [node("Clip", "x,low,high", "s"), node("Sub", "s,c", "t")],
         ROW | {"low": np.float32(-1), "high": np.float32(1)},
-    ),  # fmt: skip
+    ),
     "larger": ([node("Max", "x,c", "s"), node("Min", "s,d", "u"), node("Relu", "u", "t")], ROW),
     "two features": (
         [node("Split", "x,n", "a,b", axis=1), node("Sub", "a,b", "s"), node("Concat", "s,x", "t", axis=1)],
         {"n": np.array([3, 3])},
-    ),  # fmt: skip
+    ),
     "size": ([node("Abs", "x", "s"), node("Neg", "s", "t")], {}),
     "cast": ([node("Cast", "x", "s", to=1), node("Dropout", "s", "t")], {}),
 }
@@ -169,7 +169,11 @@ def test_thresholds_on_a_choice_of_features_are_tried() -> None:
     assert compiled.exact and {i for i, _ in compiled.ties} == {[8, 1, 6, 3, 0, 5][i] for i, _ in thresholds(data)}
     x = judge.hard_rows(compiled, (-5.0, 5.0))
     assert compiled.plan.kernel().run(x).tobytes() == OrtModel(data, output="y").kernel().run(x).tobytes()
-    tail = behind([node("Slice", "x,start,end,axis", "t")], {"start": np.array([3]), "end": np.array([9]), "axis": np.array([1])}, ("N", 9))  # fmt: skip
+    tail = behind(
+        [node("Slice", "x,start,end,axis", "t")],
+        {"start": np.array([3]), "end": np.array([9]), "axis": np.array([1])},
+        ("N", 9),
+    )
     assert {i for i, _ in compile_model(tail, "y").ties} == {i + 3 for i, _ in thresholds(tail)}
 
 
