@@ -306,11 +306,11 @@ def _reduce(kind: str) -> Callable[[Lowering, Node], None]:
         if axes is None and c.has(node, 1):
             axes = c.ints(node, 1)
         if not axes:
-            if c.integer(node, "noop_with_empty_axes", 0):
+            if c.integer(node, "noop_with_empty_axes", 0) == 1:  # ONNX Runtime asks for 1, not for any number
                 c.set(node, value)
                 return
             axes = list(range(len(value.shape)))
-        c.set(node, reduce_axes(c, kind, value, axes, bool(c.integer(node, "keepdims", 1))))
+        c.set(node, reduce_axes(c, kind, value, axes, c.integer(node, "keepdims", 1) == 1))
 
     return lower
 

@@ -273,3 +273,10 @@ def test_a_chain_of_thousands_of_steps_is_laid_out_in_its_own_two_places() -> No
     assert len(compiled.plan.steps_by_name) == 2000 and compiled.plan.arena_bytes < 2000
     x = f(5, 6)
     np.testing.assert_array_equal(compiled.plan.kernel().run(x), reference(data, x))
+
+
+@pytest.mark.parametrize("flag", [0, 1, 2, -1])
+def test_a_flag_is_set_by_one_alone(flag: int) -> None:
+    """As ONNX Runtime reads it: a sum over no axes is the value itself, or the sum of all."""
+    agrees(graph([node("ReduceSum", "x,", "s", noop_with_empty_axes=flag), node("Mul", "x,s")]), tolerance=3e-6)
+    agrees(graph([node("ReduceSum", "x,a", "s", keepdims=flag), node("Relu", "s")], {"a": np.array([1])}))
