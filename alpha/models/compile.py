@@ -47,6 +47,10 @@ for _module in (
     _LOWER |= _module.OPERATORS
 
 
+# what a graph whose shapes do not fit each other may raise in numpy or here
+_DO_NOT_FIT = (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+
+
 @dataclass(frozen=True)
 class Compiled:
     """A plan and what its judge needs to know. ``ties``: (feature, threshold) at which trees on the input branch.
@@ -75,13 +79,25 @@ def compile_model(
     """The fused plan of a model for one input row (batch 1).
 
     ``output``: which output is read. ``carry``: (input, output) names of recurrent state, in the order in which it is
-    kept. ``precision``: ``float32`` or ``bf16`` (weights rounded to bfloat16). Unsupported if a part is not covered,
-    ModelError if the graph itself is wrong.
+    kept. ``precision``: ``float32`` or ``bf16`` (weights rounded to bfloat16). Unsupported if a part is not covered or
+    its shapes do not fit each other, ModelError if the graph itself is wrong: nothing else is raised for a graph.
     """
     if precision not in ("float32", "bf16"):
         raise ModelError(f"precision {precision!r} is unknown: use float32 or bf16")
     graph = model if isinstance(model, Graph) else read_graph(model)
-    isa = isa or chosen_isa()
+    try:
+        with np.errstate(all="ignore"):  # a weight that becomes infinite here does so in ONNX Runtime
+            return _compile(graph, output, carry, isa or chosen_isa(), precision)
+    except _DO_NOT_FIT as exc:
+        # what no node was named for: the output or the states that are made of the nodes' results
+        raise Unsupported(f"output {output!r}: what it is made of does not fit: {_said(exc)}") from None
+
+
+def _said(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {str(exc)[:120]}"
+
+
+def _compile(graph: Graph, output: str, carry: Sequence[tuple[str, str]], isa: str, precision: str) -> Compiled:
     b = Builder(native.width(isa), half=precision == "bf16")
     states = {name: None for pair in carry for name in pair[:1]}
     data = [i for i in graph.inputs if i.name not in states]
@@ -108,11 +124,15 @@ def compile_model(
             raise Unsupported(f"node {node}: operator {node.op} is not covered")
         try:
             lower(c, node)
-        except Unsupported:
-            raise
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, MemoryError) as exc:
-            # a graph whose shapes do not fit each other
-            raise Unsupported(f"node {node}: its operands do not fit: {type(exc).__name__}: {str(exc)[:120]}") from None
+        except Unsupported as exc:
+            if f"node {node}" in str(exc):
+                raise
+            raise Unsupported(f"node {node}: {exc}") from None
+        except _DO_NOT_FIT as exc:
+            raise Unsupported(f"node {node}: its operands do not fit: {_said(exc)}") from None
+    absent = [name for name in wanted if name not in c.values]
+    if absent:
+        raise Unsupported(f"output {absent[0]!r} is one of a node that the plan does not make")
     result = c.values[output]
     if not isinstance(result, Live):
         raise Unsupported(f"output {output!r} does not depend on the input")
@@ -157,6 +177,7 @@ def _states(c: Lowering, carry: Sequence[tuple[str, str]]) -> Live | None:
         shapes.append(shape)
     sizes = [int(np.prod(s)) for s in shapes]
     whole = c.builder.fresh((sum(sizes),), pinned=True)
+    c.builder.rounded.add(id(whole.buffer))  # the plan's own results of the row before
     at = 0
     for (name, _), shape, size in zip(carry, shapes, sizes, strict=True):
         c.values[name] = Live(whole.buffer, whole.index[at : at + size].reshape(shape))

@@ -22,6 +22,7 @@ _FOLD: dict[str, Callable[[Array, Array], Array]] = {
     "Max": np.maximum,
     "Min": np.minimum,
 }
+_ROUNDS = ("Add", "Sub", "Mul", "Div")
 _STEP = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV", "Max": "MAX", "Min": "MIN"}
 
 
@@ -55,7 +56,19 @@ def _binary(c: Lowering, node: Node) -> None:
             if c.sole(node.inputs[i]) and _silu(c, gate, value):
                 c.set(node, gate)
                 return
-    c.set(node, elementwise(c, _STEP[node.op], live_a, live_b))
+    result = elementwise(c, _STEP[node.op], live_a, live_b)
+    if node.op in _ROUNDS and any(_merged(c, node.op, v) for v in (live_a, live_b)):
+        c.builder.rounded.add(id(result.buffer))
+    c.set(node, result)
+
+
+def _merged(c: Lowering, op: str, value: Live) -> bool:
+    """May an engine make one operation, or another two, of this one and the one that gave the value? Of a difference
+    that is scaled it makes nothing else."""
+    maker = c.builder.made_by.get(id(value.buffer))
+    if maker is None or maker.op not in ("ADD", "SUB", "MUL", "DIV"):
+        return False
+    return not (maker.op == "SUB" and op in ("Mul", "Div"))
 
 
 def _silu(c: Lowering, gate: Live, value: Live) -> bool:
@@ -293,11 +306,11 @@ def _reduce(kind: str) -> Callable[[Lowering, Node], None]:
         if axes is None and c.has(node, 1):
             axes = c.ints(node, 1)
         if not axes:
-            if c.integer(node, "noop_with_empty_axes", 0):
+            if c.integer(node, "noop_with_empty_axes", 0) == 1:  # ONNX Runtime asks for 1, not for any number
                 c.set(node, value)
                 return
             axes = list(range(len(value.shape)))
-        c.set(node, reduce_axes(c, kind, value, axes, bool(c.integer(node, "keepdims", 1))))
+        c.set(node, reduce_axes(c, kind, value, axes, c.integer(node, "keepdims", 1) == 1))
 
     return lower
 

@@ -65,6 +65,8 @@ def _conv(c: Lowering, node: Node) -> None:
     channels, m = weight.shape[1], len(weight) // max(groups, 1)
     if groups < 1 or channels * groups != x.shape[1] or m * groups != len(weight):
         raise Unsupported(f"node {node}: {x.shape[1]} channels into {len(weight)} by {groups} groups of {channels}")
+    if bias is not None and bias.shape != (len(weight),):
+        raise Unsupported(f"node {node}: bias {bias.shape} of {len(weight)} channels")
     if groups > MAX_GROUPS:
         raise Unsupported(f"node {node}: {groups} groups, up to {MAX_GROUPS} are planned")
     patches = _patches(c, node, x.index[0], list(weight.shape[2:]))

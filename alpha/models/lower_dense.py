@@ -7,6 +7,8 @@ import numpy as np
 from alpha.models.lower_arithmetic import elementwise
 from alpha.models.lowering import Live, Lowering, Node, Unsupported
 
+MAX_PRODUCTS = 1 << 28  # multiplications of a product of constants
+
 
 def _gemm(c: Lowering, node: Node) -> None:
     x, weight = c.live(node, 0), c.floats(node, 1)
@@ -40,9 +42,15 @@ def _matmul(c: Lowering, node: Node) -> None:
             raise Unsupported(f"node {node}: {a.shape} times {weight.shape}")
         c.set(node, c.builder.dense(a, weight, None))
         return
-    if not isinstance(b, Live):
+    if not isinstance(a, Live) and not isinstance(b, Live):
+        if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]):
+            raise Unsupported(f"node {node}: {a.shape} times {b.shape}")
+        c.bounded(node, float(a.shape[0]) * b.shape[1])
+        if float(a.size) * b.shape[1] > MAX_PRODUCTS:
+            raise Unsupported(f"node {node}: a product of constants {a.shape} times {b.shape}")
         c.set(node, np.asarray(np.matmul(a, b)))
         return
+    assert isinstance(b, Live)
     left = c.floats(node, 0)
     if left.ndim != 2 or b.index.ndim != 2 or left.shape[1] != b.shape[0]:
         raise Unsupported(f"node {node}: {left.shape} times {b.shape}")
@@ -55,6 +63,12 @@ def _batch_norm(c: Lowering, node: Node) -> None:
         raise Unsupported(f"node {node}: it is in training mode")
     x = c.live(node, 0)
     gamma, beta, mean, variance = (c.floats(node, i).astype(np.float64) for i in range(1, 5))
+    channels = x.shape[1:2] or (1,)
+    if any(v.shape != channels for v in (gamma, beta, mean, variance)):
+        raise Unsupported(
+            f"node {node}: scale {gamma.shape}, bias {beta.shape}, mean {mean.shape} and variance {variance.shape} "
+            f"of {channels[0]} channels"
+        )
     factor = gamma / np.sqrt(variance + c.number(node, "epsilon", 1e-5))
     offset = beta - mean * factor
     step = c.builder.dense_of(Live(x.buffer, np.moveaxis(x.index, 1, -1))) if x.index.ndim > 1 else None

@@ -95,12 +95,31 @@ def _slice(c: Lowering, node: Node) -> None:
         steps = c.ints(node, 4) if c.has(node, 4) else None
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
-    cut: list[slice] = [slice(None)] * len(value.shape)
+    rank = len(value.shape)
+    axes = [a + rank if a < 0 else a for a in axes]
+    if len(set(axes)) < len(axes) or not all(0 <= a < rank for a in axes) or 0 in steps:
+        raise Unsupported(f"node {node}: axes {axes} of {rank}, steps {steps}")
+    if any(step < 0 and end in _TO_THE_END for end, step in zip(ends, steps, strict=True)):
+        raise Unsupported(
+            f"node {node}: an end of {max(ends)} and a step backward, which ONNX Runtime reads its own way"
+        )
+    cut: list[slice] = [slice(None)] * rank
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = value.shape[axis]
-        # numpy reads a negative end as counted from the back: what lies before the front is None there
-        cut[axis] = slice(start, None if step < 0 and end < -size else end, step)
+        cut[axis] = sliced(start, end, step, value.shape[axis])
     c.places(node, value, lambda a: a[tuple(cut)])
+
+
+_TO_THE_END = (2**31 - 1, 2**63 - 1)  # ONNX Runtime: to the front if the step is negative; ONNX: the last place
+
+
+def sliced(start: int, end: int, step: int, size: int) -> slice:
+    """What Slice takes of an axis of ``size``: negative places count from the back, what is still outside is held at the
+    first or the last place (numpy instead takes nothing of a start before the front)."""
+    last = size if step > 0 else size - 1
+    first = last - size
+    start, end = (place + size if place < 0 else place for place in (start, end))
+    start, end = max(0, min(start, last)), max(first, min(end, last))
+    return slice(start, None if end < 0 else end, step)
 
 
 def _gather(c: Lowering, node: Node) -> None:
@@ -151,12 +170,12 @@ def _constant(c: Lowering, node: Node) -> None:
         ("value_ints", np.int64),
     ):
         if name in node.attributes:
-            c.set(node, np.asarray(node.attributes[name], kind))
+            c.set(node, np.asarray(node.attributes[name], kind), counted=False)
             return
     value = node.attributes.get("value")
     if not isinstance(value, np.ndarray):
         raise Unsupported(f"node {node}: a constant of a kind that is not covered")
-    c.set(node, value)
+    c.set(node, value, counted=False)
 
 
 def _constant_of_shape(c: Lowering, node: Node) -> None:

@@ -235,8 +235,11 @@ def _pair(t: Trees, node: Node) -> tuple[int, int, Array, int]:
 
 def _trees(c: Lowering, node: Node) -> None:
     x = c.live(node, 0)
-    if x.index.ndim != 2:
-        raise Unsupported(f"node {node}: input {x.shape}")
+    if x.index.ndim != 2 or x.shape[0] != 1:
+        raise Unsupported(f"node {node}: input {x.shape}: one row is planned")
+    if not c.builder.exact(x):
+        # a last bit of difference is a whole decision where the value is at a threshold
+        raise Unsupported(f"node {node}: trees that read a rounded value: ONNX Runtime has to round it itself")
     if node.op == "TreeEnsembleClassifier" and c.uses[node.outputs[0]]:
         raise Unsupported(f"node {node}: its labels are read")
     t = read_trees(node, x.shape[1])
@@ -284,13 +287,14 @@ def _trees(c: Lowering, node: Node) -> None:
     }.items():
         forest[name] = number
     arrays |= {"sum_of": sum_of, "base": np.concatenate([base, np.zeros(2, np.float32)]).astype(np.float32)}
+    if x.buffer is c.input_buffer:  # or a choice of its features: which of them the trees call 0, 1, ...
+        place = x.index.reshape(-1)
+        far = ~np.isinf(t.value)  # no row comes near an infinite threshold
+        c.ties += zip(place[t.feature[far]].tolist(), t.value[far].astype(float).tolist(), strict=True)
+        c.ties += ((int(place[t.feature[at]]), float(v)) for at, values in t.members.items() for v in values)
     x = c.builder.contiguous(x)
     start = x.start()
     assert start is not None
-    if x.buffer is c.input_buffer and start == 0:
-        far = ~np.isinf(t.value)  # no row comes near an infinite threshold
-        c.ties += zip(t.feature[far].tolist(), t.value[far].astype(float).tolist(), strict=True)
-        c.ties += ((int(t.feature[at]), float(v)) for at, values in t.members.items() for v in values)
     out = c.builder.fresh((1, n_out))
     c.builder.add(
         "TREES",

@@ -14,7 +14,7 @@ from alpha.models.plan_builder import Array, Buffer, Builder, Live, Unsupported,
 
 __all__ = ["Array", "Buffer", "Builder", "Live", "Lowering", "Node", "Unsupported", "Value"]
 
-MAX_CONSTANT = 1 << 24  # numbers of a folded constant or places of a value
+MAX_NUMBERS = 1 << 24  # of folded constants and places of values, all of a compile together
 
 
 class Lowering:
@@ -28,6 +28,7 @@ class Lowering:
         self.shared: set[int] = set()  # buffers in which some value, or a view of one, is read more than once
         self.ties: list[tuple[int, float]] = []
         self.input_buffer: Buffer | None = None
+        self.held = 0  # numbers of folded constants and places of values so far
 
     def opset(self, domain: str = "") -> int:
         """Version of the operator set."""
@@ -113,16 +114,30 @@ class Lowering:
     # -- results
 
     def bounded(self, node: Node, size: float) -> None:
-        """Unsupported if a value would have more than MAX_CONSTANT numbers: before it is made."""
-        if not size <= MAX_CONSTANT:
-            raise Unsupported(f"node {node}: it makes {size:,.0f} values")
+        """Unsupported if with ``size`` numbers more the compile would hold more than MAX_NUMBERS: before they are made."""
+        if not self.held + size <= MAX_NUMBERS:
+            raise Unsupported(
+                f"node {node}: it makes {size:,.0f} values after {self.held:,}: up to {MAX_NUMBERS:,} are planned"
+            )
 
-    def set(self, node: Node, value: Value, i: int = 0) -> None:
-        """Output ``i`` of the node."""
+    def set(self, node: Node, value: Value, i: int = 0, *, counted: bool = True) -> None:
+        """Output ``i`` of the node. ``counted=False``: its numbers stand in the model's file."""
+        numbers = value.index if isinstance(value, Live) else value
+        if isinstance(value, Live) and not numbers.size:
+            raise Unsupported(f"node {node}: its result {value.shape} is empty")
+        if counted and not self._view(node, numbers):
+            self.bounded(node, numbers.size)
+            self.held += numbers.size
         if len(node.outputs) > i and node.outputs[i]:
             self.values[node.outputs[i]] = value
             if isinstance(value, Live) and self.uses[node.outputs[i]] > 1:
                 self.shared.add(id(value.buffer))
+
+    def _view(self, node: Node, numbers: Array) -> bool:
+        """Do these numbers lie in those of an operand? Then they are held once."""
+        operands = (self.values.get(name) for name in node.inputs if name)
+        held = (v.index if isinstance(v, Live) else v for v in operands if v is not None)
+        return any(np.may_share_memory(numbers, v) for v in held)
 
     def places(self, node: Node, value: Value, change: Callable[[Any], Any]) -> None:
         """The node's result is its operand with the places changed: a view of a live value, or a folded constant."""

@@ -17,6 +17,10 @@ from alpha.errors import ModelError
 
 Array = npt.NDArray[Any]
 MAX_FLOATS = 1 << 22  # of one buffer
+MAX_WEIGHTS = 1 << 25  # numbers of all steps' weights: as many float32 as a model's file may hold
+# steps whose every result is one IEEE operation, or none, so that any engine has the same bits
+_EXACT = frozenset({"GATHER", "COPY", "ADD", "SUB", "MUL", "DIV", "MAX", "MIN"})
+_EXACT_ACTS = frozenset({"none", "relu", "clip", "abs", "neg"})
 BLOCK = 8  # vectors of outputs that are computed together
 
 
@@ -93,8 +97,14 @@ class Builder:
         self.steps: list[Step] = []
         self.buffers: list[Buffer] = []
         self.made_by: dict[int, Step] = {}
+        self.rounded: set[int] = set()  # buffers whose last bits are the plan's own
+        self.weights = 0
 
     # -- values
+
+    def exact(self, value: Live) -> bool:
+        """Does every engine have the same bits for it: the input, copies of it, single IEEE operations on it?"""
+        return id(value.buffer) not in self.rounded
 
     def buffer(self, size: int, *, pinned: bool = False) -> Buffer:
         """A new piece of the arena of at least ``size`` floats."""
@@ -153,6 +163,12 @@ class Builder:
         **numbers: Any,
     ) -> Step:
         """Append a step."""
+        self.weights += sum(values.size for values in (packed or {}).values())
+        if self.weights > MAX_WEIGHTS:
+            raise Unsupported(f"weights of {self.weights:,} numbers: a plan holds up to {MAX_WEIGHTS:,}")
+        one_operation = op in _EXACT or (op == "ACT" and act in _EXACT_ACTS)
+        if not one_operation or any(id(buffer) in self.rounded for buffer, _ in reads.values()):
+            self.rounded.update(id(buffer) for buffer, _ in writes.values())
         step = Step(op, reads, writes, {"rows": 1, "act": ACTIVATIONS.index(act), **numbers}, packed or {})
         self.steps.append(step)
         for buffer, _ in writes.values():
@@ -174,6 +190,8 @@ class Builder:
         ldd = padded(m)
         out, at = into or (self.buffer(rows * ldd), 0)
         row_bias = np.zeros(m, np.float32) if bias is None else np.asarray(bias, np.float32)
+        if row_bias.shape != (m,):
+            raise Unsupported(f"a bias {row_bias.shape} of {m} outputs")
         self.add(
             "DENSE",
             {"a": (x.buffer, start)},
@@ -259,18 +277,18 @@ class Builder:
             if b.pinned and b.values is None:
                 b.offset, at = at, at + b.size
         total = at
-        placed: list[Buffer] = []
+        alive: list[Buffer] = []
         for b in sorted(self.buffers, key=lambda b: first.get(id(b), -1)):
             if b.offset >= 0 or id(b) not in first:
                 continue
-            rivals = sorted((o for o in placed if last[id(o)] >= first[id(b)]), key=lambda o: o.offset)
+            alive = sorted((o for o in alive if last[id(o)] >= first[id(b)]), key=lambda o: o.offset)
             start = at
-            for o in rivals:
+            for o in alive:
                 if o.offset - start >= b.size:
                     break
                 start = max(start, o.offset + o.size)
             b.offset = start
-            placed.append(b)
+            alive.append(b)
             total = max(total, start + b.size)
         return max(total, 1)
 

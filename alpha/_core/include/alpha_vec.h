@@ -15,6 +15,9 @@
 #define VEC 8
 #else
 #define VEC 4
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 #endif
 
 #define ALPHA_INLINE static inline __attribute__((always_inline, unused))
@@ -71,6 +74,8 @@ ALPHA_INLINE vec vec_max(vec limit, vec x)
     return (vec)_mm512_max_ps((__m512)limit, (__m512)x);
 #elif VEC == 8
     return (vec)_mm256_max_ps((__m256)limit, (__m256)x);
+#elif defined(__SSE__)
+    return (vec)_mm_max_ps((__m128)limit, (__m128)x);
 #else
     return vec_select(limit > x, limit, x);
 #endif
@@ -82,6 +87,8 @@ ALPHA_INLINE vec vec_min(vec limit, vec x)
     return (vec)_mm512_min_ps((__m512)limit, (__m512)x);
 #elif VEC == 8
     return (vec)_mm256_min_ps((__m256)limit, (__m256)x);
+#elif defined(__SSE__)
+    return (vec)_mm_min_ps((__m128)limit, (__m128)x);
 #else
     return vec_select(limit < x, limit, x);
 #endif
