@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alpha.errors import AlphaWarning, DataError, InstrumentError, RegistryError
+from alpha.errors import AlphaWarning, DataError, InstrumentError, RegistryError, printable
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -253,27 +253,29 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         try:
             from rich.console import Console
             from rich.table import Table
+            from rich.text import Text
 
-            out = Table(title=title, title_justify="left", header_style="bold")
+            # Text: brackets in a name are no markup
+            out = Table(title=Text(printable(title)), title_justify="left", header_style="bold")
             for name in columns:
                 out.add_column(name)
             for row in cells:
-                out.add_row(*row)
+                out.add_row(*map(Text, row))
             Console().print(out)
             return
         except ImportError:
             pass
     widths = [max(len(x) for x in column) for column in zip(columns, *cells, strict=True)]
-    print(title)
+    print(printable(title))
     for row in (list(columns), *cells):
         print("  " + "  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip())
 
 
 def cell(value: Any) -> str:
-    """A number or anything else as a table shows it."""
+    """A number or anything else as a table shows it; a name from a file cannot steer the terminal."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
 
 
 @contextmanager
@@ -285,4 +287,4 @@ def warnings_on_stderr() -> Iterator[None]:
             yield
         finally:
             for w in caught:
-                print(f"warning: {w.message}", file=sys.stderr)
+                print(f"warning: {printable(str(w.message))}", file=sys.stderr)

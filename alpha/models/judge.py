@@ -168,7 +168,7 @@ def probe_rows(data: bytes | None, n: int, features: int) -> Rows:
         raise ModelError(f"probes.npy claims {claimed:,} bytes of rows, but holds {len(data) - start:,}")
     probes: Rows = np.frombuffer(data, np.float32, offset=start).reshape(shape, order="F" if fortran else "C")
     if not np.isfinite(probes).all():
-        raise ModelError("probes.npy holds a value that is not finite: the model's own rows must be")
+        raise ModelError("probes.npy holds a value that is not finite: finite float32 rows are expected")
     return windows(np.ascontiguousarray(probes).reshape(len(probes), -1), n)
 
 
