@@ -69,7 +69,7 @@ def choose_engine(
         verdict = judge.stored(loaded.directory, about, compiled)
         if verdict is not None and not verdict.good:
             reason = f"{no_ort}; " if no_ort else ""
-            reason += f"alpha validate found that the plan {verdict} ({loaded.directory / judge.FILE})"
+            reason += f"alpha validate found that the plan {verdict} (kept in {loaded.directory / judge.FILE})"
         elif model is None:
             more = "" if precision == "float32" else f" --precision {precision}"
             reason = (
