@@ -161,7 +161,8 @@ def _pictures(
     from alpha.report.page import write_page
 
     run = summary["run"]
-    what = f"guard, {len(explained['features'])} features, ONNX Runtime, gate"
+    engine = {"plan": "fused plan", "ort": "ONNX Runtime"}[explained["engine"]]
+    what = f"guard, {len(explained['features'])} features, {engine}, gate"
     drawn = [
         (figures.price(result, out / "price.png", "Simulated price and advice"), "price with BUY and SELL", True),
         (figures.latency(counts, largest, out / "latency.png", what), "latency histogram", True),

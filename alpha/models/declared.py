@@ -17,6 +17,7 @@ from alpha.models.graph import Graph
 from alpha.models.metadata import (
     ACTIONS,
     MAX_SCORES,
+    TOLERANCE,
     Carry,
     Decision,
     Metadata,
@@ -60,7 +61,7 @@ class Scaler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What the user says about the file. None: not said. ``carry``: (input, output) names of recurrent states;
-    ``prepare``: what follows from these alone is computed between two triggers."""
+    ``prepare``: what follows from these alone is computed between two triggers; ``tolerance``: of a plan's scores."""
 
     actions: tuple[str, ...] | None = None
     output: str | None = None
@@ -71,6 +72,7 @@ class Declared:
     version: int | None = None
     carry: tuple[tuple[str, str], ...] | None = None
     prepare: bool = False
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def complete(
         "input": list(shape),
         "carry": [{"in": c.input, "out": c.output, "shape": list(c.shape)} for c in carry],
         "prepare": said.prepare or (known is not None and known.meta.prepare),
+        "tolerance": said.tolerance or (known.meta.tolerance if known else TOLERANCE),
         "outputs": [{"name": output, "kind": kind}],
         "output_schema": ["value"] if kind == "value" else [f"probability_{a.lower()}" for a in actions],
         "actions": actions,

@@ -1,12 +1,13 @@
 """ONNX Runtime judges a plan before it serves: same rows, same scores, same decisions. Floor 3.
 
 Rows: the artifact's probes, plus rows made to hurt: zeros, denormals, the corners and edges of the clip range, each
-threshold of a tree on the input with both neighbours. A plan is good if every score agrees within
-1e-6 * max(1, |y|) (plans of trees: bit for bit) and no decision differs, except where the deciding number stands
-within 1e-6 of its limit; those are counted. Where large terms cancel, ONNX Runtime's own float32 can be off by more
-than that: the rows in which the two are apart are worked out in float64 (``exact.py``), and the plan is held to the
-same 1e-6 of the exact score there; such rows are counted too. Weights rounded to bfloat16 move scores by more than that: such a plan,
-which is never chosen by itself, is good if at most 1 % of the decisions differ, and its verdict says how many do.
+threshold of a tree on the input with both neighbours. A plan is good if every score agrees within 1e-6 * max(1, |y|),
+or the wider tolerance that the model's metadata declare (plans of trees: bit for bit), and no decision differs, except
+where the deciding number stands as near to its limit; those are counted. Where large terms cancel, ONNX Runtime's own
+float32 can be off by more than that: the rows in which the two are apart are worked out in float64 (``exact.py``), and
+the plan is held to the same tolerance of the exact score there; such rows are counted too. Weights rounded to bfloat16
+move scores by more: such a plan, which is never chosen by itself, is good if at most 1 % of the decisions differ, and
+its verdict says how many do.
 
 Without ONNX Runtime a plan serves only with a good verdict that was stored for the same model bytes, build, ISA and
 precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact's folder. A bad one that was stored about
@@ -37,10 +38,9 @@ from alpha.documents import convert, read_json, to_json, write_atomically
 from alpha.errors import ModelError
 from alpha.models.compile import Compiled, tie_rows
 from alpha.models.exact import exact_scores
-from alpha.models.metadata import Metadata
+from alpha.models.metadata import MAX_TOLERANCE, TOLERANCE, Metadata
 
-TOLERANCE = 1e-6
-APART = 10 * TOLERANCE  # further apart than this, plan and ONNX Runtime do not differ by rounding
+APART = 10  # tolerances: further apart than this, plan and ONNX Runtime do not differ by rounding
 HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
 NPY_HEADER = 1024  # bytes; that of an array of three dimensions has 118
@@ -64,6 +64,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     subject: str
     half: bool = False
     by_float64: int = 0
+    tolerance: float = TOLERANCE
 
     def __add__(self, other: Verdict) -> Verdict:
         """The verdict over the rows of both."""
@@ -78,6 +79,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             subject=self.subject,
             half=self.half,
             by_float64=self.by_float64 + other.by_float64,
+            tolerance=self.tolerance,
         )
         return replace(both, good=_good(both))
 
@@ -91,14 +93,14 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.good:
             how = "bit for bit" if self.exact else f"within {self.worst:.1e}"
             by = f" ({self.by_float64:,} of them by float64)" if self.by_float64 else ""
-            return (
-                f"agrees with ONNX Runtime {how} on {self.rows:,} rows{by}, {self.flips} decisions differ within 1e-6"
-            )
+            near = f"{self.flips} decisions differ within {f'{self.tolerance:g}'.replace('e-0', 'e-')}"
+            return f"agrees with ONNX Runtime {how} on {self.rows:,} rows{by}, {near}"
         if self.exact:
             return f"differs from ONNX Runtime on {self.unequal:,} of {self.rows:,} rows, bit for bit"
+        wider = "; the metadata may declare a wider tolerance" if not self.wrong and self.worst <= MAX_TOLERANCE else ""
         return (
-            f"differs from ONNX Runtime by {self.worst:.1e} (allowed: {TOLERANCE:.0e}) and in {self.wrong:,} decisions "
-            f"on {self.rows:,} rows"
+            f"differs from ONNX Runtime by {self.worst:.1e} (allowed: {self.tolerance:g}) and in {self.wrong:,} decisions "
+            f"on {self.rows:,} rows{wider}"
         )
 
 
@@ -247,7 +249,7 @@ def _good(v: Verdict) -> bool:
         return False
     if v.half:
         return v.wrong + v.flips <= HALF_DECISIONS * v.rows
-    return v.wrong == 0 and (v.unequal == 0 if v.exact else v.worst <= TOLERANCE)
+    return v.wrong == 0 and (v.unequal == 0 if v.exact else v.worst <= v.tolerance <= MAX_TOLERANCE)
 
 
 def apart(plan: Rows, reference: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
@@ -277,7 +279,7 @@ def compare(
         usable = both.all(axis=1)
         mine, theirs = decide(plan[usable], meta), decide(reference[usable], meta)
         other = mine.action != theirs.action
-        near = other & (theirs.margin <= TOLERANCE)
+        near = other & (theirs.margin <= meta.tolerance)
         flips, wrong = int(near.sum()), int((other & ~near).sum())
     verdict = Verdict(
         good=False,
@@ -290,6 +292,7 @@ def compare(
         subject=about,
         half=half,
         by_float64=by_float64,
+        tolerance=meta.tolerance,
     )
     return replace(verdict, good=_good(verdict))
 
@@ -300,19 +303,21 @@ def judge(compiled: Compiled, reference: Any, rows: Rows, meta: Metadata, about:
     mine, theirs = scores(compiled.plan.kernel(), rows), scores(reference, rows)
     settled = 0
     if not half and not compiled.exact:
-        theirs, settled = _settle(compiled, rows, mine, theirs)
+        theirs, settled = _settle(compiled, rows, mine, theirs, meta.tolerance)
     return compare(mine, theirs, meta, exact=compiled.exact, about=about, half=half, by_float64=settled)
 
 
-def _settle(compiled: Compiled, rows: Rows, plan: Rows, reference: Rows) -> tuple[npt.NDArray[np.floating[Any]], int]:
+def _settle(
+    compiled: Compiled, rows: Rows, plan: Rows, reference: Rows, tolerance: float
+) -> tuple[npt.NDArray[np.floating[Any]], int]:
     """The reference with the exact scores in the rows where rounding may explain what is between the two engines: at
-    most APART, and ONNX Runtime's no further from the exact score than that; and how many rows those are."""
+    most APART tolerances, and ONNX Runtime's no further from the exact score than that; and how many rows those are."""
     far = apart(plan, reference).max(axis=1, initial=0.0)
-    open_rows = np.flatnonzero((far > TOLERANCE) & (far <= APART))
+    open_rows = np.flatnonzero((far > tolerance) & (far <= APART * tolerance))
     found = exact_scores(compiled.graph, compiled.output, rows[open_rows], compiled.shape)
     if found is None or found.shape != reference[open_rows].shape:
         return reference, 0
-    settled = apart(reference[open_rows], found).max(axis=1, initial=0.0) <= APART
+    settled = apart(reference[open_rows], found).max(axis=1, initial=0.0) <= APART * tolerance
     result = reference.astype(np.float64)
     result[open_rows[settled]] = found[settled]
     return result, int(settled.sum())

@@ -25,6 +25,7 @@ from alpha.models.limits import Limits
 SCHEMA_VERSION = 1
 ACTIONS = {"SELL": -1, "HOLD": 0, "BUY": 1}
 MAX_SCORES = 8
+TOLERANCE, MAX_TOLERANCE = 1e-6, 1e-4  # of a plan's scores, times max(1, |y|)
 _ID = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
 
 
@@ -91,6 +92,9 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     carry: list[Carry] = []
     prepare: bool = False
     """Between two triggers what follows from the recurrent state alone is computed: shorter steps, the same bits."""
+    tolerance: float = TOLERANCE
+    """How far a plan's scores may be from ONNX Runtime's, times max(1, |y|), and how near to its limit a decision may
+    differ. More than the default is the owner's word that rounding of that size does not matter."""
     outputs: list[Output]
     output_schema: list[str]
     actions: list[str]
@@ -214,6 +218,8 @@ def check(meta: Metadata, what: str) -> None:
         raise bad(f"input shape {meta.input} does not fit {n} features: it is [1, {n}] or [1, T, {n}]")
     if meta.prepare and not meta.carry:
         raise bad("prepare is for a model with a recurrent state, and carry is empty")
+    if not TOLERANCE <= meta.tolerance <= MAX_TOLERANCE:
+        raise bad(f"tolerance {meta.tolerance:g} must be from {TOLERANCE:g} to {MAX_TOLERANCE:g}")
     if not meta.outputs:
         raise bad("outputs is empty: name the output to read and its kind")
     unknown = [a for a in meta.actions if a not in ACTIONS]

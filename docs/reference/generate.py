@@ -133,7 +133,7 @@ def _object(name: str, value: Any) -> Iterator[str]:
         yield from _class(name, value)
     elif inspect.isroutine(value):
         yield _signature(name, value)
-        yield markdown(value.__doc__)
+        yield markdown(_own_words(value.__doc__))
     elif isinstance(value, str):
         yield "The version of this package, a text."
     else:

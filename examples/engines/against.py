@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import sys
 import warnings
@@ -54,6 +55,10 @@ class Replay:
 
 def decimals(numbers: Any) -> int:
     """The fewest decimal places that hold every one of these float64 exactly as it was written; at most 9."""
+    if missing := int(np.count_nonzero(~np.isfinite(numbers))):
+        raise alpha.AlphaError(
+            f"{missing:,} of {len(numbers):,} prices or sizes are missing: this engine needs all of them"
+        )
     for places in range(10):
         if np.array_equal(np.round(numbers, places), numbers):
             return places
@@ -65,17 +70,29 @@ def decimals(numbers: Any) -> int:
 Run = Callable[[Replay, alpha.Runtime | None], tuple[bytes, int]]
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is at least so large."""
+
+    def read(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{number} is below {least}")
+        return number
+
+    read.__name__ = "whole number"  # how argparse calls it where the text is none
+    return read
+
+
 def parser(doc: str) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, help=f"any file that alpha reads (default: $ALPHA_DATA/{AMZN}, else simulated)")
     p.add_argument("--simulated", action="store_true", help="simulated order flow instead of a file")
     p.add_argument("--instrument", help="symbol of the file (default: its first)")
     p.add_argument(
-        "--events", type=int, default=20_000, help="quotes and trades from the beginning; 0: all of the file"
+        "--events", type=whole(0), default=20_000, help="quotes and trades from the beginning; 0: all of the file"
     )
     p.add_argument("--model", default="models:/demo@production")
     p.add_argument("--registry", help="default: as alpha finds it")
-    p.add_argument("--times", type=int, default=3, help="how often each loop runs, in turn; the fastest counts")
+    p.add_argument("--times", type=whole(1), default=3, help="how often each loop runs, in turn; the fastest counts")
     p.add_argument("--json", action="store_true", help="one object instead of the table")
     return p
 
@@ -84,6 +101,10 @@ def load(args: argparse.Namespace) -> Replay:
     sample = Path(os.environ.get("ALPHA_DATA", "nowhere")) / AMZN
     path = args.data or (sample if sample.exists() and not args.simulated else None)
     if path is None or args.simulated:
+        if args.instrument:
+            raise alpha.AlphaError(
+                f"--instrument {args.instrument}: simulated events are of one instrument; give --data FILE"
+            )
         stream = simulate(args.events or 200_000, seed=7, levels=1)
         events, table, name = stream.events, stream.instruments, "SIMULATED"
     else:
@@ -102,12 +123,29 @@ def main(run: Run, doc: str, *numbers: str) -> int:
     input. ``numbers``: more options, of whole numbers."""
     options = parser(doc)
     for name in numbers:
-        options.add_argument(name, type=int, default=0)
+        options.add_argument(name, type=whole(0), default=0)
     try:
         return compare(run, load(options.parse_args()))
     except alpha.AlphaError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(130)  # at once: half-run engines and shared memory are not taken apart in order
+
+
+def _missing_engine(kind: type[BaseException], exc: BaseException, trace: Any) -> None:
+    """What an example imports behind this module is there in the engines' environment only."""
+    if not isinstance(exc, ModuleNotFoundError):
+        sys.__excepthook__(kind, exc, trace)
+        return
+    how = f"./dev engines, once; then .venv-engines/bin/python {sys.argv[0]}"
+    print(f"error: {exc.name} is not installed for {sys.executable}: {how}", file=sys.stderr)
+
+
+sys.excepthook = _missing_engine
 
 
 def compare(run: Run, replay: Replay) -> int:
@@ -143,5 +181,6 @@ def compare(run: Run, replay: Replay) -> int:
         print(json.dumps(found))
     else:
         for key, value in found.items():
-            print(f"{key.replace('_', ' '):16}", f"{value:,}" if type(value) is int else value)
+            noise = " (less than the clock's noise)" if key == "ns_net" and value <= 0 else ""
+            print(f"{key.replace('_', ' '):16}", f"{value:,}{noise}" if type(value) is int else value)
     return 0 if found["same_as_rt_run"] and not replay.why else 1

@@ -37,16 +37,19 @@ def take(ring: alpha.Ring, replay: Replay, ask: bool, feed: Any) -> tuple[bytes,
 
 def run(replay: Replay, rt: alpha.Runtime | None) -> tuple[bytes, int]:
     memory = SharedMemory(create=True, size=alpha.ring_bytes(CAPACITY))
+    ring = alpha.Ring(CAPACITY, overrun="refuse", memory=memory.buf)
+    args = memory.name, replay.events, 0 if rt is None else replay.args.kill_after
+    feed = multiprocessing.get_context("spawn").Process(target=feed_handler, args=args, daemon=True)
     try:
-        ring = alpha.Ring(CAPACITY, overrun="refuse", memory=memory.buf)
-        args = memory.name, replay.events, 0 if rt is None else replay.args.kill_after
-        feed = multiprocessing.get_context("spawn").Process(target=feed_handler, args=args, daemon=True)
         feed.start()
         signals, spent, processed = take(ring, replay, rt is not None, feed)
         del ring
-    finally:
-        memory.unlink()  # the name is gone, whatever else happens
         memory.close()
+    finally:
+        if feed.is_alive():  # interrupted: it goes first
+            feed.kill()
+            feed.join()
+        memory.unlink()  # the name is gone, whatever else happens
     if code := feed.exitcode:
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         replay.stopped(f"the feed handler {how}", processed)

@@ -328,8 +328,8 @@ def test_polling_takes_up_a_promotion(file: Path) -> None:
         at = 5000
         while rt.bundle.name == "demo/1":
             e = SIM.events[at : at + 200]
-            if len(e) == 0:  # the watcher has all the time it wants
-                if not rt.stats()["reload"]["pending"]:
+            if len(e) == 0:  # the watcher has all the time it wants, and so has the worker
+                if worker.processed < at or not rt.stats()["reload"]["pending"]:
                     continue
                 raise AssertionError("it did not take over within the stream")
             if rt.stats()["reload"]["pending"]:

@@ -31,7 +31,7 @@ from alpha.models.compile import Compiled, Unsupported, compile_model
 from alpha.models.exact import exact_scores
 from alpha.models.graph import read_graph
 from alpha.models.load import LoadedModel, load_artifact
-from alpha.models.metadata import Metadata, normalised
+from alpha.models.metadata import Metadata, check, normalised
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo_mlp" / "v1"
 
@@ -336,6 +336,27 @@ def test_a_plan_that_is_off_is_off_by_float64_too(spoil: float) -> None:
     found = judge.judge(spoiled, kernel, rows, meta, "x")
     assert not found.good and found.worst > 1.5e-6
     assert (found.by_float64 > 0) is (spoil < 1e-5)
+
+
+def test_a_wider_tolerance_is_the_owners_word() -> None:
+    """A trained network cancels large terms: neither engine is within 1e-6 of the exact score."""
+    compiled, kernel, meta = _wide(0.6)
+    rows = judge.hard_rows(compiled, (-5.0, 5.0))
+    strict = judge.judge(compiled, kernel, rows, meta, "x")
+    assert not strict.good and 1e-6 < strict.worst < 5e-5
+    assert str(strict).endswith("; the metadata may declare a wider tolerance")
+    wider = replace(meta, tolerance=1e-4)
+    found = judge.judge(compiled, kernel, rows, wider, "x")
+    assert found.good and found.tolerance == 1e-4 and "decisions differ within 0.0001" in str(found)
+    spoiled = dataclasses.replace(compiled, plan=_Plan(_Off(compiled.plan.kernel(), 3e-2)))  # type: ignore[arg-type]
+    assert not judge.judge(spoiled, kernel, rows, wider, "x").good
+    assert not judge._good(replace(found, tolerance=1.0))  # no verdict is believed that allows itself more
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-7, 2e-4, float("nan"), float("inf")])
+def test_a_tolerance_has_limits(tolerance: float) -> None:
+    with pytest.raises(ModelError, match="tolerance .* must be from 1e-06 to 0.0001"):
+        check(replace(load_artifact(DEMO).metadata, tolerance=tolerance), "metadata")
 
 
 class _Plan:

@@ -19,7 +19,7 @@ from alpha.backtest.statistics import deflated_sharpe
 from alpha.errors import DataError, need
 from alpha.features import causality
 from alpha.features.feature_set import FeatureSet
-from alpha.models import judge
+from alpha.models.metadata import TOLERANCE
 from alpha.registry import Check
 from alpha_training import fit, metrics, pnl
 from alpha_training.labels import BUY, HOLD, SELL, Labelled
@@ -195,7 +195,7 @@ def decision_flips(
     """
     other = decide(own, model, threshold) != decide(served, model, threshold)
     far = np.maximum(margins(own, model, threshold), margins(served, model, threshold))
-    tied = other & (far <= judge.TOLERANCE)
+    tied = other & (far <= TOLERANCE)
     return int(np.count_nonzero(other & ~tied)), int(np.count_nonzero(tied))
 
 

@@ -11,7 +11,7 @@ from alpha.cli import show
 from alpha.errors import DataError
 
 _HELP = {
-    "definition_committed": " (in the recipe's folder git status shows changes or new files, or it is no repository: "
+    "definition_committed": " (in the recipe's folder git status shows changes or new files, or it is no repository, or has no commit yet: "
     "commit or ignore them, then train again)"
 }
 """What to do about a check whose figures do not say it."""

@@ -15,7 +15,7 @@ from alpha.features import catalog
 from alpha.features.feature_set import FeatureSet
 from alpha.features.language import duration
 from alpha.models.limits import Distance, Limits, Ranges, Shift, problem
-from alpha.models.metadata import is_model_id
+from alpha.models.metadata import MAX_TOLERANCE, TOLERANCE, is_model_id
 
 MAX_BP = 10_000.0
 """The whole notional: more than that no fill can cost, and far more makes profits that no statistics can judge."""
@@ -106,7 +106,8 @@ class Model(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What is fitted: ``kind``, its library's ``params``, and for models over sequences the ``window`` in rows.
 
     ``class_weight``: "balanced" weighs classes by their rarity. ``calibrate``: fit a map from the model's probabilities to
-    observed shares on the validation part and append it to the graph.
+    observed shares on the validation part and append it to the graph. ``tolerance``: how far the live plan's scores may be
+    from ONNX Runtime's, times max(1, |score|); what is further apart is served by ONNX Runtime.
     """
 
     id: str
@@ -116,6 +117,7 @@ class Model(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     window: int = 20
     class_weight: Literal["balanced"] | None = None
     calibrate: bool = False
+    tolerance: float = TOLERANCE
     search: Search | None = None
 
 
@@ -329,6 +331,10 @@ def _check(recipe: Recipe, what: str) -> None:
     if not 2 <= split.folds <= 50 or not 1 <= split.test_groups < split.folds:
         raise DataError(f"{what}: split.folds must be from 2 to 50 and split.test_groups below it")
     for model in recipe.models:
+        if not TOLERANCE <= model.tolerance <= MAX_TOLERANCE:
+            raise DataError(
+                f"{what}: tolerance of {model.id} must be from {TOLERANCE:g} to {MAX_TOLERANCE:g}, it is {model.tolerance}"
+            )
         if not 1 <= model.window <= 10_000:
             raise DataError(f"{what}: window of {model.id} must be from 1 to 10,000 rows, it is {model.window}")
         if model.search is not None and (model.search.trials < 1 or not model.search.space):

@@ -335,6 +335,7 @@ def _metadata(draft: Draft, version: int, data: Prepared, data_sha256: list[str]
         clip=case.scaler.clip,
         input=[1, draft.spec.window, n] if model.shape == "window" else [1, n],
         carry=list(model.carry),
+        tolerance=draft.spec.tolerance,
         outputs=[Output(name=case.exported.output, kind=model.kind)],
         output_schema=[what] if value else [names[a] for a in model.actions],
         actions=model.actions,
