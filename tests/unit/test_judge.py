@@ -355,7 +355,7 @@ def test_a_wider_tolerance_is_the_owners_word() -> None:
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-7, 2e-4, float("nan"), float("inf")])
 def test_a_tolerance_has_limits(tolerance: float) -> None:
-    with pytest.raises(ModelError, match="tolerance .* must be from 1e-06 to 0.0001"):
+    with pytest.raises(ModelError, match=r"tolerance .* must be from 1e-06 to 0\.0001"):
         check(replace(load_artifact(DEMO).metadata, tolerance=tolerance), "metadata")
 
 
