@@ -63,10 +63,14 @@ class Bundle:
     def weights(self) -> dict[str, Any]:
         """How exact the weights are that serve: ``precision``, and beside bf16 what the judge found: ``rows`` compared with
         float32 in ONNX Runtime, ``other_decisions`` among them, ``worst`` difference of a score; of a deferred model, a
-        replay, or where another engine serves, the numbers are not there. ``judge_over_data``: how to ask over own rows."""
+        replay, or where another engine serves, the numbers are not there. A plan of trees has no weight that could be
+        rounded: float32, and ``note`` says so. ``judge_over_data``: how to ask over own rows."""
         verdict = self.engine.verdict
         if self.precision == "float32" or self.engine.name != "plan":
             return {"precision": "float32", "asked": self.precision}
+        if verdict is not None and not verdict.half:
+            note = "nothing to round: a plan of trees compares and adds float32 numbers, as they are written"
+            return {"precision": "float32", "asked": self.precision, "note": note}
         told: dict[str, Any] = {"precision": self.precision, "asked": self.precision}
         if verdict is not None:
             told |= {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from alpha.distribution import Cluster
 from alpha.errors import ModelError
 from alpha.models import judge
 from alpha.models.compile import Compiled, compile_model
-from alpha.models.load import LoadedModel, load_artifact, read_file
+from alpha.models.load import LoadedModel, load_artifact
 
 ENGINES = ("auto", "plan", "ort")
 PRECISIONS = ("float32", "bf16")
@@ -65,10 +66,15 @@ def choose_engine(
         return Engine("plan", "the plan decided when this was logged", compiled.plan)
     if compiled is not None:
         about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, compiled.plan.isa, precision)
-        if model is None:
-            verdict = judge.stored(loaded.directory, about, compiled)
+        verdict = judge.stored(loaded.directory, about, compiled)
+        if verdict is not None and not verdict.good:
+            reason = f"{no_ort}; " if no_ort else ""
+            reason += f"alpha validate found that the plan {verdict} (kept in {loaded.directory / judge.FILE})"
+        elif model is None:
+            more = "" if precision == "float32" else f" --precision {precision}"
             reason = (
-                f"{no_ort}; no stored verdict vouches for the plan: run alpha validate --store where ONNX Runtime is"
+                f"{no_ort}; no stored verdict vouches for the plan: where ONNX Runtime is installed, run  alpha validate "
+                f"{shlex.quote(str(loaded.directory))} --data FILE{more} --store"
             )
         else:
             verdict = judge.judge(compiled, model.kernel(), hard_rows(loaded, compiled), meta, about)
@@ -84,9 +90,10 @@ def choose_engine(
 
 def hard_rows(loaded: LoadedModel, compiled: Compiled, ties: int = judge.TIES) -> judge.Rows:
     """The artifact's probes and the rows made to hurt."""
-    n = compiled.plan.n_in
-    has_probes = (loaded.directory / "probes.npy").is_file()
-    probes = judge.probe_rows(read_file(loaded.directory, "probes.npy", 64 * 1024 * 1024) if has_probes else None, n)
+    try:
+        probes = judge.probe_rows(loaded.probes, compiled.plan.n_in, len(loaded.metadata.feature_names))
+    except ModelError as exc:
+        raise ModelError(f"artifact {loaded.directory}: {exc}") from None
     return np.concatenate([probes, judge.hard_rows(compiled, judge.reach(loaded.metadata.clip, probes), ties)])
 
 

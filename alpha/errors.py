@@ -7,6 +7,7 @@ raises: it answers HOLD with a counted :class:`alpha.events.Reason`.
 from __future__ import annotations
 
 import importlib
+import unicodedata
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,17 @@ class MissingExtraError(AlphaError, ImportError):
 
 class AlphaWarning(UserWarning):
     """Something is legal but deserves a look, e.g. a model that serves an instrument it was not trained on."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text from a file as it may reach a terminal: what would move the cursor, hide or turn text round is escaped, except
+    the characters of ``keep``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def need(module: str, extra: str) -> ModuleType:

@@ -23,7 +23,6 @@ from alpha.errors import AlphaError, ModelError, StateError
 from alpha.group import Group, governed_group, loaded_now
 from alpha.instruments import Instruments
 from alpha.models.judge import probe_rows
-from alpha.models.load import read_file
 from alpha.registry import Registry, find, inactive_reason, load_policy, load_trusted
 from alpha.risk.kill import KillLatch
 
@@ -36,11 +35,8 @@ def judge(bundle: Bundle) -> None:
     if bundle.model is None or bundle.metadata is None or bundle.loaded is None:
         raise ModelError(bundle.why or "there is no model to serve")
     probes = np.zeros((8, bundle.model.n_in), dtype=np.float32)
-    folder = bundle.loaded.directory
-    if (folder / "probes.npy").is_file():
-        probes = probe_rows(read_file(folder, "probes.npy", 64 * 1024 * 1024), bundle.model.n_in)
-        if not len(probes):
-            raise ModelError(f"{folder / 'probes.npy'} holds no rows")
+    if bundle.loaded.probes is not None:
+        probes = probe_rows(bundle.loaded.probes, bundle.model.n_in, len(bundle.metadata.feature_names))
     out = np.asarray(bundle.model.kernel().run(probes))
     if not np.isfinite(out).all():
         raise ModelError(f"model {bundle.name} gives outputs that are not finite on its own probes")

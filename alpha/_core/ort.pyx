@@ -48,6 +48,7 @@ cdef ort *memory = NULL
 cdef ort *allocator = NULL
 _loaded_version = None
 _loaded_path = None
+_not_found = ""  # what kept the library from being looked for, if anything did
 
 
 def slots():
@@ -61,10 +62,17 @@ def library_path():
     ``ALPHA_ORT_LIBRARY`` overrides; else the file inside the installed ``onnxruntime`` wheel, found
     without importing it.
     """
+    global _not_found
+    _not_found = ""
     override = os.environ.get("ALPHA_ORT_LIBRARY")
     if override:
         return os.path.abspath(override) if os.path.isfile(override) else None
-    spec = importlib.util.find_spec("onnxruntime")
+    try:
+        spec = importlib.util.find_spec("onnxruntime")
+    except Exception as exc:  # an import hook may raise anything; so may a module without __spec__
+        words = str(exc).split()
+        _not_found = f"the search for it failed: {type(exc).__name__}{': ' if words else ''}{' '.join(words)[:200]}"
+        return None
     if spec is None or not spec.submodule_search_locations:
         return None
     pattern = "libonnxruntime*.dylib" if sys.platform == "darwin" else "libonnxruntime.so.*"
@@ -80,7 +88,10 @@ def unavailable_reason():
     if os.environ.get("ALPHA_NO_ORT", "") not in ("", "0"):
         return "ALPHA_NO_ORT is set"
     if _loaded_path is None and library_path() is None:
-        return "no ONNX Runtime library found: pip install onnxruntime, or point ALPHA_ORT_LIBRARY at libonnxruntime.so"
+        why = f" ({_not_found})" if _not_found else ""
+        return (
+            f"no ONNX Runtime library found{why}: pip install onnxruntime, or point ALPHA_ORT_LIBRARY at libonnxruntime.so"
+        )
     try:
         _load()
     except ModelError as exc:

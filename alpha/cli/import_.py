@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha.cli import show
+from alpha.errors import printable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,13 +57,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0 when a candidate was registered, 2 with one sentence for what does not fit."""
+    from alpha.errors import ModelError
     from alpha.features import catalog
-    from alpha.models.adopt import Declared, Scaler, adopt, ports
+    from alpha.models.adopt import Declared, Scaler, adopt, misfit, ports
+    from alpha.models.declared import read_metadata
     from alpha.models.load import MAX_MODEL_BYTES
     from alpha.models.metadata import version_number
     from alpha.models.sample import read_sample
     from alpha.models.verify import verify_model
 
+    for flag, value in (("--id", args.id), ("--output", args.output)):
+        if value == "":
+            raise ModelError(f"{flag} is empty: name one, or leave the option away")
     path = Path(args.model)
     registry = Path(str(show.registry_file(args.registry)))
     data = _read(path, MAX_MODEL_BYTES)
@@ -73,8 +79,11 @@ def run(args: argparse.Namespace) -> int:
     if args.look or not args.json:
         _table(path, seen, args)
     if args.look:
+        problem = misfit(graph, fs, carry or ())
         if args.json:
-            show.print_json("import-look", {"ports": seen, "features": list(fs.names)})
+            show.print_json("import-look", {"ports": seen, "features": list(fs.names), "problem": problem})
+        elif problem:
+            print(f"note: as it is, it is not served: {printable(problem)}", file=sys.stderr)
         return 0
     sidecar = Path(args.metadata) if args.metadata else _beside(path)
     scaler = Scaler.from_json(_read(Path(args.scaler), 1 << 24), f"scaler {args.scaler}") if args.scaler else None
@@ -90,14 +99,30 @@ def run(args: argparse.Namespace) -> int:
         prepare=args.prepare,
     )
     rows = read_sample(args.sample, fs.names) if args.sample else None
-    result = adopt(
-        data,
-        fs,
-        said,
-        spec=_read(sidecar, 1 << 24) if sidecar else None,
-        rows=rows,
-        fallback_id=path.stem if path.stem != "model" else fs.name,
-    )
+    spec = _read(sidecar, 1 << 24) if sidecar else None
+    about_metadata = True
+    try:
+        if spec is not None:
+            read_metadata(spec, fs, data)
+        about_metadata = False
+        result = adopt(
+            data,
+            fs,
+            said,
+            spec=spec,
+            rows=rows,
+            fallback_id=path.stem if path.stem != "model" else fs.name,
+        )
+    except ModelError as exc:
+        # a file that nobody named: without a word about it the message would be a riddle
+        if sidecar is None or not (about_metadata or "metadata" in str(exc)):
+            raise
+        if args.metadata:
+            raise ModelError(f"{sidecar}: {exc}") from None
+        raise ModelError(
+            f"{sidecar}, which lies beside the model and is taken as its metadata: {exc}; name the right file with "
+            "--metadata FILE, or move this one away"
+        ) from None
     meta = result.metadata
     table = ports(graph, meta.outputs[0].name, [(c.input, c.output) for c in meta.carry])
     return _register(args, path, sidecar, registry, result, table)
@@ -205,9 +230,9 @@ def _register(
         show.print_json("import", payload)
         return 0
     if sidecar is not None:
-        print(f"metadata: {sidecar}")
+        print(f"metadata: {printable(str(sidecar))}")
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     show.table("checks", ("name", "value", "limit", "passed"), [(c.name, c.value, c.limit, c.passed) for c in checks])
     where = "" if args.registry == "registry.json" else f" --registry {args.registry}"
     print(f"{entry.id} v{entry.number} is a candidate in {registry}; its files: {folder}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
 from alpha.cli import show
-from alpha.errors import AlphaError
+from alpha.errors import AlphaError, printable
 
 # verb -> (module, one line). Modules are imported only when their verb is called.
 VERBS = {
@@ -158,7 +158,8 @@ def _dispatch(args: list[str]) -> int:
 
 def _fail(who: str, text: str, code: int, args: list[str]) -> int:
     """The one sentence: on stderr, and as the one JSON object where that was asked for."""
-    print(f"{who}: {text}", file=sys.stderr)
+    # a message that points at a place of an expression has several lines
+    print(f"{who}: {printable(text, keep=chr(10))}", file=sys.stderr)
     if "--json" in args:
         try:
             show.print_json("error", {"error": text})

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alpha.errors import AlphaWarning, DataError, InstrumentError, RegistryError
+from alpha.errors import AlphaWarning, DataError, InstrumentError, RegistryError, printable
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -272,17 +272,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 
 def cell(value: Any) -> str:
-    """A number or anything else as a table shows it."""
+    """A number or anything else as a table shows it; a name from a file cannot steer the terminal."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """With control characters as escapes: what comes from a file or the net must not steer the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
@@ -294,4 +287,4 @@ def warnings_on_stderr() -> Iterator[None]:
             yield
         finally:
             for w in caught:
-                print(f"warning: {w.message}", file=sys.stderr)
+                print(f"warning: {printable(str(w.message))}", file=sys.stderr)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alpha.cli import show
-from alpha.errors import AlphaError
+from alpha.errors import AlphaError, printable
 
 DEFAULT = "http://127.0.0.1:9464/"
 LIMIT = 64 * 1024 * 1024
@@ -74,7 +74,7 @@ def fetch(text: str, instrument: str | None = None, timeout_s: float = 5.0) -> d
             if "Alpha-Watch" not in exc.headers:  # its page would say nothing here
                 raise AlphaError(f"{url} answers {exc.code}, it is not an alpha watch server") from None
             said = exc.read(2000).decode(errors="replace").strip()
-        raise AlphaError(f"{url} answers {exc.code}: {show.printable(said)}") from None
+        raise AlphaError(f"{url} answers {exc.code}: {printable(said)}") from None
     except http.client.HTTPException:
         raise AlphaError(f"{url} answers, but not in HTTP: it is not an alpha watch server") from None
     except (OSError, ValueError) as exc:
@@ -264,7 +264,7 @@ def _part(table: Table, width: int) -> Any:
     while fit > 1 and sum(least[:fit]) + 2 * fit > width:
         fit -= 1
     left = len(columns) - fit
-    name = show.printable(title) + (f" (+{left} more column{'s' if left > 1 else ''})" if left else "")
+    name = printable(title) + (f" (+{left} more column{'s' if left > 1 else ''})" if left else "")
     out = Grid(header_style="dim", box=None, expand=False)
     for column, size in zip(columns[:fit], least, strict=False):
         out.add_column(Text(column), min_width=min(size, width), overflow="fold")

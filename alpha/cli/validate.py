@@ -1,13 +1,19 @@
-"""Judge a model's fused plan against ONNX Runtime over your data: scores, decisions, and what would serve."""
+"""Judge a model's fused plan against ONNX Runtime over your data: scores, decisions, and what serves when it is loaded.
+
+When a model is loaded its plan is judged over the model's own rows only. What is found here over your data counts there
+once it is kept with --store: a good verdict lets the plan serve without ONNX Runtime, a bad one keeps it from serving.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpha.cli import show
+from alpha.errors import printable
 
 if TYPE_CHECKING:
     from alpha.models.load import LoadedModel
@@ -19,7 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--registry", metavar="FILE")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="weights of the plan")
     parser.add_argument(
-        "--store", action="store_true", help="keep a good verdict in the artifact's folder: serves without ONNX Runtime"
+        "--store",
+        action="store_true",
+        help="keep the verdict in the artifact's folder: a good one lets the plan serve without ONNX Runtime, a bad one "
+        "makes ONNX Runtime serve",
     )
     show.add_data(parser, required=False)
     show.add_inputs(parser)
@@ -33,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit 1 if there is a plan and it is not good; 0 if it is, or if ONNX Runtime serves because there is none."""
     from alpha.distribution import maybe
-    from alpha.engine import validate
+    from alpha.engine import NO_ENGINE, choose_engine, validate
     from alpha.errors import AlphaError
     from alpha.models import judge
     from alpha.models.compile import Unsupported
@@ -53,12 +62,11 @@ def run(args: argparse.Namespace) -> int:
                     show.take_inputs(args, source, loaded.feature_set)
                     found = validate(loaded, _rows(loaded, source), args.precision, cluster)
     except Unsupported as exc:
-        result |= {"engine": "ort", "reason": f"no plan: {exc}", "pass": True}
+        result |= {"found": f"no plan: {exc}", "pass": True}
     if found is not None:
         v = found.verdict
         result |= {
-            "engine": "plan" if v.good else "ort",
-            "reason": f"the plan {v}",
+            "found": f"the plan {v}",
             "pass": v.good,
             "steps": list(found.steps),
             "arena_bytes": found.arena_bytes,
@@ -72,16 +80,29 @@ def run(args: argparse.Namespace) -> int:
             "exact": v.exact,
             "build": judge.build_id(),
         }
-        if args.store and v.good:
+        if args.store:
             result["stored"] = str(judge.store(loaded.directory, v))
+    # what was found above says nothing about what serves: that is asked of the one who chooses
+    serves = replace(NO_ENGINE, reason=loaded.changed)
+    if not loaded.changed:
+        serves = choose_engine(loaded, precision=args.precision)
+    result |= {"engine": serves.name, "reason": serves.reason}
     if args.json:
         show.print_json("validate", result)
     else:
-        print(f"{result['model']}: {result['engine']} serves: {result['reason']}")
+        rows = "your data" if args.snapshot is None else "the snapshot"
+        over = "" if found is None else f"over {rows} and the model's own rows "
+        print(f"{result['model']}: {over}{printable(result['found'])}")
         if found is not None:
             print(f"plan for {found.isa}: {' '.join(found.steps)}, {found.arena_bytes:,} bytes of arena")
         if "stored" in result:
             print(f"verdict kept in {result['stored']}")
+        print(f"when it is loaded, {serves.name} serves: {printable(serves.reason)}")
+        if not result["pass"] and serves.name == "plan":
+            print(
+                "the plan, judged there over the model's own rows only, goes on serving until this verdict is kept "
+                '(--store) or ONNX Runtime is asked for (engine="ort")'
+            )
     return 0 if result["pass"] else 1
 
 

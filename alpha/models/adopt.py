@@ -17,11 +17,11 @@ from alpha.errors import ModelError
 from alpha.features.feature_set import FeatureSet
 from alpha.models.declared import Declared, Scaler, complete, read_metadata
 from alpha.models.metadata import Metadata
-from alpha.models.ports import check_labels, gives, ports, takes
+from alpha.models.ports import check_labels, gives, misfit, ports, takes
 from alpha.models.trial import trial
 from alpha.models.verify import verify_model
 
-__all__ = ["Adoption", "Declared", "Scaler", "adopt", "ports"]
+__all__ = ["Adoption", "Declared", "Scaler", "adopt", "misfit", "ports"]
 
 SYNTHETIC_ROWS = 256
 MAX_PROBES = 512

@@ -30,6 +30,7 @@ from alpha.models.metadata import (
 )
 
 NO_CLIP = (-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
+SMALLEST_STD = float(np.finfo(np.float32).tiny)  # below it the reciprocal leaves float32
 Rows = npt.NDArray[np.float32]
 
 
@@ -43,7 +44,14 @@ class Scaler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def from_json(cls, data: bytes, what: str) -> Scaler:
         """``{"mean": [...], "std": [...], "clip": [low, high]}``; without clip nothing is clipped."""
-        return convert(read_json(data, what, ModelError), cls, what, ModelError)
+        found = convert(read_json(data, what, ModelError), cls, what, ModelError)
+        wrong = next((s for s in found.std if 0 < s < SMALLEST_STD), None)
+        if wrong is not None:
+            raise ModelError(
+                f"{what}: std {wrong:.6g} is too small to divide by: give at least {SMALLEST_STD:.6g}, or 0 for a "
+                "feature that never changes, which divides by 1"
+            )
+        return found
 
     def apply(self, x: Rows) -> Rows:
         """Normalised float32 [N, F], as the native pipeline computes it."""

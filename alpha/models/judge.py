@@ -9,22 +9,27 @@ the plan is held to the same tolerance of the exact score there; such rows are c
 move scores by more: such a plan, which is never chosen by itself, is good if at most 1 % of the decisions differ, and
 its verdict says how many do.
 
-Without ONNX Runtime a plan serves only with a verdict that was stored for the same model bytes, build, ISA and
-precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact's folder.
+Without ONNX Runtime a plan serves only with a good verdict that was stored for the same model bytes, build, ISA and
+precision, by ``alpha validate MODEL --store``: ``judged.json`` in the artifact's folder. A bad one that was stored about
+this very plan keeps it from serving, whatever the rows say that are tried when it is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+import sys
+import warnings
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.lib.format as npy
 import numpy.typing as npt
 from msgspec.structs import replace
 
@@ -38,6 +43,7 @@ from alpha.models.metadata import MAX_TOLERANCE, TOLERANCE, Metadata
 APART = 10  # tolerances: further apart than this, plan and ONNX Runtime do not differ by rounding
 HALF_DECISIONS = 0.01  # share of decisions in which a plan with bfloat16 weights may differ
 FILE = "judged.json"
+NPY_HEADER = 1024  # bytes; that of an array of three dimensions has 118
 WIDER = 8.0
 TIES = 3_000  # rows of thresholds and neighbours that are tried when a model is loaded
 Rows = npt.NDArray[np.float32]
@@ -146,17 +152,46 @@ def hard_rows(compiled: Compiled, clip: tuple[float, float], ties_tried: int = T
     return np.clip(np.concatenate(rows), low, high)
 
 
-def probe_rows(data: bytes | None, n: int) -> Rows:
-    """The rows of probes.npy, as many values each as the model takes; windows are cut from consecutive rows."""
+def probe_rows(data: bytes | None, n: int, features: int) -> Rows:
+    """The rows of probes.npy, as many values each as the model takes: [R, features], from which windows are cut, or
+    windows [R, T, features] of ``n`` values. ModelError for anything else; nothing that the file claims is allocated
+    before its size is known to be true."""
     if data is None:
         return np.zeros((0, n), np.float32)
+    shape, fortran, dtype, start = _npy_header(data)
+    if dtype != np.float32 or len(shape) not in (2, 3):
+        raise ModelError(f"probes.npy holds {dtype} {list(shape)}: float32 rows [R, {features}] are expected")
+    if shape[-1] != features or (len(shape) == 3 and shape[1] * features != n):
+        raise ModelError(f"probes.npy has rows of {list(shape[1:])} values, but the model takes {features} features")
+    if not shape[0]:
+        raise ModelError("probes.npy holds no rows")
+    claimed = 4 * prod(shape)
+    if claimed != len(data) - start:
+        raise ModelError(f"probes.npy claims {claimed:,} bytes of rows, but holds {len(data) - start:,}")
+    probes: Rows = np.frombuffer(data, np.float32, offset=start).reshape(shape, order="F" if fortran else "C")
+    if not np.isfinite(probes).all():
+        raise ModelError("probes.npy holds a value that is not finite: finite float32 rows are expected")
+    return windows(np.ascontiguousarray(probes).reshape(len(probes), -1), n)
+
+
+def _npy_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """(shape, whether it is in Fortran's order, dtype, where the values begin) of a .npy file; ModelError if it is none."""
+    stream = io.BytesIO(data)
     try:
-        probes = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as exc:
-        raise ModelError(f"probes.npy cannot be read: {exc}") from None
-    if probes.dtype != np.float32 or probes.ndim < 2 or not np.isfinite(probes).all():
-        raise ModelError(f"probes.npy holds {probes.dtype} {list(probes.shape)}: finite float32 rows are expected")
-    return windows(probes.reshape(len(probes), -1), n)
+        version = npy.read_magic(stream)
+        size = 2 if version == (1, 0) else 4
+        if int.from_bytes(data[stream.tell() : stream.tell() + size], "little") > NPY_HEADER:
+            raise ModelError(f"probes.npy cannot be read: its header is longer than {NPY_HEADER} bytes")
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header that Python 2 wrote
+            shape, fortran, dtype = read(stream)
+    except (ValueError, TypeError, SyntaxError, TokenError, OSError, EOFError, MemoryError, RecursionError) as exc:
+        text = str(exc).strip() or type(exc).__name__
+        raise ModelError(f"probes.npy cannot be read: {text.splitlines()[0][:120]}") from None
+    if any(d < 0 for d in shape):
+        raise ModelError(f"probes.npy cannot be read: it claims the shape {list(shape)}")
+    return shape, fortran, dtype, stream.tell()
 
 
 def windows(rows: Rows, n: int) -> Rows:
@@ -164,7 +199,7 @@ def windows(rows: Rows, n: int) -> Rows:
     width = rows.shape[1]
     if width == n:
         return rows
-    if n % width or len(rows) < n // width:
+    if not width or n % width or len(rows) < n // width:
         raise ModelError(f"rows of {width} features do not make inputs of {n} values")
     view = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(rows).reshape(-1), n)
     return np.ascontiguousarray(view[::width])
@@ -292,38 +327,44 @@ def _settle(
 
 
 def stored(directory: Path, about: str, compiled: Compiled) -> Verdict | None:
-    """The good verdict about exactly this plan, kept in the artifact's folder; None if there is none.
+    """The verdict about exactly this plan, kept in the artifact's folder, a bad one before a good one; None if none.
 
-    ``good`` must be what its own numbers say, over some rows and by the measure that this plan is held to.
+    Both are believed for their numbers, over some rows and by the measure that this plan is held to: a good one vouches
+    for the plan where nobody can judge it, a bad one stops it everywhere. ``good`` alone says nothing.
     """
-    path = directory / FILE
     try:
-        if not path.is_file() or path.stat().st_size > 1 << 20:
-            return None
-        found = convert(read_json(path.read_bytes(), str(path), ModelError), list[Verdict], str(path), ModelError)
+        found = _kept(directory / FILE)
     except (OSError, ModelError):
         return None  # a file that cannot be read vouches for nothing
     half = compiled.precision == "bf16" and not compiled.exact
-    return next(
-        (
-            v
-            for v in found
-            if v.subject == about and v.good and v.rows > 0 and _good(v) and (v.exact, v.half) == (compiled.exact, half)
-        ),
-        None,
-    )
+    ours = [v for v in found if v.subject == about and v.rows > 0 and (v.exact, v.half) == (compiled.exact, half)]
+    bad = next((v for v in ours if _is_bad(v)), None)
+    return bad or next((v for v in ours if v.good and _good(v)), None)
 
 
 def store(directory: Path, verdict: Verdict) -> Path:
-    """Keep a good verdict beside the model, in place of an older one about the same; where."""
-    if not verdict.good:
-        raise ModelError(f"only a good verdict is kept: the plan {verdict}")
+    """Keep a verdict beside the model, in place of an older one about the same that says the same; where.
+
+    A good one does not take the place of a bad one: rows that agree do not undo rows that differ.
+    """
     path = directory / FILE
-    kept: Sequence[Verdict] = []
-    if path.is_file():
-        try:
-            kept = convert(read_json(path.read_bytes(), str(path), ModelError), list[Verdict], str(path), ModelError)
-        except ModelError:
-            kept = []
-    write_atomically(path, to_json([*(v for v in kept if v.subject != verdict.subject), verdict]))
+    try:
+        kept = _kept(path)
+    except ModelError:
+        kept = []
+    # JSON has no infinity, and a file that holds what is none is not read back
+    verdict = replace(verdict, worst=min(verdict.worst, sys.float_info.max))
+    others = [v for v in kept if v.subject != verdict.subject or v.good != verdict.good]
+    write_atomically(path, to_json([*others, verdict]))
     return path
+
+
+def _kept(path: Path) -> list[Verdict]:
+    if not path.is_file() or path.stat().st_size > 1 << 20:
+        return []
+    return convert(read_json(path.read_bytes(), str(path), ModelError), list[Verdict], str(path), ModelError)
+
+
+def _is_bad(v: Verdict) -> bool:
+    counts = min(v.unequal, v.flips, v.wrong, v.by_float64)
+    return not v.good and not _good(v) and counts >= 0 and v.worst >= 0

@@ -14,6 +14,8 @@ from alpha.models.metadata import Metadata, decode
 from alpha.models.verify import verify_model
 
 MAX_MODEL_BYTES = DEFAULT.bytes
+MAX_PROBE_BYTES = 64 * 1024 * 1024
+PROBES = "probes.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class LoadedModel:
 
     ``changed``: why its feature definition means something else in this build (an operator has another version),
     empty if it does not. Such a model is served as HOLD with DEFINITION_CHANGED until it is revalidated.
+    ``probes``: the bytes of probes.npy, those that the metadata hashed where it names them; None if there are none.
     """
 
     directory: Path
@@ -33,6 +36,7 @@ class LoadedModel:
     graph: Graph
     changed: str = ""
     metadata_bytes: bytes = b""
+    probes: bytes | None = None
 
 
 def changed_text(meta: Metadata, present: str, approved: str) -> str:
@@ -61,7 +65,7 @@ def read_file(directory: Path, name: str, limit: int) -> bytes:
 def load_artifact(
     directory: str | Path, *, expect_sha256: str | None = None, expect_metadata_sha256: str | None = None
 ) -> LoadedModel:
-    """Read and verify ``model.onnx`` and ``metadata.json`` of a folder.
+    """Read and verify ``model.onnx``, ``metadata.json`` and ``probes.npy`` of a folder.
 
     ``expect_sha256``, ``expect_metadata_sha256``: what the registry recorded. ModelError names the file that
     differs; the feature set is rebuilt and its hash compared (``changed`` of the result); a model that
@@ -86,6 +90,7 @@ def load_artifact(
     for source, expected in (("the metadata", meta.sha256["model.onnx"]), ("the registry", expect_sha256)):
         if expected is not None and digest != expected:
             raise ModelError(f"{folder / 'model.onnx'} was altered: sha256 {digest}, {source} says {expected}")
+    probes = _probes(folder, meta)
     fs = meta.present_feature_set()
     changed = ""
     if fs.definition_hash != meta.definition_hash:
@@ -94,7 +99,19 @@ def load_artifact(
         graph = verify_model(model, len(meta.feature_names))
     except ModelError as exc:
         raise ModelError(f"{folder / 'model.onnx'} is refused: {exc}") from None
-    return LoadedModel(folder, meta, fs, model, digest, meta_hash, graph, changed, raw)
+    return LoadedModel(folder, meta, fs, model, digest, meta_hash, graph, changed, raw, probes)
+
+
+def _probes(folder: Path, meta: Metadata) -> bytes | None:
+    """The rows that judge this model are as trusted as the model: what the metadata hashed, or nothing is served."""
+    expected = meta.sha256.get(PROBES)
+    if expected is None:
+        return read_file(folder, PROBES, MAX_PROBE_BYTES) if (folder / PROBES).exists() else None
+    data = read_file(folder, PROBES, MAX_PROBE_BYTES)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
+        raise ModelError(f"{folder / PROBES} was altered: sha256 {digest}, the metadata says {expected}")
+    return data
 
 
 def verify_files(directory: Path, meta: Metadata, on_problem: Callable[[str], None]) -> None:

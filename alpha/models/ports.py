@@ -36,6 +36,15 @@ def ports(graph: Graph, chosen: str | None = None, carry: Sequence[tuple[str, st
     return rows
 
 
+def misfit(graph: Graph, fs: FeatureSet, carry: Sequence[tuple[str, str]] = ()) -> str:
+    """Why the inputs of a file do not take these features, in a sentence; empty if they do."""
+    try:
+        takes(graph, fs, Declared(carry=tuple(carry) or None), None)
+    except ModelError as exc:
+        return str(exc)
+    return ""
+
+
 def _use(info: ValueInfo) -> str:
     if info.kind in ("sequence", "map"):
         return "a ZipMap: cannot be served"

@@ -44,17 +44,21 @@ def trial(
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=10 * CPU_SECONDS, env=env)
     except subprocess.TimeoutExpired:
-        raise ModelError("ONNX Runtime did not come to an end with this model") from None
+        raise ModelError(f"ONNX Runtime did not come to an end with this model and {_given(rows)}") from None
     if done.returncode == _REFUSED:
         raise ModelError(done.stderr.decode("utf-8", "replace").strip() or "the model cannot be run")
     if done.returncode != 0:
+        if done.returncode == -signal.SIGXCPU:
+            raise ModelError(f"ONNX Runtime used more than {CPU_SECONDS} s with this model and {_given(rows)}")
         raise ModelError(f"ONNX Runtime {_death(done.returncode)} with this model: it is not served")
     return np.array(np.load(io.BytesIO(done.stdout), allow_pickle=False), np.float32)
 
 
+def _given(rows: npt.NDArray[np.float32]) -> str:
+    return f"{len(rows):,} rows: use fewer sample rows (--sample), or a smaller model"
+
+
 def _death(code: int) -> str:
-    if code == -signal.SIGXCPU:
-        return f"used more than {CPU_SECONDS} s"
     if code < 0:
         return f"was stopped by signal {-code}"
     return f"failed (exit code {code})"

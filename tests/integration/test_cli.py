@@ -144,6 +144,19 @@ def test_explain_names_the_failing_gate(capsys: pytest.CaptureFixture[str], tick
     assert threshold["text"].split()[1] == (">=" if threshold["passed"] else "<")
 
 
+def test_explain_takes_a_folder_and_without_data_names_the_engine(
+    capsys: pytest.CaptureFixture[str], ticks: Path, registry: Path
+) -> None:
+    folder = next((registry.parent / "artifacts").glob("*/v1"))
+    code, result, _ = call(capsys, "explain", folder, "--data", ticks, "--json")
+    assert code == 0 and len(result["features"]) == 10 and result["engine"] == "plan"
+    for what in ([folder], ["models:/demo/1", "--registry", registry]):
+        code, result, _ = call(capsys, "explain", *what, "--json")
+        assert code == 0 and result["engine"] == "plan" and "agrees with ONNX Runtime" in result["engine_reason"]
+    assert main(["explain", str(folder)]) == 0
+    assert "scores by plan: the plan agrees" in capsys.readouterr().out
+
+
 def test_explain_before_warm_up(capsys: pytest.CaptureFixture[str], ticks: Path, registry: Path) -> None:
     _, result, _ = call(
         capsys, "explain", "models:/demo/1", "--registry", registry, "--data", ticks, "--events", 5, "--json"

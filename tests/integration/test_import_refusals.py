@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from imports import ACTIONS, NAMES, adopt, bring, features, metadata_short
 from onnx import TensorProto, helper
 
+from alpha.cli.main import main
 from alpha.errors import ModelError
 from alpha.models.adopt import Declared
 from alpha.models.sample import read_sample
@@ -36,9 +39,12 @@ SAID = ["--kind", "probabilities", "--actions", ACTIONS]
         ([*SAID, "--threshold", "1.5"], "threshold 1.5 is not a probability"),
         ([*SAID, "--version", "0"], "is not a positive number"),
         ([*SAID, "--id", "../up"], "model_id '../up'"),
+        ([*SAID, "--id", ""], "--id is empty"),
+        ([*SAID, "--output", ""], "--output is empty"),
         ([*SAID, "--scaler", "nothing.json"], "nothing.json does not exist"),
         ([*SAID, "--metadata", "nothing.json"], "nothing.json does not exist"),
         ([*SAID, "--sample", "nothing.parquet"], "nothing.parquet does not exist"),
+        ([*SAID, "--sample", "."], "sample . is a folder"),
         ([*SAID, "--sample", "f.toml"], "sample f.toml cannot be read"),
         ([*SAID, "--registry", "."], "is a folder"),
     ],
@@ -145,14 +151,26 @@ def test_samples_that_do_not_fit(place: Path) -> None:
         ({n: good[n] for n in NAMES[:-1]}, r"lacks the column 'rsi' \(1 of 6"),
         ({n: good[n] for n in reversed(NAMES)}, "feature 0 is 'rsi' in the file but 'spread_bp'"),
         ({**good, "fast": [1.0, float("nan")]}, "row 1 of 'fast' is nan"),
-        ({**good, "slow": [1.0, None]}, "row 1 of 'slow' is nan"),
-        ({**good, "slow": ["a", "b"]}, "column 'slow' holds no numbers"),
+        ({**good, "slow": [1.0, None]}, "row 1 of 'slow' is null: a model never"),
+        ({**good, "slow": ["a", "b"]}, "column 'slow' holds large_string, no numbers"),
+        ({**good, "slow": [None, None]}, "row 0 of 'slow' is null"),
+        ({**good, "slow": [True, None]}, "row 1 of 'slow' is null"),
+        ({**good, "slow": [1.0, -1e200]}, r"row 1 of 'slow' is -1e\+200, which float32 does not hold"),
+        ({**good, "slow": [[1.0], [2.0]]}, r"column 'slow' holds large_list<.*>, no numbers"),
         ({n: [] for n in NAMES}, "has no rows"),
     ]
     for columns, message in cases:
         pl.DataFrame(columns).write_parquet("s.parquet")
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(ModelError, match=message), warnings.catch_warnings():
+            warnings.simplefilter("error")  # one sentence, and no other line before it
             read_sample("s.parquet", NAMES)
+    with pytest.raises(ModelError, match=r"sample \. is a folder: name a Parquet file"):
+        read_sample(".", NAMES)
+    money = pl.DataFrame(
+        {**good, "slow": [Decimal("1.250"), Decimal("-7.5")]}, schema_overrides={"slow": pl.Decimal(10, 3)}
+    )
+    money.write_parquet("s.parquet")
+    assert read_sample("s.parquet", NAMES)[:, NAMES.index("slow")].tolist() == [1.25, -7.5]
     pl.DataFrame({"label": [1, 2], **good, "ts": [3, 4]}).write_parquet("s.parquet")
     assert read_sample("s.parquet", NAMES).tolist() == [[float(j) for j in range(6)], [1.0] * 6]
 
@@ -163,6 +181,7 @@ def test_samples_that_do_not_fit(place: Path) -> None:
         ('{"mean": [0]}', "missing required field `std`"),
         ('{"mean": [0, 0], "std": [1, 1]}', "mean has 2 values for 6 features"),
         ('{"mean": [0,0,0,0,0,0], "std": [1,1,1,1,1,-1]}', "std contains a negative value"),
+        ('{"mean": [0,0,0,0,0,0], "std": [1,1,1,1,1,1e-320]}', "s.json: std 9.99989e-321 is too small to divide by"),
         ('{"mean": [0,0,0,0,0,0], "std": [1,1,1,1,1,1], "clip": [3, -3]}', "clip must be a finite range"),
         ('{"mean": [0,0,0,0,0,NaN], "std": [1,1,1,1,1,1]}', "NaN"),
         ('{"means": [0]}', "unknown field"),
@@ -220,3 +239,53 @@ def test_a_trial_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("alpha.models.trial.sys.executable", str(script))
         with pytest.raises(ModelError, match=f"ONNX Runtime {message} with this model: it is not served"):
             trial(made.softmax(6), "p", np.zeros((1, 6), np.float32))
+    script.write_text("#!/bin/sh\ncat >/dev/null\nkill -XCPU $$\n")
+    with pytest.raises(ModelError, match="more than 60 s with this model and 3 rows: use fewer sample rows"):
+        trial(made.softmax(6), "p", np.zeros((3, 6), np.float32))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({k: v for k, v in metadata_short().items() if k != "actions"}),
+        json.dumps(metadata_short(feature_names=["other", *NAMES[1:]])),
+        json.dumps(metadata_short(actions=["SELL", "BUY", "HOLD"])),
+        "[]",
+        "{",
+    ],
+)
+def test_metadata_that_was_found_is_named_with_the_way_out(
+    place: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (place / "x.json").write_text(text)
+    code, found, _ = bring(capsys, "x.onnx", "--features", "f.toml", *SAID)
+    assert code == 2 and found["error"].startswith("x.json, which lies beside the model and is taken as its metadata: ")
+    assert found["error"].endswith("; name the right file with --metadata FILE, or move this one away")
+    (place / "x.json").rename(place / "named.json")
+    code, named, _ = bring(capsys, "x.onnx", "--features", "f.toml", *SAID, "--metadata", "named.json")
+    assert code == 2 and named["error"].startswith("named.json: ") and "move this one away" not in named["error"]
+    code, result, _ = bring(capsys, "x.onnx", "--features", "f.toml", *SAID)
+    assert code == 0 and result["metadata"] is None
+
+
+HOSTILE = "p\x1b]0;owned\x07\x1b[2J\u202eq\nalpha: all is well"
+
+
+def test_names_from_the_file_do_not_steer_the_terminal(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = [V(HOSTILE, "N", 6), V(HOSTILE + "2", "N", 6)]
+    (place / "evil.onnx").write_bytes(graph_of([V("x", "N", 6)], outputs))
+    for more, code in ((["--look"], 0), (SAID, 2)):
+        assert main(["import", "evil.onnx", "--features", "f.toml", *more]) == code
+        out, err = capsys.readouterr()
+        assert "\\x1b]0;owned\\x07" in out + err and "\\u202e" in out + err
+        assert not {c for c in out + err if not c.isprintable()} - {"\n"}
+        assert not [line for line in out.splitlines() if line.startswith("alpha: all")]
+
+
+def test_look_says_that_the_inputs_do_not_fit(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "four.onnx").write_bytes(made.softmax(4))
+    code, result, _ = bring(capsys, "four.onnx", "--features", "f.toml", "--look")
+    assert code == 0 and "the model takes 4 features, feature set 'f' makes 6" in result["problem"]
+    assert main(["import", "four.onnx", "--features", "f.toml", "--look"]) == 0
+    assert "note: as it is, it is not served: the model takes 4 features" in capsys.readouterr().err
+    assert bring(capsys, "x.onnx", "--features", "f.toml", "--look")[1]["problem"] == ""

@@ -198,15 +198,66 @@ def test_a_verdict_over_other_metadata_vouches_for_nothing(artifact: Path, monke
     assert choose_engine(load_artifact(artifact)).name == "none"
 
 
-def test_only_a_good_verdict_is_kept(artifact: Path) -> None:
-    found = validate(load_artifact(artifact), [])
-    bad = judge.compare(np.zeros((3, 3), np.float32), np.ones((3, 3), np.float32), load_artifact(artifact).metadata, exact=False, about="x")  # fmt: skip
+def _bad(artifact: Path, plan: float = 1.0) -> judge.Verdict:
+    """About the plan of this artifact: three rows that differ."""
+    about = validate(load_artifact(artifact), []).verdict.subject
+    y = np.array([[0.2, 0.2, 0.6]] * 3, np.float32)
+    bad = judge.compare(np.full_like(y, plan), y, load_artifact(artifact).metadata, exact=False, about=about)
     assert not bad.good
-    with pytest.raises(ModelError, match="only a good verdict is kept"):
-        judge.store(artifact, bad)
-    judge.store(artifact, found.verdict)
-    judge.store(artifact, found.verdict)
-    assert len(json.loads((artifact / "judged.json").read_bytes())) == 1
+    return bad
+
+
+@pytest.mark.parametrize("plan", [1.0, np.nan])
+def test_a_plan_that_was_found_bad_does_not_serve(artifact: Path, monkeypatch: pytest.MonkeyPatch, plan: float) -> None:
+    """Whatever the rows say that are tried at load; and rows that agree do not undo those that differ."""
+    good, bad = validate(load_artifact(artifact), []).verdict, _bad(artifact, plan)
+    assert choose_engine(load_artifact(artifact)).name == "plan"
+    for verdicts in ([bad], [good, bad], [bad, good], [bad, good, bad, good]):
+        (artifact / "judged.json").unlink(missing_ok=True)
+        for verdict in verdicts:
+            judge.store(artifact, verdict)
+        assert len(json.loads((artifact / "judged.json").read_bytes())) == len({v.good for v in verdicts})
+        engine = choose_engine(load_artifact(artifact))
+        assert engine.name == "ort" and engine.reason.startswith("alpha validate found that the plan differs from ONNX")
+        assert str(artifact / "judged.json") in engine.reason
+        with pytest.raises(ModelError, match="cannot be served by a plan: alpha validate found"):
+            choose_engine(load_artifact(artifact), "plan")
+        with monkeypatch.context() as m:
+            m.setenv("ALPHA_NO_ORT", "1")
+            engine = choose_engine(load_artifact(artifact))
+            assert engine.name == "none" and "ALPHA_NO_ORT is set; alpha validate found" in engine.reason
+    s = simulate(2000, seed=3, levels=1)
+    with alpha.Runtime.from_artifact(artifact, instruments=s.instruments) as rt:
+        assert rt.stats()["engine"] == "ort" and "alpha validate found" in rt.stats()["engine_reason"]
+    (artifact / "judged.json").unlink()
+    assert choose_engine(load_artifact(artifact)).name == "plan"
+
+
+def test_a_bad_verdict_is_believed_for_its_numbers_and_about_this_plan(artifact: Path) -> None:
+    judge.store(artifact, _bad(artifact))
+    told = json.loads((artifact / "judged.json").read_bytes())[0]
+    assert choose_engine(load_artifact(artifact)).name == "ort"
+    for change in (
+        {"subject": told["subject"].replace("precision=float32", "precision=bf16")},
+        {"subject": told["subject"] + " "},
+        {"worst": 0.0, "wrong": 0, "flips": 0, "unequal": 0},  # good says no, the numbers yes
+        {"rows": 0},
+        {"wrong": -1},
+        {"worst": -1.0},
+        {"half": True},
+        {"exact": True},
+        {"good": True},
+    ):
+        (artifact / "judged.json").write_text(json.dumps([{**told, **change}]))
+        assert choose_engine(load_artifact(artifact)).name == "plan", change
+    assert choose_engine(load_artifact(artifact), precision="bf16").name == "plan"
+
+
+def test_without_onnx_runtime_the_command_to_type_is_given(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_NO_ORT", "1")
+    told = choose_engine(load_artifact(artifact), precision="bf16").reason
+    assert f"alpha validate {artifact} --data FILE --precision bf16 --store" in told
+    assert f"alpha validate {artifact} --data FILE --store" in choose_engine(load_artifact(artifact)).reason
 
 
 def test_decisions_that_differ(loaded: LoadedModel) -> None:
@@ -304,7 +355,7 @@ def test_a_wider_tolerance_is_the_owners_word() -> None:
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-7, 2e-4, float("nan"), float("inf")])
 def test_a_tolerance_has_limits(tolerance: float) -> None:
-    with pytest.raises(ModelError, match="tolerance .* must be from 1e-06 to 0.0001"):
+    with pytest.raises(ModelError, match=r"tolerance .* must be from 1e-06 to 0\.0001"):
         check(replace(load_artifact(DEMO).metadata, tolerance=tolerance), "metadata")
 
 
@@ -363,8 +414,8 @@ def test_windows_and_probes() -> None:
     with pytest.raises(ModelError, match="do not make inputs of 5"):
         judge.windows(rows, 5)
     with pytest.raises(ModelError, match="cannot be read"):
-        judge.probe_rows(b"nonsense", 2)
-    assert len(judge.probe_rows(None, 2)) == 0
+        judge.probe_rows(b"nonsense", 2, 2)
+    assert len(judge.probe_rows(None, 2, 2)) == 0
 
 
 def test_rows_made_to_hurt_stay_within_reach_where_nothing_is_clipped(loaded: LoadedModel) -> None:
@@ -398,7 +449,9 @@ def test_bfloat16_is_judged_by_decisions(loaded: LoadedModel) -> None:
     assert choose_engine(loaded, "auto", "bf16").name == "plan"
 
 
-def test_the_command_judges_and_stores(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_judges_and_stores(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import polars as pl
 
     from alpha.cli.main import main
@@ -424,4 +477,30 @@ def test_the_command_judges_and_stores(artifact: Path, tmp_path: Path, capsys: p
     code, result = call("--precision", "bf16")
     assert code == 0 and result["precision"] == "bf16" and "bfloat16" in result["reason"]
     assert main(["validate", str(artifact), "--data", str(ticks)]) == 0
-    assert "plan serves" in capsys.readouterr().out
+    assert "when it is loaded, plan serves: the plan agrees" in capsys.readouterr().out
+    (artifact / "judged.json").unlink()
+
+    # a plan that only differs on rows of the data: what was found, and what serves, are two things
+    real = judge.judge
+
+    def judged(compiled: Compiled, reference: Any, rows: judge.Rows, meta: Metadata, about: str) -> judge.Verdict:
+        found = real(compiled, reference, rows, meta, about)
+        return found if len(rows) < 3000 else replace(found, good=False, worst=3.1e-3, wrong=2)
+
+    monkeypatch.setattr("alpha.engine.judge.judge", judged)
+    code, result = call()
+    assert code == 1 and not result["pass"] and "differs from ONNX Runtime by 3.1e-03" in result["found"]
+    assert result["engine"] == "plan" and "agrees" in result["reason"] and "stored" not in result
+    assert main(["validate", str(artifact), "--data", str(ticks)]) == 1
+    told = capsys.readouterr().out
+    assert "over your data and the model's own rows the plan differs" in told
+    assert "when it is loaded, plan serves: the plan agrees" in told and "goes on serving until" in told
+    code, result = call("--store")
+    assert code == 1 and result["engine"] == "ort" and result["stored"] == str(artifact / "judged.json")
+    assert result["reason"].startswith("alpha validate found that the plan differs from ONNX Runtime by 3.1e-03")
+    monkeypatch.undo()
+    assert choose_engine(load_artifact(artifact)).reason == result["reason"]
+    code, result = call("--store")  # good over these rows: the bad one stays
+    assert code == 0 and result["pass"] and result["engine"] == "ort" and "alpha validate found" in result["reason"]
+    assert main(["validate", str(artifact), "--data", str(ticks)]) == 0
+    assert "goes on serving" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,36 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_library_is_found_without_importing_its_module() -> None:
     path = ort.library_path()
     assert path is not None and Path(path).is_absolute() and "libonnxruntime" in path
+
+
+class _Raises:
+    """An import hook that lets nobody look for ONNX Runtime."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == "onnxruntime":
+            raise RuntimeError("no\nsuch luck")
+
+
+def test_an_import_hook_that_raises_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.meta_path", [_Raises, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    assert ort.library_path() is None
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_ort; sys.meta_path.insert(0, test_ort._Raises)\n"
+        "from alpha._core import ort; print(ort.unavailable_reason())\n"
+        "import alpha; rt = alpha.Runtime.from_artifact(sys.argv[2], instruments=['SIM0']); print(rt.stats()['why'])\n"
+        "from alpha.cli.main import main; print(main(['doctor']))"
+    )
+    demo = Path(__file__).parents[2] / "artifacts" / "demo_mlp" / "v1"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(demo)], capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(
+        "no ONNX Runtime library found (the search for it failed: RuntimeError: no such luck): pip"
+    )
+    assert lines[0] in lines[1] and lines[-1] == "1" and "Traceback" not in done.stderr
 
 
 def _header() -> Path | None:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import desks
 import numpy as np
+import onnx_models
 import polars as pl
 import pytest
 
@@ -21,6 +23,8 @@ from alpha.cli.main import main
 from alpha.data.simulate import simulate
 from alpha.errors import AlphaError, ModelError
 from alpha.events import Kind
+from alpha.features.feature_set import FeatureSet, parse_trigger
+from alpha.features.language import parse
 from alpha.replay import replay
 
 STREAM = simulate(3_000, seed=5, n_instruments=2)
@@ -63,6 +67,19 @@ def test_bf16_is_served_where_it_is_asked_for_and_never_otherwise(file: Path) ->
     assert ort.stats()["weights"] == {"precision": "float32", "asked": "bf16"}
     with pytest.raises(ModelError, match="precision 'fp8' is unknown: use float32 or bf16"):
         runtime(file, precision="fp8")
+
+
+def test_trees_have_nothing_to_round(tmp_path: Path) -> None:
+    fs = FeatureSet("woods", {n: parse(f"{k} * mid") for k, n in enumerate("abcdef", 1)}, parse_trigger("quote"))
+    desks.served(tmp_path, fs, onnx_models.zoo()["forest"], "probabilities", "probabilities", [600.0] * 6, [3.0] * 6)
+    weights = {}
+    for precision in ("float32", "bf16"):
+        with alpha.Runtime.from_artifact(tmp_path, instruments=STREAM.instruments, precision=precision) as rt:
+            assert rt.stats()["engine"] == "plan" and "bit for bit" in rt.stats()["engine_reason"]
+            weights[precision] = rt.stats()["weights"]
+    assert weights["float32"] == {"precision": "float32", "asked": "float32"}
+    note = weights["bf16"].pop("note")
+    assert weights["bf16"] == {"precision": "float32", "asked": "bf16"} and note.startswith("nothing to round")
 
 
 def test_the_log_tells_the_precision_and_replays_with_it(file: Path, tmp_path: Path) -> None:
