@@ -66,7 +66,7 @@ def choose_engine(
         return Engine("plan", "the plan decided when this was logged", compiled.plan)
     if compiled is not None:
         about = judge.subject(loaded.sha256, loaded.metadata_sha256, output, compiled.plan.isa, precision)
-        verdict = judge.stored(loaded.directory, about, compiled)
+        verdict = judge.stored(loaded.directory, about, compiled, meta.tolerance)
         if verdict is not None and not verdict.good:
             reason = f"{no_ort}; " if no_ort else ""
             reason += f"alpha validate found that the plan {verdict} (kept in {loaded.directory / judge.FILE})"

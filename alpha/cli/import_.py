@@ -45,6 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sample", metavar="PARQUET", help="rows of raw features to check and keep as probes")
     parser.add_argument("--threshold", type=float, metavar="P", help="act only from this probability (or |value|) on")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="how far the plan's scores may be from ONNX Runtime's, times max(1, |score|): 1e-6 (default) to 1e-4",
+    )
     parser.add_argument("--id", metavar="ID", help="model id (default: the metadata's, else the file's name)")
     parser.add_argument("--version", metavar="N", help="version (default: the metadata's, else the next free one)")
     parser.add_argument("--owner", default="", metavar="NAME", help="who answers for the model")
@@ -97,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         version=None if args.version is None else version_number(args.version),
         carry=carry,
         prepare=args.prepare,
+        tolerance=args.tolerance,
     )
     rows = read_sample(args.sample, fs.names) if args.sample else None
     spec = _read(sidecar, 1 << 24) if sidecar else None

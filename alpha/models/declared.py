@@ -173,7 +173,7 @@ def complete(
         "input": list(shape),
         "carry": [{"in": c.input, "out": c.output, "shape": list(c.shape)} for c in carry],
         "prepare": said.prepare or (known is not None and known.meta.prepare),
-        "tolerance": said.tolerance or (known.meta.tolerance if known else TOLERANCE),
+        "tolerance": said.tolerance if said.tolerance is not None else (known.meta.tolerance if known else TOLERANCE),
         "outputs": [{"name": output, "kind": kind}],
         "output_schema": ["value"] if kind == "value" else [f"probability_{a.lower()}" for a in actions],
         "actions": actions,

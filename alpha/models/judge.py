@@ -326,7 +326,7 @@ def _settle(
 # -- verdicts that are kept
 
 
-def stored(directory: Path, about: str, compiled: Compiled) -> Verdict | None:
+def stored(directory: Path, about: str, compiled: Compiled, tolerance: float) -> Verdict | None:
     """The verdict about exactly this plan, kept in the artifact's folder, a bad one before a good one; None if none.
 
     Both are believed for their numbers, over some rows and by the measure that this plan is held to: a good one vouches
@@ -337,7 +337,8 @@ def stored(directory: Path, about: str, compiled: Compiled) -> Verdict | None:
     except (OSError, ModelError):
         return None  # a file that cannot be read vouches for nothing
     half = compiled.precision == "bf16" and not compiled.exact
-    ours = [v for v in found if v.subject == about and v.rows > 0 and (v.exact, v.half) == (compiled.exact, half)]
+    measure = (compiled.exact, half, tolerance)
+    ours = [v for v in found if v.subject == about and v.rows > 0 and (v.exact, v.half, v.tolerance) == measure]
     bad = next((v for v in ours if _is_bad(v)), None)
     return bad or next((v for v in ours if v.good and _good(v)), None)
 

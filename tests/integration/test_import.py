@@ -147,8 +147,9 @@ def test_metadata_of_a_folder_with_several_models_belongs_to_none(
 
 def test_our_own_metadata_says_everything(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, first, _ = bring(
-        capsys, "x.onnx", "--features", "f.toml", "--kind", "probabilities", "--actions", ACTIONS, "--threshold", 0.4
-    )
+        capsys, "x.onnx", "--features", "f.toml", "--kind", "probabilities", "--actions", ACTIONS, "--threshold", 0.4,
+        "--tolerance", 5e-6,
+    )  # fmt: skip
     assert code == 0
     full = str(Path(first["artifact"]) / "metadata.json")
     code, again, _ = bring(
@@ -157,6 +158,9 @@ def test_our_own_metadata_says_everything(place: Path, capsys: pytest.CaptureFix
     assert code == 0 and again["model"] == "twin/3"
     meta = metadata.decode((Path(again["artifact"]) / "metadata.json").read_bytes())
     assert (meta.decision.threshold, meta.outputs[0].name, meta.actions) == (0.4, "p", ACTIONS.split(","))
+    assert meta.tolerance == 5e-6
+    code, refused, _ = bring(capsys, "x.onnx", "--features", "f.toml", "--metadata", full, "--tolerance", 0)
+    assert code == 2 and "tolerance 0 must be from 1e-06 to 0.0001" in refused["error"]
     (place / "y.onnx").write_bytes(made.softmax(6, seed=9))
     code, refused, _ = bring(capsys, "y.onnx", "--features", "f.toml", "--metadata", full, "--id", "other")
     assert code == 2 and "belongs to another file" in refused["error"]

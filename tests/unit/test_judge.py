@@ -138,6 +138,7 @@ def test_without_onnx_runtime_only_a_stored_verdict_lets_a_plan_serve(
     for change in (
         {"good": False},
         {"worst": 2e-6},  # good says yes, the numbers no
+        {"worst": 2e-6, "tolerance": 1e-5},  # more than the metadata allow
         {"wrong": 1},
         {"wrong": -1},
         {"rows": 0},
