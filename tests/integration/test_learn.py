@@ -246,10 +246,15 @@ def test_no_row_counts_twice(world: SimpleNamespace, tmp_path: Path) -> None:
     shutil.copytree(log, copy)
     with pytest.raises(DataError, match=r"audit log 3, \S+elsewhere/log, is the same as log 1, .*the end of its chain"):
         stream.read([log, learned.served(world.file, events[3_000:6_000], tmp_path / "next"), copy], learned.DEMO)
-    # the same events once more, or the last of them, are another log with another chain
-    for name, part in (("all", events[:3_000]), ("more", events[:4_000]), ("last", events[2_900:6_000])):
+    # the same events once more, or the last of them, are another log; its chain may end alike where all are the same
+    overlap = r"/audit-000001\.alog begins before \S+ ends, by [\d.]+ s"
+    for name, part, said in (
+        ("all", events[:3_000], rf"({overlap}|, is the same as log 1, )"),
+        ("more", events[:4_000], overlap),
+        ("last", events[2_900:6_000], overlap),
+    ):
         other = learned.served(world.file, part, tmp_path / name / "log")
-        with pytest.raises(DataError, match=rf"{name}/log/audit-000001\.alog begins before \S+ ends, by [\d.]+ s"):
+        with pytest.raises(DataError, match=rf"{name}/log{said}"):
             stream.read([log, other], learned.DEMO)
     with pytest.raises(DataError, match="is the same as log 1"):
         learn_from(world, log, log)
