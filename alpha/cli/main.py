@@ -174,9 +174,8 @@ def _undelivered(who: str, exc: OSError) -> int:
     # what stdout still holds goes nowhere, or the interpreter would fail on it once more at its end
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if (
-        exc.errno == errno.EPIPE
-    ):  # alpha … | head: the reader has what it wanted, and the code still says that it is not all
+    if exc.errno == errno.EPIPE:
+        # alpha … | head: the reader has what it wanted, and the code still says that it is not all
         return 141
     print(f"{who}: the output could not be delivered: standard output: {show.why(exc)}", file=sys.stderr)
     return 2
