@@ -73,25 +73,22 @@ def widths(graph: Graph, features: int = 0) -> dict[str, int]:
 def why_unknown(graph: Graph, name: str, known: dict[str, int]) -> str:
     """What keeps the columns of ``name`` from being known, and what to do: the first such value on the way to it."""
     makers = {out: node for node in graph.nodes for out in node.outputs}
+    inputs = {info.name for info in graph.inputs}
     seen: set[str] = set()
     while name not in seen:
         seen.add(name)
         node = makers.get(name)
         if node is None:
-            if any(info.name == name for info in graph.inputs):
+            if name in inputs:
                 return f"declare the shape of input {name!r} as [None, F]"
             break
         if node.op == "Reshape" and len(node.inputs) > 1:
             return f"{node} gives it a shape that is computed: let it be a constant [-1, F]"
-        unknown = [i for i in node.inputs if i and i not in known and (i in makers or i in _open(graph))]
+        unknown = [i for i in node.inputs if i and i not in known and (i in makers or i in inputs)]
         if not unknown:
             return f"{node} is not among the operators whose columns are worked out: export the model without it"
         name = unknown[0]
     return "it stands in a branch or loop: export the model without one"
-
-
-def _open(graph: Graph) -> set[str]:
-    return {info.name for info in graph.inputs}
 
 
 def _constant(name: str, value: Tensor, known: dict[str, int]) -> None:
