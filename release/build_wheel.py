@@ -142,7 +142,10 @@ def complaints(wheel: Path) -> list[str]:
         for name in sorted(names):
             data = file.read(name)
             if name.endswith(".so"):
-                found += [f"{name} names the folder {p} of this machine" for p in sorted(places) if p.encode() in data]
+                named = [p for p in sorted(places) if p.encode() in data]
+                # a folder in which another of them lies, such as that of temporary files, would say it twice
+                whole = [p for p in named if not any(q.startswith(f"{p}/") for q in named)]
+                found += [f"{name} names the folder {p} of this machine" for p in whole]
                 found += [
                     f"{name} has {s}: not stripped" for s in (".symtab", ".debug_info") if f"{s}\0".encode() in data
                 ]
